@@ -1,0 +1,279 @@
+//! What can go wrong with a call, sorted by whether it ran.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::LoadError;
+
+/// The default error of a grain: a message that can be sent anywhere.
+///
+/// `?` turns any error into one, like `anyhow::Error`, and like it this is not a `std::error::Error` itself. Use an enum
+/// of your own where callers must tell errors apart.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    message: String,
+}
+
+impl Error {
+    /// An error that says `message`.
+    pub fn new(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string() }
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?})", self.message)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self { message }
+    }
+}
+
+/// A `Result` with [`Error`] unless said otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whether a failed call ran. Only the callee's own answer is sure to have run to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The method was not entered. Calling again is safe.
+    NotExecuted,
+    /// The method may have run, in part or whole. Call again only what is idempotent.
+    Unknown,
+    /// The method ran: it answered, or it panicked.
+    Executed,
+}
+
+/// Why a call gave no answer, or the grain's own error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CallError<E = Error> {
+    /// The grain's own error: the method ran and answered this.
+    Grain(E),
+    /// The deadline passed. Not executed while the call was still queued, otherwise unknown: the turn goes on.
+    Timeout {
+        /// The callee.
+        grain: Box<str>,
+        /// The method.
+        method: Box<str>,
+        /// How long the caller has waited.
+        after: Duration,
+        /// Whether the turn had begun.
+        outcome: Outcome,
+    },
+    /// A queue was full. Not executed.
+    Overloaded {
+        /// The callee.
+        grain: Box<str>,
+        /// The limit that was reached, for example `mailbox_len_max = 1024`.
+        limit: Box<str>,
+    },
+    /// The call would have waited for a turn that waits for it. Not executed.
+    Deadlock {
+        /// The turns of the cycle in order, as `type/key.method`, and last the call that would have waited for the first.
+        cycle: Vec<String>,
+    },
+    /// The method panicked and its activation was dropped. The next call starts a fresh one.
+    Panicked {
+        /// The callee.
+        grain: Box<str>,
+        /// The method.
+        method: Box<str>,
+        /// What the panic said.
+        message: Box<str>,
+    },
+    /// `activate` failed, panicked, or took too long. Not executed.
+    NotActivated {
+        /// The callee.
+        grain: Box<str>,
+        /// Why.
+        error: Error,
+    },
+    /// No node hosts this grain type. Not executed.
+    NotHosted {
+        /// The grain type.
+        grain_type: Box<str>,
+    },
+    /// The grain has no such method. Not executed.
+    UnknownMethod {
+        /// The callee.
+        grain: Box<str>,
+        /// The method.
+        method: Box<str>,
+    },
+    /// Arguments or an answer could not be encoded or decoded.
+    Codec {
+        /// Which value, and why.
+        why: Box<str>,
+        /// Not executed for arguments, executed for an answer.
+        outcome: Outcome,
+    },
+    /// The node is stopping or has stopped.
+    Stopped {
+        /// Not executed if the call had not begun, otherwise unknown.
+        outcome: Outcome,
+    },
+    /// The turn ended without an answer, because its activation lost its state or was fenced. Unknown.
+    Lost {
+        /// The callee.
+        grain: Box<str>,
+        /// Why the turn ended.
+        why: Box<str>,
+    },
+    /// The address is not one that can be called: a key over its limit, or a reference that was read outside a node.
+    /// Not executed.
+    BadReference {
+        /// The callee.
+        grain: Box<str>,
+        /// What is wrong, and the fix.
+        why: Box<str>,
+    },
+}
+
+impl<E> CallError<E> {
+    /// Whether the call ran.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Grain(_) | Self::Panicked { .. } => Outcome::Executed,
+            Self::Timeout { outcome, .. } | Self::Codec { outcome, .. } | Self::Stopped { outcome } => *outcome,
+            Self::Lost { .. } => Outcome::Unknown,
+            Self::Overloaded { .. }
+            | Self::Deadlock { .. }
+            | Self::NotActivated { .. }
+            | Self::NotHosted { .. }
+            | Self::UnknownMethod { .. }
+            | Self::BadReference { .. } => Outcome::NotExecuted,
+        }
+    }
+
+    /// Whether the same call may succeed if it is made again, leaving aside whether that is safe.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Overloaded { .. } | Self::NotActivated { .. } | Self::Lost { .. })
+    }
+
+    /// The grain's own error, if it is that.
+    pub fn grain_error(self) -> Option<E> {
+        match self {
+            Self::Grain(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// The same failure with the grain's own error turned into another type.
+    pub fn map_grain<F>(self, map: impl FnOnce(E) -> F) -> CallError<F> {
+        match self {
+            Self::Grain(e) => CallError::Grain(map(e)),
+            Self::Timeout { grain, method, after, outcome } => CallError::Timeout { grain, method, after, outcome },
+            Self::Overloaded { grain, limit } => CallError::Overloaded { grain, limit },
+            Self::Deadlock { cycle } => CallError::Deadlock { cycle },
+            Self::Panicked { grain, method, message } => CallError::Panicked { grain, method, message },
+            Self::NotActivated { grain, error } => CallError::NotActivated { grain, error },
+            Self::NotHosted { grain_type } => CallError::NotHosted { grain_type },
+            Self::UnknownMethod { grain, method } => CallError::UnknownMethod { grain, method },
+            Self::Codec { why, outcome } => CallError::Codec { why, outcome },
+            Self::Stopped { outcome } => CallError::Stopped { outcome },
+            Self::Lost { grain, why } => CallError::Lost { grain, why },
+            Self::BadReference { grain, why } => CallError::BadReference { grain, why },
+        }
+    }
+}
+
+/// The grain error of a call that failed before any grain could answer: there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoAnswer {}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+/// A [`CallError`] that is not the grain's own: the delivery failed.
+pub type Failure = CallError<NoAnswer>;
+
+impl Failure {
+    /// The same failure, for a caller that expects errors of type `E`.
+    pub fn widen<E>(self) -> CallError<E> {
+        self.map_grain(|none| match none {})
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grain(e) => e.fmt(f),
+            Self::Timeout { grain, method, after, outcome } => {
+                let ran = match outcome {
+                    Outcome::NotExecuted => "it did not run",
+                    Outcome::Unknown | Outcome::Executed => "it may have run",
+                };
+                write!(f, "{grain}.{method}: no answer within {after:?}, {ran}")
+            }
+            Self::Overloaded { grain, limit } => write!(f, "{grain} is overloaded: {limit} reached"),
+            Self::Deadlock { cycle } => write!(f, "call cycle: {}", cycle.join(" -> ")),
+            Self::Panicked { grain, method, message } => write!(f, "{grain}.{method} panicked: {message}"),
+            Self::NotActivated { grain, error } => write!(f, "{grain} could not be activated: {error}"),
+            Self::NotHosted { grain_type } => write!(
+                f,
+                "no node hosts grain type \"{grain_type}\": add `.host::<..>()` for the struct that answers it"
+            ),
+            Self::UnknownMethod { grain, method } => write!(f, "{grain} has no method {method}"),
+            Self::Codec { why, .. } => f.write_str(why),
+            Self::Stopped { outcome: Outcome::NotExecuted } => f.write_str("the node is stopping, the call did not run"),
+            Self::Stopped { .. } => f.write_str("the node stopped, the call may have run"),
+            Self::Lost { grain, why } => write!(f, "{grain} was dropped during the call, it may have run: {why}"),
+            Self::BadReference { grain, why } => write!(f, "{grain} cannot be called: {why}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {}
+
+/// Why `ctx.state(..)` failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The stored value is not of the wanted type.
+    #[error("state `{name}` of {grain} cannot be read as the type asked for: {why}")]
+    Decode {
+        /// Whose state.
+        grain: String,
+        /// Which state.
+        name: String,
+        /// What serde said.
+        why: String,
+    },
+    /// The activation that asked is gone.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+/// The activation this context belonged to has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("this activation has ended")]
+pub struct Gone;

@@ -1,0 +1,245 @@
+//! Keys: which grain of a type. Typed for users, text inside: canonical, unambiguous, readable in logs.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+/// The type of a key, turned into text and back.
+///
+/// The text is made of parts joined by `/`; `%` and `/` inside a part are written `%25` and `%2F`. Equal keys give equal
+/// text and different keys different text. Implemented for `String`, the integers, `Uuid`, `()` and pairs of keys;
+/// `#[derive(GrainKey)]` implements it for structs whose fields are keys.
+///
+/// ```
+/// use grains_core::GrainKey;
+/// let key = ("eu/west".to_owned(), 7_u64);
+/// assert_eq!(key.to_text(), "eu%2Fwest/7");
+/// assert_eq!(<(String, u64)>::from_text("eu%2Fwest/7"), Ok(key));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a grain key",
+    label = "not a key",
+    note = "keys are `String`, integers, `Uuid`, `()`, pairs of keys, or structs with `#[derive(GrainKey)]`"
+)]
+pub trait GrainKey: Clone + Send + Sync + Sized + 'static {
+    /// Appends the parts of this key.
+    fn write(&self, parts: &mut KeyWriter);
+    /// Takes the parts that [`write`](Self::write) appended.
+    fn read(parts: &mut KeyReader<'_>) -> Result<Self, KeyError>;
+
+    /// The whole key as text.
+    fn to_text(&self) -> String {
+        let mut writer = KeyWriter::default();
+        self.write(&mut writer);
+        writer.text
+    }
+
+    /// The key that [`to_text`](Self::to_text) gave `text` for.
+    fn from_text(text: &str) -> Result<Self, KeyError> {
+        let mut reader = KeyReader { rest: Some(text), text };
+        let key = Self::read(&mut reader)?;
+        match reader.rest {
+            // A key of no parts leaves the empty text it was given.
+            Some(rest) if !(rest.is_empty() && text.is_empty()) => Err(reader.error("no further part")),
+            _ => Ok(key),
+        }
+    }
+}
+
+/// Text that is not the key of the wanted type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a key of this type: expected {wanted}")]
+pub struct KeyError {
+    /// The whole text.
+    pub text: String,
+    /// What was missing.
+    pub wanted: &'static str,
+}
+
+/// Collects the parts of a key.
+#[derive(Debug, Default)]
+pub struct KeyWriter {
+    text: String,
+    parts: usize,
+}
+
+impl KeyWriter {
+    /// Appends one part, escaped.
+    pub fn part(&mut self, part: &str) {
+        if self.parts > 0 {
+            self.text.push('/');
+        }
+        self.parts += 1;
+        for c in part.chars() {
+            match c {
+                '%' => self.text.push_str("%25"),
+                '/' => self.text.push_str("%2F"),
+                c => self.text.push(c),
+            }
+        }
+    }
+}
+
+/// Gives the parts of a key one by one.
+#[derive(Debug)]
+pub struct KeyReader<'t> {
+    rest: Option<&'t str>,
+    text: &'t str,
+}
+
+impl<'t> KeyReader<'t> {
+    /// The next part, unescaped. `wanted` says in the error what it should have been.
+    pub fn part(&mut self, wanted: &'static str) -> Result<Cow<'t, str>, KeyError> {
+        let rest = self.rest.take().ok_or_else(|| self.error(wanted))?;
+        let (part, rest) = match rest.split_once('/') {
+            Some((part, rest)) => (part, Some(rest)),
+            None => (rest, None),
+        };
+        self.rest = rest;
+        if !part.contains('%') {
+            return Ok(Cow::Borrowed(part));
+        }
+        let plain = part.replace("%2F", "/").replace("%25", "%");
+        let mut back = KeyWriter::default();
+        back.part(&plain);
+        if back.text == part { Ok(Cow::Owned(plain)) } else { Err(self.error(wanted)) }
+    }
+
+    /// The error that says what was wanted here.
+    pub fn error(&self, wanted: &'static str) -> KeyError {
+        KeyError { text: self.text.to_owned(), wanted }
+    }
+}
+
+impl GrainKey for String {
+    fn write(&self, parts: &mut KeyWriter) {
+        parts.part(self);
+    }
+    fn read(parts: &mut KeyReader<'_>) -> Result<Self, KeyError> {
+        Ok(parts.part("text")?.into_owned())
+    }
+}
+
+impl GrainKey for () {
+    fn write(&self, _: &mut KeyWriter) {}
+    fn read(_: &mut KeyReader<'_>) -> Result<Self, KeyError> {
+        Ok(())
+    }
+}
+
+impl<A: GrainKey, B: GrainKey> GrainKey for (A, B) {
+    fn write(&self, parts: &mut KeyWriter) {
+        self.0.write(parts);
+        self.1.write(parts);
+    }
+    fn read(parts: &mut KeyReader<'_>) -> Result<Self, KeyError> {
+        Ok((A::read(parts)?, B::read(parts)?))
+    }
+}
+
+macro_rules! keys_by_text {
+    ($wanted:literal: $($ty:ty)*) => { $(
+        impl GrainKey for $ty {
+            fn write(&self, parts: &mut KeyWriter) {
+                parts.part(&self.to_string());
+            }
+            fn read(parts: &mut KeyReader<'_>) -> Result<Self, KeyError> {
+                let part = parts.part($wanted)?;
+                match part.parse::<$ty>() {
+                    Ok(key) if key.to_string() == part => Ok(key),
+                    _ => Err(parts.error($wanted)),
+                }
+            }
+        }
+        impl IntoKey<$ty> for $ty {
+            fn into_key(self) -> $ty {
+                self
+            }
+        }
+    )* };
+}
+keys_by_text!("an integer": u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+keys_by_text!("a uuid": Uuid);
+
+/// What `get` takes for a key of type `K`: the key itself, or `&str` for a `String`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a key of this grain: its key is a `{K}`",
+    label = "expected a `{K}`",
+    note = "the key type is set by `#[rpc_trait(key = ..)]`, and is `String` unless said otherwise"
+)]
+pub trait IntoKey<K> {
+    /// The key.
+    fn into_key(self) -> K;
+}
+
+impl IntoKey<String> for String {
+    fn into_key(self) -> String {
+        self
+    }
+}
+impl IntoKey<String> for &String {
+    fn into_key(self) -> String {
+        self.clone()
+    }
+}
+impl IntoKey<String> for &str {
+    fn into_key(self) -> String {
+        self.to_owned()
+    }
+}
+impl IntoKey<()> for () {
+    fn into_key(self) {}
+}
+impl<A, B, X: IntoKey<A>, Y: IntoKey<B>> IntoKey<(A, B)> for (X, Y) {
+    fn into_key(self) -> (A, B) {
+        (self.0.into_key(), self.1.into_key())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round<K: GrainKey + PartialEq + std::fmt::Debug>(key: K, text: &str) {
+        assert_eq!(key.to_text(), text);
+        assert_eq!(K::from_text(text), Ok(key));
+    }
+
+    #[test]
+    fn keys_survive_their_text() {
+        round("lobby".to_owned(), "lobby");
+        round(String::new(), "");
+        round("50%/2F".to_owned(), "50%25%2F2F");
+        round(-7_i32, "-7");
+        round(u128::MAX, &u128::MAX.to_string());
+        round((), "");
+        round(Uuid::nil(), "00000000-0000-0000-0000-000000000000");
+        round(("a/b".to_owned(), ("".to_owned(), 3_u8)), "a%2Fb//3");
+    }
+
+    #[test]
+    fn different_pairs_have_different_text() {
+        let one = ("a/b".to_owned(), "c".to_owned()).to_text();
+        let other = ("a".to_owned(), "b/c".to_owned()).to_text();
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn only_the_canonical_text_is_a_key() {
+        for text in ["07", "+7", " 7", "7/", "7/8", "x", ""] {
+            assert!(u64::from_text(text).is_err(), "{text:?} must not be a u64 key");
+        }
+        assert!(<(u64, u64)>::from_text("7").is_err());
+        assert!(String::from_text("50%").is_err());
+        assert!(String::from_text("50%41").is_err());
+    }
+
+    #[test]
+    fn an_integer_literal_is_the_key_type() {
+        fn take<K: GrainKey>(key: impl IntoKey<K>) -> K {
+            key.into_key()
+        }
+        assert_eq!(take::<u64>(7), 7_u64);
+        assert_eq!(take::<(String, u8)>(("a", 3)), ("a".to_owned(), 3));
+    }
+}

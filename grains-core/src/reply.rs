@@ -1,0 +1,199 @@
+//! The way back of one call: the callee's end, which may answer once, and the caller's end, which may lose interest.
+//!
+//! Invariant: a call that was withdrawn while queued never begins, and one that has begun can no longer be withdrawn.
+//! Both ends decide it under one lock, so a caller that is told "not executed" is told the truth.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+/// Makes the two ends of one reply.
+pub fn reply_channel<T: Send>() -> (ReplySender<T>, ReplyReceiver<T>) {
+    let shared = Arc::new(Mutex::new(Shared { stage: Stage::Queued, waker: None }));
+    (ReplySender { shared: shared.clone() }, ReplyReceiver { shared })
+}
+
+struct Shared<T> {
+    stage: Stage<T>,
+    waker: Option<Waker>,
+}
+
+enum Stage<T> {
+    /// The call waits for its turn.
+    Queued,
+    /// The turn has begun.
+    Running,
+    /// The answer waits for the caller; `None` when the turn ended without one.
+    Answered(Option<T>),
+    /// The caller has the answer, or wants none any more.
+    Closed,
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The callee's end.
+pub struct ReplySender<T> {
+    shared: Arc<Mutex<Shared<T>>>,
+}
+
+/// What a caller left behind when it withdrew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// The call had not begun and now never will.
+    BeforeTheTurn,
+    /// The turn had begun; it goes on, and its answer is dropped.
+    DuringTheTurn,
+}
+
+impl<T> ReplySender<T> {
+    /// Marks the turn as begun. `false` if the caller has withdrawn: then the turn must not run.
+    #[must_use = "a withdrawn call must not run"]
+    pub fn begin(&self) -> bool {
+        let mut shared = lock(&self.shared);
+        match shared.stage {
+            Stage::Queued => {
+                shared.stage = Stage::Running;
+                true
+            }
+            Stage::Running => true,
+            Stage::Answered(_) | Stage::Closed => false,
+        }
+    }
+
+    /// Whether the caller no longer waits.
+    pub fn is_withdrawn(&self) -> bool {
+        matches!(lock(&self.shared).stage, Stage::Closed)
+    }
+
+    /// Answers the caller.
+    pub fn send(self, answer: T) {
+        self.close(Some(answer));
+    }
+
+    fn close(&self, answer: Option<T>) {
+        let mut shared = lock(&self.shared);
+        if let Stage::Queued | Stage::Running = shared.stage {
+            shared.stage = Stage::Answered(answer);
+            let waker = shared.waker.take();
+            drop(shared);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl<T> Drop for ReplySender<T> {
+    fn drop(&mut self) {
+        self.close(None);
+    }
+}
+
+/// The caller's end.
+pub struct ReplyReceiver<T> {
+    shared: Arc<Mutex<Shared<T>>>,
+}
+
+impl<T> ReplyReceiver<T> {
+    /// Waits for the answer; `None` if the turn ended without one.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut shared = lock(&self.shared);
+        match std::mem::replace(&mut shared.stage, Stage::Closed) {
+            Stage::Answered(answer) => Poll::Ready(answer),
+            Stage::Closed => Poll::Ready(None),
+            stage => {
+                shared.stage = stage;
+                match &mut shared.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Gives up waiting, and says whether the turn had begun.
+    pub fn withdraw(&self) -> Withdrawn {
+        let mut shared = lock(&self.shared);
+        let queued = matches!(shared.stage, Stage::Queued);
+        let stage = std::mem::replace(&mut shared.stage, Stage::Closed);
+        shared.waker = None;
+        drop(shared);
+        drop(stage); // an answer may run the user's code when it is dropped: not under the lock
+        if queued { Withdrawn::BeforeTheTurn } else { Withdrawn::DuringTheTurn }
+    }
+}
+
+impl<T> Drop for ReplyReceiver<T> {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+impl<T> std::fmt::Debug for ReplySender<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReplySender")
+    }
+}
+
+impl<T> std::fmt::Debug for ReplyReceiver<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReplyReceiver")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll<T>(receiver: &mut ReplyReceiver<T>) -> Poll<Option<T>> {
+        receiver.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn an_answer_arrives_once() {
+        let (sender, mut receiver) = reply_channel();
+        assert!(poll(&mut receiver).is_pending());
+        assert!(sender.begin());
+        sender.send(7);
+        assert_eq!(poll(&mut receiver), Poll::Ready(Some(7)));
+        assert_eq!(poll(&mut receiver), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_call_withdrawn_while_queued_never_begins() {
+        let (sender, receiver) = reply_channel::<u8>();
+        assert_eq!(receiver.withdraw(), Withdrawn::BeforeTheTurn);
+        assert!(!sender.begin());
+    }
+
+    #[test]
+    fn a_call_that_has_begun_is_not_said_to_have_never_run() {
+        let (sender, receiver) = reply_channel::<u8>();
+        assert!(sender.begin());
+        assert_eq!(receiver.withdraw(), Withdrawn::DuringTheTurn);
+        assert!(sender.is_withdrawn());
+    }
+
+    #[test]
+    fn a_turn_that_ends_without_an_answer_is_noticed() {
+        let (sender, mut receiver) = reply_channel::<u8>();
+        assert!(poll(&mut receiver).is_pending());
+        drop(sender);
+        assert_eq!(poll(&mut receiver), Poll::Ready(None));
+    }
+
+    #[test]
+    fn withdrawing_and_beginning_never_both_succeed() {
+        for _ in 0..2_000 {
+            let (sender, receiver) = reply_channel::<u8>();
+            let callee = std::thread::spawn(move || sender.begin());
+            let withdrawn = receiver.withdraw();
+            let begun = callee.join().unwrap();
+            assert_eq!(begun, withdrawn == Withdrawn::DuringTheTurn);
+        }
+    }
+}

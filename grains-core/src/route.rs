@@ -1,0 +1,113 @@
+//! The one place a call leaves the caller: what a reference needs of whoever carries its calls.
+
+use std::{
+    any::Any,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{
+    error::{CallError, Failure},
+    id::GrainId,
+    method::{Method, MethodInfo, Reply},
+    reference::RawRef,
+    reply::ReplyReceiver,
+    request::RequestContext,
+    time::Instant,
+    world::{BoxFuture, World},
+};
+
+/// Carries calls to grains: implemented by a node, by a client, and by the contexts of unit tests.
+pub trait Route: Send + Sync + 'static {
+    /// Starts the call in `slot`. `Pending` means that nothing has happened and the same call should be started again
+    /// when woken; otherwise the slot holds an answer, or the waiting end of one.
+    fn start(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Sends the call in `slot` one-way. The slot holds a failure afterwards, or nothing.
+    fn send(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot);
+
+    /// A hash of the id that this route looks it up by.
+    fn hash(&self, id: &GrainId) -> u64;
+
+    /// The seams this route lives in.
+    fn world(&self) -> &World;
+
+    /// How long a call waits when neither it nor its chain says.
+    fn default_timeout(&self) -> Duration;
+}
+
+/// What a call of `M` ends in.
+pub type Answer<M> = Result<<<M as Method>::Reply as Reply>::Ok, CallError<<<M as Method>::Reply as Reply>::Err>>;
+
+/// The caller's side of one call, typed: arguments go out of it, an answer comes into it. No allocation, no bytes.
+pub struct Slot<M: Method> {
+    /// The arguments, until the call is started.
+    pub args: Option<M>,
+    /// The answer, if it is known.
+    pub answer: Option<Answer<M>>,
+    /// Where the answer will come from, if it is not.
+    pub waiting: Option<Waiting<M>>,
+    /// How long the caller wants to wait.
+    pub timeout: Option<Duration>,
+    /// What the caller adds to the request context of its chain.
+    pub request: Option<RequestContext>,
+}
+
+/// A call that was started and has no answer yet.
+pub struct Waiting<M: Method> {
+    /// Where the answer comes from.
+    pub source: AnswerSource<M>,
+    /// When the caller gives up.
+    pub deadline: Instant,
+    /// How long it will have waited by then.
+    pub after: Duration,
+    /// Says to whoever looks for call cycles that this caller waits, until it is dropped.
+    pub edge: Option<WaitEdge>,
+}
+
+/// Tells a [`Waits`] when a caller stops waiting.
+pub struct WaitEdge(pub Arc<dyn Waits>);
+
+/// Something that knows whether a caller still waits for its callee.
+pub trait Waits: Send + Sync {
+    /// The caller has its answer, or no longer wants one.
+    fn no_longer(&self);
+}
+
+impl Drop for WaitEdge {
+    fn drop(&mut self) {
+        self.0.no_longer();
+    }
+}
+
+/// Where an answer comes from.
+pub enum AnswerSource<M: Method> {
+    /// From a turn that runs elsewhere.
+    Reply(ReplyReceiver<Answer<M>>),
+    /// From a future that the caller polls: contexts of unit tests have no tasks.
+    Here(BoxFuture<'static, Answer<M>>),
+}
+
+impl<M: Method> std::fmt::Debug for Slot<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Slot({})", M::INFO.name)
+    }
+}
+
+/// A [`Slot`] whose method the route does not know.
+pub trait AnySlot: Send {
+    /// The slot, to be taken for a `Slot<M>` once the method is known.
+    fn as_any(&mut self) -> &mut dyn Any;
+    /// Ends the call with a failure.
+    fn fail(&mut self, failure: Failure);
+}
+
+impl<M: Method> AnySlot for Slot<M> {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+    fn fail(&mut self, failure: Failure) {
+        self.answer = Some(Err(failure.widen()));
+    }
+}

@@ -1,0 +1,104 @@
+//! What stands in the brackets of an attribute: words, `word = value`, commas. All models read theirs with these.
+
+use proc_macro2::{Ident, Span, TokenTree};
+use syn::{
+    Error, LitStr, Path, Result, Token,
+    ext::IdentExt,
+    parse::{ParseStream, Parser},
+};
+
+use crate::report::Report;
+
+/// Reads arguments one by one with `read_one`; after a mistake it goes on behind the next comma.
+pub(crate) fn read_each(
+    args: proc_macro2::TokenStream,
+    report: &mut Report,
+    mut read_one: impl FnMut(ParseStream<'_>) -> Result<()>,
+) {
+    let read_all = |input: ParseStream<'_>| {
+        while !input.is_empty() {
+            if let Err(mistake) = read_one(input).and_then(|()| read_comma(input)) {
+                report.add(mistake);
+                skip_behind_comma(input)?;
+            }
+        }
+        Ok(())
+    };
+    let read = read_all.parse2(args);
+    report.ok(read);
+}
+
+fn read_comma(input: ParseStream<'_>) -> Result<()> {
+    if !input.is_empty() {
+        input.parse::<Token![,]>()?;
+    }
+    Ok(())
+}
+
+fn skip_behind_comma(input: ParseStream<'_>) -> Result<()> {
+    while !input.is_empty() {
+        let skipped = input.parse::<TokenTree>()?;
+        if matches!(skipped, TokenTree::Punct(punct) if punct.as_char() == ',') {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The next word, a keyword or not.
+pub(crate) fn word(input: ParseStream<'_>) -> Result<Ident> {
+    input.call(Ident::parse_any)
+}
+
+/// Reads `= value` behind `word` with `read`. `example` shows how it is written.
+pub(crate) fn value<T>(
+    input: ParseStream<'_>,
+    word: &Ident,
+    example: &str,
+    read: impl FnOnce(ParseStream<'_>) -> Result<T>,
+) -> Result<T> {
+    let missing = |span: Span| Error::new(span, format!("`{word}` needs a value: write `{example}`"));
+    if !input.peek(Token![=]) {
+        return Err(missing(word.span()));
+    }
+    let equals = input.parse::<Token![=]>()?;
+    if input.is_empty() || input.peek(Token![,]) {
+        return Err(missing(equals.span));
+    }
+    read(input).map_err(|error| Error::new(error.span(), format!("not a value of `{word}`: write `{example}`")))
+}
+
+/// Reads `= "text"` behind `word`; the text is not empty.
+pub(crate) fn text(input: ParseStream<'_>, word: &Ident, example: &str) -> Result<LitStr> {
+    let text: LitStr = value(input, word, example, |input| input.parse())?;
+    if text.value().is_empty() {
+        return Err(Error::new(text.span(), format!("`{word}` cannot be empty: write `{example}`")));
+    }
+    Ok(text)
+}
+
+/// Reads `= path` behind `crate`.
+pub(crate) fn crate_path(input: ParseStream<'_>, word: &Ident) -> Result<Path> {
+    value(input, word, "crate = path::to::grains", Path::parse_mod_style)
+}
+
+/// Keeps `value` as what `word` said, unless it said something before.
+pub(crate) fn set_once<T>(slot: &mut Option<T>, word: &Ident, value: T) -> Result<()> {
+    match slot.replace(value) {
+        Some(_) => Err(Error::new(word.span(), format!("`{word}` is given twice: remove one"))),
+        None => Ok(()),
+    }
+}
+
+/// The error for a word that means nothing here. `known` lists those that do.
+pub(crate) fn unknown(word: &Ident, known: &str) -> Error {
+    Error::new(word.span(), format!("unknown option `{word}`: there is {known}"))
+}
+
+/// How the `grains` crate is called where nothing else was said.
+pub(crate) fn crate_or_default(said: Option<Path>) -> Path {
+    said.unwrap_or_else(|| {
+        let site = Span::mixed_site();
+        syn::parse_quote_spanned!(site=> ::grains)
+    })
+}

@@ -1,0 +1,177 @@
+//! What the context of a grain asks of its activation.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use grains_core::{
+    ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, SPAWNED_MAX, SharedTick, StartError, StoredTimer,
+    TIMERS_MAX, store::Store, world::BoxFuture,
+};
+
+use super::{Activation, Extras, lock, turn::panic_message};
+use crate::{
+    ambient::{self, Frame, Inherited},
+    catch::catch_unwind,
+    timeout::timeout,
+};
+
+impl<G: Lifecycle> Anchor for Activation<G> {
+    fn lives(&self, life: ActivationId) -> bool {
+        self.is_life(life)
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        self.node.store.clone()
+    }
+
+    fn state_bytes_max(&self) -> usize {
+        self.node.config.state_bytes_max
+    }
+
+    fn within_store_timeout<'a>(&'a self, load_or_commit: BoxFuture<'a, ()>) -> BoxFuture<'a, Option<()>> {
+        Box::pin(timeout(&self.node.world.clock, self.node.config.store_timeout, load_or_commit))
+    }
+
+    fn lose(&self, life: ActivationId, why: &str) -> AfterLoss {
+        if !self.is_life(life) {
+            return AfterLoss::TurnGoesOn;
+        }
+        lock(&self.extras).get_or_insert_default().lost.get_or_insert_with(|| why.into());
+        self.lost.store(true, Ordering::Release);
+        self.broken.store(true, Ordering::Release);
+        tracing::warn!(grain = %self.id, why, "state was lost; the activation is dropped");
+        let mine = |turn: &ambient::TurnName| turn.life == life && turn.node == self.node.number && turn.grain == self.id;
+        if ambient::current(|frame| frame.and_then(|frame| frame.turn.as_ref()).is_some_and(mine)) {
+            return AfterLoss::TurnEnds;
+        }
+        // Not in a turn of this life, so nothing but this call may notice: a task of the grain holds its state.
+        if self.mailbox.shut()
+            && let Some(me) = self.me.upgrade()
+        {
+            Self::close(me);
+        }
+        AfterLoss::TurnGoesOn
+    }
+
+    fn spawn(&self, life: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), StartError> {
+        let request = ambient::current(|frame| frame.map(|frame| frame.request.clone())).unwrap_or_default();
+        let inherited = Inherited { request, ..Inherited::nothing(self.node.config.call_timeout) };
+        let grain = self.id.clone();
+        let task = GrainTask { frame: Frame::new(None, inherited), task };
+        let task = async move {
+            if let Err(panic) = catch_unwind(task).await {
+                tracing::error!(%grain, message = panic_message(&*panic), "a task of a grain panicked");
+            }
+        };
+        self.start_task(life, task, |extras| {
+            let full = extras.tasks.len() - extras.ticks >= SPAWNED_MAX;
+            if full { Err(StartError::TooMany { what: "spawned tasks", max: SPAWNED_MAX }) } else { Ok(()) }
+        })
+    }
+
+    fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), StartError> {
+        self.cancel_timer(life, &timer.name);
+        let mut extras = lock(&self.extras);
+        // Checked under the lock that the end of a life takes to find what it must end.
+        if !self.is_life(life) {
+            return Err(Gone.into());
+        }
+        let extras = extras.get_or_insert_default();
+        if extras.ticks + extras.timers.len() >= TIMERS_MAX {
+            return Err(StartError::TooMany { what: "timers", max: TIMERS_MAX });
+        }
+        let name = timer.name.clone();
+        let id = self.node.tasks.spawn_with(|id| self.timer_task(timer, id)).ok_or(Gone)?;
+        extras.timers.push((name, id));
+        Ok(())
+    }
+
+    fn cancel_timer(&self, life: ActivationId, name: &str) -> bool {
+        if !self.is_life(life) {
+            return false;
+        }
+        let mut extras = lock(&self.extras);
+        let Some(timers) = extras.as_mut().map(|extras| &mut extras.timers) else { return false };
+        let Some(place) = timers.iter().position(|(other, _)| **other == *name) else { return false };
+        let (_, id) = timers.remove(place);
+        drop(extras);
+        self.node.tasks.abort(id);
+        true
+    }
+
+    fn deactivate_on_idle(&self, life: ActivationId) {
+        if self.is_life(life)
+            && self.mailbox.leave_when_idle()
+            && let Some(me) = self.me.upgrade()
+        {
+            Self::close(me);
+        }
+    }
+
+    fn request(&self) -> RequestContext {
+        ambient::current(|frame| frame.map(|frame| frame.request.clone())).unwrap_or_default()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        ambient::current(|frame| frame.filter(|frame| frame.turn.is_some()).map(|frame| frame.deadline(&*self.node.world.clock)))
+    }
+}
+
+impl<G: Lifecycle> Host<G> for Activation<G> {
+    fn every(&self, life: ActivationId, period: Duration, tick: SharedTick<G>) -> Result<(), StartError> {
+        let me = self.me.upgrade().ok_or(Gone)?;
+        let task = Self::tick_task(&me, life, period, tick);
+        self.start_task(life, task, |extras| {
+            if extras.ticks + extras.timers.len() >= TIMERS_MAX {
+                return Err(StartError::TooMany { what: "timers", max: TIMERS_MAX });
+            }
+            extras.ticks += 1;
+            Ok(())
+        })
+    }
+}
+
+impl<G: Lifecycle> Activation<G> {
+    /// Runs `task` until it ends or this life does, if `room` lets it.
+    fn start_task(
+        &self,
+        life: ActivationId,
+        task: impl Future<Output = ()> + Send + 'static,
+        room: impl FnOnce(&mut Extras) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        let mut extras = lock(&self.extras);
+        if !self.is_life(life) {
+            return Err(Gone.into());
+        }
+        let extras = extras.get_or_insert_default();
+        room(extras)?;
+        let me = self.me.clone();
+        let id = self.node.tasks.spawn_with(|id| async move {
+            task.await;
+            if let Some(me) = me.upgrade() {
+                me.forget_task(id);
+            }
+        });
+        extras.tasks.insert(id.ok_or(Gone)?);
+        Ok(())
+    }
+}
+
+/// A task of a grain: no turn, but the request context of the turn that spawned it.
+struct GrainTask {
+    frame: Frame,
+    task: BoxFuture<'static, ()>,
+}
+
+impl Future for GrainTask {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { frame, task } = &mut *self;
+        frame.enter(|| task.as_mut().poll(cx))
+    }
+}

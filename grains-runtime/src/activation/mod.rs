@@ -1,0 +1,158 @@
+//! One grain on this node: its mailbox, its instance, and the lives it goes through. The catalog holds it, calls enter by
+//! [`AnyActivation`].
+//!
+//! An activation outlives its instance. When a life ends while calls wait, the next life begins in the same place with
+//! the same queue, so a call is never lost between two lives and never overtakes an earlier one.
+//!
+//! ```text
+//! made ── activate ok ──> open <── turns ──┐
+//!  │                       │ └─────────────┘
+//!  └─ activate failed      │ idle, asked to, stopping, panicked, state lost
+//!       │                  v
+//!       │               closing: no turn runs ── deactivate ── instance dropped ──┬── calls wait ──> made, next life
+//!       v                                                                         └── none ──> gone
+//!     gone (waiting calls fail)
+//! ```
+
+pub(crate) mod host;
+pub(crate) mod life;
+pub(crate) mod mailbox;
+pub(crate) mod start;
+pub(crate) mod timer;
+pub(crate) mod turn;
+pub(crate) mod waiter;
+
+use std::{
+    cell::UnsafeCell,
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::Context,
+    time::Duration,
+};
+
+use grains_core::{ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot};
+
+use self::{mailbox::Mailbox, waiter::Waiter};
+use crate::{ambient::TurnName, node::NodeInner, tasks::TaskId};
+
+/// What the activations of one grain type have in common.
+pub(crate) struct GrainTypeInfo {
+    pub(crate) name: &'static str,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) mailbox_len_max: usize,
+    /// How many live now.
+    pub(crate) live: AtomicUsize,
+}
+
+pub(crate) struct Activation<G: Lifecycle> {
+    me: Weak<Self>,
+    id: GrainId,
+    hash: u64,
+    node: Arc<NodeInner>,
+    grain_type: Arc<GrainTypeInfo>,
+    mailbox: Mailbox<Waiter<G>>,
+    /// The counter of the life that lives; 0 between two lives.
+    life: AtomicU64,
+    /// The node's scan that was due when the last call began.
+    last_used: AtomicU32,
+    /// This life may not go on: no `deactivate`.
+    broken: AtomicBool,
+    /// This life's memory may differ from the store: its turns end at their next poll.
+    lost: AtomicBool,
+    reason: AtomicU8,
+    extras: Mutex<Option<Box<Extras>>>,
+    /// The instance. `Some` whenever a turn other than the closing one runs.
+    grain: UnsafeCell<Option<G>>,
+}
+
+// SAFETY: `grain` is only reached through `Turn`, which exists while the mailbox has granted a turn of its access: many
+// `&G` (hence `G: Sync`) or one `&mut G` (hence `G: Send`, as turns move between threads). `Lifecycle` implies both.
+unsafe impl<G: Lifecycle> Sync for Activation<G> {}
+
+/// What few lives have.
+#[derive(Default)]
+struct Extras {
+    /// Tasks spawned by the grain, and those that drive its ticks.
+    tasks: BTreeSet<TaskId>,
+    /// How many of them drive ticks.
+    ticks: usize,
+    /// Timers that make stored calls, by name.
+    timers: Vec<(Box<str>, TaskId)>,
+    /// Why the state was lost.
+    lost: Option<Box<str>>,
+}
+
+/// There is no activation behind this entry of the catalog any more: look again.
+#[derive(Debug)]
+pub(crate) struct IsGone;
+
+/// An activation of whatever grain.
+pub(crate) trait AnyActivation: Send + Sync {
+    fn id(&self) -> &GrainId;
+    fn hash(&self) -> u64;
+    /// Starts the call in `slot`, which then holds its answer or where to wait for it.
+    fn start(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone>;
+    /// The first call of a new activation: begins its life.
+    fn start_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone>;
+    /// Queues the call in `slot`; nobody waits for it.
+    fn send(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone>;
+    /// The first call of a new activation, one-way.
+    fn send_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone>;
+    /// Ends this life if nothing runs and nothing waits, and no call came for `scans` scans (0: whenever the last came).
+    fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason);
+    /// Drops the instance without ceremony and fails whatever waits: the node has stopped.
+    fn drop_now(self: Arc<Self>);
+    /// How many calls wait.
+    fn waiting(&self) -> usize;
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<G: Lifecycle> Activation<G> {
+    /// An activation whose maker holds the exclusive turn, to begin its first life with.
+    pub(crate) fn made(node: Arc<NodeInner>, grain_type: Arc<GrainTypeInfo>, id: GrainId, hash: u64) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            id,
+            hash,
+            last_used: AtomicU32::new(node.scan()),
+            node,
+            grain_type,
+            mailbox: Mailbox::closed(),
+            life: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            reason: AtomicU8::new(0),
+            extras: Mutex::new(None),
+            grain: UnsafeCell::new(None),
+        })
+    }
+
+    /// The life that lives, or 0 as its counter.
+    fn life(&self) -> ActivationId {
+        ActivationId { epoch: self.node.epoch, counter: self.life.load(Ordering::Acquire) }
+    }
+
+    fn is_life(&self, life: ActivationId) -> bool {
+        life == self.life() && life.counter != 0
+    }
+
+    fn name_of(&self, method: &'static MethodInfo) -> TurnName {
+        TurnName { node: self.node.number, grain: self.id.clone(), life: self.life(), method }
+    }
+
+    fn touch(&self) {
+        self.last_used.store(self.node.scan(), Ordering::Relaxed);
+    }
+
+    fn forget_task(&self, id: TaskId) {
+        if let Some(extras) = lock(&self.extras).as_mut() {
+            extras.tasks.remove(&id);
+        }
+    }
+}

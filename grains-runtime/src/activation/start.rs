@@ -1,0 +1,313 @@
+//! How a call enters an activation: inline if nothing excludes it, otherwise through the mailbox.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use grains_core::{
+    Access, AnsweredBy, CallError, DeactivationReason, GrainId, InterfaceSet, Lifecycle, MethodInfo, Outcome, Turns,
+    reply::{ReplySender, reply_channel},
+    route::{Answer, AnswerSource, AnySlot, Slot, WaitEdge, Waiting},
+    through_bytes,
+};
+
+use super::{
+    Activation, AnyActivation, IsGone,
+    mailbox::Enqueued,
+    turn::{AsTurn, Turn, answer, answer_through_bytes},
+    waiter::{CallWaiter, Waiter},
+};
+use crate::ambient::{Chain, Inherited, Link, chain_to};
+
+/// How many inline turns may stand on one thread's stack. A deeper chain goes on on a task with a stack of its own: 32
+/// turns of tens of kilobytes each still fit the 2 MB of a worker thread in a debug build.
+const INLINE_DEPTH_MAX: u32 = 32;
+
+thread_local! {
+    static INLINE_DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One inline turn on this thread's stack.
+struct Deeper;
+
+impl Deeper {
+    fn enter() -> Option<Self> {
+        let depth = INLINE_DEPTH.get();
+        (depth < INLINE_DEPTH_MAX).then(|| {
+            INLINE_DEPTH.set(depth + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for Deeper {
+    fn drop(&mut self) {
+        INLINE_DEPTH.set(INLINE_DEPTH.get() - 1);
+    }
+}
+
+impl<G: Lifecycle> AnyActivation for Activation<G> {
+    fn id(&self) -> &GrainId {
+        &self.id
+    }
+
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn start(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone> {
+        self.touch();
+        let started = G::Interfaces::dispatch(method.id, Ask { activation: self, slot, cx });
+        started.unwrap_or_else(|ask| unknown(&ask.activation, method, ask.slot))
+    }
+
+    fn start_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone> {
+        match Self::begin_here(&self, cx) {
+            // It lives: the call goes the ordinary way, and most likely inline.
+            Ok(None) => self.start(method, slot, cx),
+            // It will: the call waits in front of all others.
+            Ok(Some(rest)) => {
+                let started = self.clone().start(method, slot, cx);
+                self.node.tasks.spawn(rest);
+                started
+            }
+            Err(failure) => {
+                slot.fail(failure);
+                Ok(())
+            }
+        }
+    }
+
+    fn send(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone> {
+        self.touch();
+        let sent = G::Interfaces::dispatch(method.id, Tell { activation: self, slot });
+        sent.unwrap_or_else(|tell| unknown(&tell.activation, method, tell.slot))
+    }
+
+    fn send_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone> {
+        let sent = self.clone().send(method, slot);
+        Self::begin_elsewhere(&self);
+        sent
+    }
+
+    fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason) {
+        let quiet = self.node.scan().wrapping_sub(self.last_used.load(std::sync::atomic::Ordering::Relaxed));
+        if quiet >= scans_of(self.grain_type.idle_timeout) && self.mailbox.try_close() {
+            self.set_reason(reason);
+            Self::close(self);
+        }
+    }
+
+    fn drop_now(self: Arc<Self>) {
+        if self.mailbox.shut() {
+            Self::close(self);
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.mailbox.len()
+    }
+}
+
+/// A call whose caller waits, until its method's type is known.
+struct Ask<'s, 'c, 'w, G: Lifecycle> {
+    activation: Arc<Activation<G>>,
+    slot: &'s mut dyn AnySlot,
+    cx: &'c mut Context<'w>,
+}
+
+fn unknown<G: Lifecycle>(activation: &Activation<G>, method: &MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone> {
+    slot.fail(CallError::UnknownMethod { grain: activation.id.to_string().into(), method: method.name.into() });
+    Ok(())
+}
+
+impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
+    type Output = Result<(), IsGone>;
+
+    fn turn<M: AnsweredBy<G>>(self) -> Self::Output {
+        let Self { activation, slot, cx } = self;
+        let node = activation.node.clone();
+        let Some((slot, args)) = typed::<G, M>(&activation, slot) else { return Ok(()) };
+        let clock = &*node.world.clock;
+        let inherited = Inherited::here(slot.timeout, node.config.call_timeout, slot.request.clone(), clock);
+        let deeper = if node.world.tasks.here() { Deeper::enter() } else { None };
+        if deeper.is_some() && activation.mailbox.try_begin(M::Access::KIND) {
+            run_inline(activation, args, slot, inherited, cx);
+            return Ok(());
+        }
+        match chain_to(&activation.name_of(const { &M::INFO }), inherited.caller.as_ref()) {
+            Chain::Cycle(cycle) => {
+                slot.answer = Some(Err(CallError::Deadlock { cycle }));
+                Ok(())
+            }
+            Chain::HoldsShared if activation.mailbox.try_begin_beside() => {
+                run_inline(activation, args, slot, inherited, cx);
+                Ok(())
+            }
+            Chain::HoldsShared => {
+                let grain = activation.id.to_string().into();
+                slot.answer = Some(Err(CallError::Lost { grain, why: "its activation is ending".into() }));
+                Ok(())
+            }
+            Chain::Apart => wait(&activation, args, slot, inherited),
+        }
+    }
+}
+
+/// The typed slot with its arguments; `None` if the call has failed already.
+fn typed<'s, G: Lifecycle, M: AnsweredBy<G>>(activation: &Activation<G>, slot: &'s mut dyn AnySlot) -> Option<(&'s mut Slot<M>, M)> {
+    if !slot.as_any().is::<Slot<M>>() {
+        slot.fail(CallError::Codec {
+            why: format!(
+                "{}.{} was called through another interface type than the one the grain answers: use one `#[rpc_trait]` for both",
+                activation.id,
+                M::INFO.name
+            )
+            .into(),
+            outcome: Outcome::NotExecuted,
+        });
+        return None;
+    }
+    let slot = slot.as_any().downcast_mut::<Slot<M>>().expect("checked above");
+    let args = slot.args.take().expect("a call is started once");
+    if !activation.node.config.encode_local_calls {
+        return Some((slot, args));
+    }
+    let node = &activation.node;
+    match node.with_streams(|| through_bytes(&args, &node.route())) {
+        Ok(args) => Some((slot, args)),
+        Err(why) => {
+            let why = format!("arguments of {}: {why}", M::INFO.name).into();
+            slot.answer = Some(Err(CallError::Codec { why, outcome: Outcome::NotExecuted }));
+            None
+        }
+    }
+}
+
+/// Polls the turn once under the caller; what has to wait becomes a task of the node, so that the caller can neither cut
+/// nor stall it.
+fn run_inline<G, M>(activation: Arc<Activation<G>>, args: M, slot: &mut Slot<M>, inherited: Inherited, cx: &mut Context<'_>)
+where
+    G: Lifecycle,
+    M: AnsweredBy<G>,
+{
+    let node = activation.node.clone();
+    let edge = inherited.caller.clone();
+    let encoded = node.config.encode_local_calls.then(|| activation.clone());
+    let mut future = answer(Turn::granted(activation, M::Access::KIND), args, inherited);
+    let finish = move |answer| match encoded {
+        Some(activation) => answer_through_bytes::<G, M>(&activation, answer),
+        None => answer,
+    };
+    match future.as_mut().poll(cx) {
+        Poll::Ready(answer) => slot.answer = Some(finish(answer)),
+        Poll::Pending => {
+            let deadline = future.frame().deadline(&*node.world.clock);
+            let after = future.frame().timeout();
+            let (sender, receiver) = reply_channel();
+            let begun = sender.begin();
+            debug_assert!(begun, "the receiver is still here");
+            slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
+            node.tasks.spawn(async move { sender.send(finish(future.await)) });
+        }
+    }
+}
+
+fn waits_on(link: Arc<Link>) -> WaitEdge {
+    WaitEdge(link)
+}
+
+/// Puts the call into the mailbox.
+fn wait<G, M>(activation: &Arc<Activation<G>>, args: M, slot: &mut Slot<M>, inherited: Inherited) -> Result<(), IsGone>
+where
+    G: Lifecycle,
+    M: AnsweredBy<G>,
+{
+    let (sender, receiver) = reply_channel();
+    let deadline = inherited.deadline(&*activation.node.world.clock);
+    let (after, edge) = (inherited.timeout, inherited.caller.clone());
+    match enqueue(activation, args, Some(sender), inherited, deadline) {
+        Ok(()) => {
+            slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
+            Ok(())
+        }
+        Err(Refused::Full(failure)) => {
+            slot.fail(failure);
+            Ok(())
+        }
+        Err(Refused::Gone(args)) => {
+            slot.args = Some(args);
+            Err(IsGone)
+        }
+    }
+}
+
+/// Why a call is not in the mailbox.
+enum Refused<M> {
+    Full(grains_core::Failure),
+    Gone(M),
+}
+
+fn enqueue<G, M>(
+    activation: &Arc<Activation<G>>,
+    args: M,
+    reply: Option<ReplySender<Answer<M>>>,
+    inherited: Inherited,
+    deadline: grains_core::Instant,
+) -> Result<(), Refused<M>>
+where
+    G: Lifecycle,
+    M: AnsweredBy<G>,
+{
+    let waiter: Waiter<G> = Box::new(CallWaiter { args, reply, inherited, deadline, grain: activation.id.clone() });
+    let len_max = activation.grain_type.mailbox_len_max;
+    match activation.mailbox.enqueue(waiter, len_max) {
+        Enqueued::Waits => Ok(()),
+        Enqueued::Granted(waiter) => {
+            Activation::hand_over(activation, vec![waiter]);
+            Ok(())
+        }
+        Enqueued::Full(waiter) => {
+            drop(waiter);
+            let limit = format!("mailbox_len_max = {len_max}").into();
+            Err(Refused::Full(CallError::Overloaded { grain: activation.id.to_string().into(), limit }))
+        }
+        Enqueued::Gone(waiter) => {
+            let waiter = waiter.into_any().downcast::<CallWaiter<M>>().expect("it is what was put in a moment ago");
+            Err(Refused::Gone(waiter.args))
+        }
+    }
+}
+
+/// A one-way call, until its method's type is known. It always goes through the mailbox: the sender has other things to
+/// do than run it.
+struct Tell<'s, G: Lifecycle> {
+    activation: Arc<Activation<G>>,
+    slot: &'s mut dyn AnySlot,
+}
+
+impl<G: Lifecycle> Turns<G> for Tell<'_, G> {
+    type Output = Result<(), IsGone>;
+
+    fn turn<M: AnsweredBy<G>>(self) -> Self::Output {
+        let Some((slot, args)) = typed::<G, M>(&self.activation, self.slot) else { return Ok(()) };
+        let node = &self.activation.node;
+        let inherited = Inherited::one_way(slot.request.clone(), slot.timeout.unwrap_or(node.config.call_timeout));
+        let deadline = inherited.deadline(&*node.world.clock);
+        match enqueue(&self.activation, args, None, inherited, deadline) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full(failure)) => {
+                slot.fail(failure);
+                Ok(())
+            }
+            Err(Refused::Gone(args)) => {
+                slot.args = Some(args);
+                Err(IsGone)
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The two kinds of timers: ticks that run a function of the grain, and stored calls. Each is a task that waits for its
+//! time, has its work done, and only then looks for the next time: beats never pile up.
+
+use std::{
+    future::Future,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use grains_core::{
+    ActivationId, Instant, Lifecycle, SharedTick, StoredTimer,
+    reply::{ReplyReceiver, reply_channel},
+};
+
+use crate::tasks::TaskId;
+
+use super::{Activation, lock, mailbox::Enqueued, waiter::TickWaiter};
+
+/// The next beat after `now` of a timer that beats every `period`: beats that have passed are left out.
+fn next_beat(last: Instant, period: Duration, now: Instant) -> Instant {
+    let next = last + period;
+    if next > now {
+        return next;
+    }
+    let period_nanos = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+    let missed = (now.as_nanos() - last.as_nanos()) / period_nanos;
+    last + Duration::from_nanos(period_nanos.saturating_mul(missed)) + period
+}
+
+impl<G: Lifecycle> Activation<G> {
+    pub(super) fn tick_task(
+        me: &Arc<Self>,
+        life: ActivationId,
+        period: Duration,
+        tick: SharedTick<G>,
+    ) -> impl Future<Output = ()> + Send + 'static + use<G> {
+        let clock = me.node.world.clock.clone();
+        let me = Arc::downgrade(me);
+        let begun = clock.now();
+        async move {
+            let mut at = begun + period;
+            loop {
+                clock.sleep_until(at).await;
+                let Some(done) = Self::beat(&me, life, &tick) else { return };
+                ended(done).await;
+                at = next_beat(at, period, clock.now());
+            }
+        }
+    }
+
+    /// Queues one tick; `None` when the activation is no more.
+    fn beat(me: &Weak<Self>, life: ActivationId, tick: &SharedTick<G>) -> Option<ReplyReceiver<()>> {
+        let me = me.upgrade()?;
+        let (done, receiver) = reply_channel();
+        let waiter = TickWaiter { tick: tick.clone(), done, life, timeout: me.node.config.call_timeout };
+        match me.mailbox.enqueue(Box::new(waiter), me.grain_type.mailbox_len_max) {
+            Enqueued::Waits => {}
+            Enqueued::Granted(waiter) => Self::hand_over(&me, vec![waiter]),
+            Enqueued::Full(waiter) => {
+                tracing::warn!(grain = %me.id, "a tick was left out: the mailbox is full");
+                drop(waiter);
+            }
+            Enqueued::Gone(_) => return None,
+        }
+        Some(receiver)
+    }
+
+    pub(super) fn timer_task(&self, timer: StoredTimer, id: TaskId) -> impl Future<Output = ()> + Send + 'static + use<G> {
+        let clock = self.node.world.clock.clone();
+        let me = self.me.clone();
+        let grain = self.id.clone();
+        let begun = clock.now();
+        async move {
+            let mut at = begun + timer.first;
+            loop {
+                clock.sleep_until(at).await;
+                if let Err(error) = timer.call.make().await {
+                    tracing::warn!(%grain, timer = &*timer.name, %error, "the call of a timer failed");
+                }
+                match timer.period {
+                    Some(period) => at = next_beat(at, period, clock.now()),
+                    None => break,
+                }
+            }
+            if let Some(me) = me.upgrade() {
+                me.forget_timer(id);
+            }
+        }
+    }
+
+    fn forget_timer(&self, id: TaskId) {
+        if let Some(extras) = lock(&self.extras).as_mut() {
+            extras.timers.retain(|(_, other)| *other != id);
+        }
+    }
+}
+
+async fn ended(mut receiver: ReplyReceiver<()>) {
+    std::future::poll_fn(|cx| receiver.poll(cx)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beats_that_have_passed_are_left_out() {
+        let ms = |n: u64| Instant::from_nanos(n * 1_000_000);
+        let period = Duration::from_millis(10);
+        assert_eq!(next_beat(ms(10), period, ms(11)), ms(20));
+        assert_eq!(next_beat(ms(10), period, ms(20)), ms(30));
+        assert_eq!(next_beat(ms(10), period, ms(47)), ms(50));
+    }
+}

@@ -1,0 +1,218 @@
+//! A turn: the right to touch the instance, and the future that runs under it.
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use grains_core::{
+    Access, AccessKind, AnsweredBy, CallError, Failure, Lifecycle, Method, MethodInfo, Outcome, Reply, codec, route::Answer, with_route,
+};
+use pin_project_lite::pin_project;
+
+use super::{Activation, lock};
+use crate::ambient::{Frame, Inherited};
+
+/// A granted turn. Dropping it gives the turn back; unless [`end`](Self::end) was called first, it was cut off half-way and
+/// the instance is not used again.
+pub(crate) struct Turn<G: Lifecycle> {
+    activation: Arc<Activation<G>>,
+    access: AccessKind,
+    ended: bool,
+}
+
+impl<G: Lifecycle> Turn<G> {
+    /// The turn that the mailbox has just granted. Called once per grant: this is what the safety of `grain` rests on.
+    pub(super) fn granted(activation: Arc<Activation<G>>, access: AccessKind) -> Self {
+        Self { activation, access, ended: false }
+    }
+
+    pub(super) fn activation(&self) -> &Arc<Activation<G>> {
+        &self.activation
+    }
+
+    /// The instance, as this turn may touch it.
+    pub(super) fn grain<A: Access>(&mut self) -> A::Of<'_, G> {
+        assert!(A::KIND == self.access, "a method is given the turn of its own access");
+        let grain = self.activation.grain.get();
+        A::take(
+            // SAFETY: the mailbox granted a shared turn, so no exclusive one exists until this is dropped, and the
+            // reference lives no longer than the borrow of `self`.
+            || unsafe { &*grain }.as_ref().expect("turns are granted while there is an instance"),
+            // SAFETY: the mailbox granted the exclusive turn (checked above), so there is no other turn until this is
+            // dropped, and `&mut self` makes this the only reference taken through it.
+            || unsafe { &mut *grain }.as_mut().expect("turns are granted while there is an instance"),
+        )
+    }
+
+    /// The turn has run to its end: the instance is fit for the next one.
+    pub(super) fn end(mut self) {
+        self.ended = true;
+    }
+}
+
+impl<G: Lifecycle> Drop for Turn<G> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.activation.broken.store(true, Ordering::Release);
+            let closes = self.activation.mailbox.shut();
+            debug_assert!(!closes, "this turn is still held");
+        }
+        Activation::released(&self.activation, self.activation.mailbox.release(self.access));
+    }
+}
+
+/// The exclusive turn of a closed mailbox: the right to begin or end a life. Dropping it half-way, as a stop of the node
+/// does, ends the activation for good.
+pub(super) struct Closer<G: Lifecycle>(Option<Arc<Activation<G>>>);
+
+impl<G: Lifecycle> Closer<G> {
+    /// For whoever made the activation, or was told by the mailbox to close. There is one at a time.
+    pub(super) fn of(activation: Arc<Activation<G>>) -> Self {
+        Self(Some(activation))
+    }
+
+    pub(super) fn activation(&self) -> &Arc<Activation<G>> {
+        self.0.as_ref().expect("it is there until this is given back")
+    }
+
+    /// The place of the instance.
+    pub(super) fn place(&mut self) -> &mut Option<G> {
+        // SAFETY: the mailbox is closed, so it grants no turn, and its exclusive turn is held by this value, of which
+        // there is one; `&mut self` makes this the only reference taken through it.
+        unsafe { &mut *self.activation().grain.get() }
+    }
+
+    /// Goes on without this value; the exclusive turn stays held.
+    pub(super) fn give_back(mut self) -> Arc<Activation<G>> {
+        self.0.take().expect("it is there until this is given back")
+    }
+}
+
+impl<G: Lifecycle> Drop for Closer<G> {
+    fn drop(&mut self) {
+        if let Some(activation) = self.0.take() {
+            activation.drop_and_fail();
+        }
+    }
+}
+
+pin_project! {
+    /// A turn's future with its guards: the lost-state check and the panic catcher around every poll, and the frame that
+    /// its calls inherit from.
+    pub(crate) struct TurnFuture<G: Lifecycle, F> {
+        frame: Frame,
+        activation: Arc<Activation<G>>,
+        #[pin]
+        future: F,
+    }
+}
+
+/// The future of method `M`, to be polled with whatever guards [`TurnFuture`] brings.
+pub(super) fn answer<G, M>(mut turn: Turn<G>, args: M, inherited: Inherited) -> Pin<Box<impl Future<Output = Answer<M>> + Send + AsTurn>>
+where
+    G: Lifecycle,
+    M: AnsweredBy<G>,
+{
+    let activation = turn.activation.clone();
+    let frame = Frame::new(Some(activation.name_of(const { &M::INFO })), inherited);
+    let future = async move {
+        let answer = args.answer(turn.grain::<M::Access>()).await;
+        turn.end();
+        answer.into_result().map_err(CallError::Grain)
+    };
+    Box::pin(TurnFuture { frame, activation, future })
+}
+
+impl<G: Lifecycle, F> TurnFuture<G, F> {
+    pub(super) fn new(frame: Frame, activation: Arc<Activation<G>>, future: F) -> Self {
+        Self { frame, activation, future }
+    }
+}
+
+/// A future with a frame.
+pub(super) trait AsTurn {
+    fn frame(&self) -> &Frame;
+}
+
+impl<G: Lifecycle, F> AsTurn for TurnFuture<G, F> {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+impl<G, F, T, E> Future for TurnFuture<G, F>
+where
+    G: Lifecycle,
+    F: Future<Output = Result<T, CallError<E>>>,
+{
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let me = self.project();
+        if me.activation.lost.load(Ordering::Acquire) {
+            return Poll::Ready(Err(me.activation.lost_error().widen()));
+        }
+        let future = me.future;
+        match me.frame.enter(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx)))) {
+            Err(panic) => Poll::Ready(Err(me.activation.panicked(me.frame, &*panic).widen())),
+            Ok(_) if me.activation.lost.load(Ordering::Acquire) => Poll::Ready(Err(me.activation.lost_error().widen())),
+            Ok(polled) => polled,
+        }
+    }
+}
+
+impl<G: Lifecycle> Activation<G> {
+    /// What the caller of a turn is told when this life lost its state.
+    fn lost_error(&self) -> Failure {
+        let why = lock(&self.extras).as_ref().and_then(|extras| extras.lost.clone());
+        CallError::Lost { grain: self.id.to_string().into(), why: why.unwrap_or_else(|| "it lost its state".into()) }
+    }
+
+    fn panicked(&self, frame: &Frame, panic: &(dyn Any + Send)) -> Failure {
+        let method = frame.turn.as_ref().map_or("turn", |turn| turn.method.name);
+        let message = panic_message(panic);
+        tracing::error!(grain = %self.id, method, message, "panicked; the activation is dropped");
+        CallError::Panicked { grain: self.id.to_string().into(), method: method.into(), message: message.into() }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a value that is not text")
+}
+
+/// Drops something of the user's that may panic.
+pub(crate) fn drop_quietly<T>(value: T, what: &str) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        tracing::error!(message = panic_message(&*panic), "dropping {what} panicked");
+    }
+}
+
+/// An answer after a trip through bytes, as a caller on another node would see it arrive.
+pub(super) fn answer_through_bytes<G: Lifecycle, M: Method>(activation: &Activation<G>, answer: Answer<M>) -> Answer<M> {
+    let result: Result<_, <M::Reply as Reply>::Err> = match answer {
+        Ok(value) => Ok(value),
+        Err(CallError::Grain(error)) => Err(error),
+        Err(failure) => return Err(failure),
+    };
+    let route = activation.node.route();
+    let trip = activation.node.with_streams(|| {
+        let bytes = codec::encode(&result)?;
+        with_route(&route, || codec::decode::<Result<<M::Reply as Reply>::Ok, <M::Reply as Reply>::Err>>(&bytes))
+    });
+    match trip {
+        Ok(result) => result.map_err(CallError::Grain),
+        Err(why) => Err(CallError::Codec { why: format!("answer of {}: {why}", M::INFO.name).into(), outcome: Outcome::Executed }),
+    }
+}
+
+/// The info of the turns that nobody calls.
+pub(super) const ACTIVATE: MethodInfo = MethodInfo::new("activate", AccessKind::Exclusive);
+pub(super) const DEACTIVATE: MethodInfo = MethodInfo::new("deactivate", AccessKind::Exclusive);
+pub(super) const TICK: MethodInfo = MethodInfo::new("tick", AccessKind::Exclusive);

@@ -1,0 +1,261 @@
+//! What waits in a mailbox: calls with their arguments and where to answer, and ticks. Objects, not closures: a call that
+//! waits can also be failed, taken back, or (in a cluster) encoded and sent on.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    future::Future,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use grains_core::{
+    AccessKind, AnsweredBy, CallError, Exclusive, Failure, GrainId, Instant, Lifecycle, Method, Outcome, Result, SharedTick,
+    reply::ReplySender,
+    route::Answer,
+    timed_out,
+};
+
+use super::{
+    Activation,
+    mailbox::{Entry, Released},
+    turn::{TICK, Turn, TurnFuture, answer, answer_through_bytes},
+};
+use crate::{
+    ambient::{Frame, Inherited},
+    node::NodeInner,
+};
+
+/// A call or tick that waits for its turn.
+pub(crate) type Waiter<G> = Box<dyn Waits<G>>;
+
+pub(crate) trait Waits<G: Lifecycle>: Send {
+    fn access(&self) -> AccessKind;
+    fn wanted(&self) -> bool;
+    /// Runs as far as it gets at once; what has to wait becomes a task.
+    fn run(self: Box<Self>, turn: Turn<G>);
+    /// Ends without having run.
+    fn fail(self: Box<Self>, failure: Failure);
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<G: Lifecycle> Entry for Waiter<G> {
+    fn access(&self) -> AccessKind {
+        (**self).access()
+    }
+    fn wanted(&self) -> bool {
+        (**self).wanted()
+    }
+}
+
+/// A call that waits.
+pub(super) struct CallWaiter<M: Method> {
+    pub(super) args: M,
+    /// Where to answer; nowhere for a one-way call.
+    pub(super) reply: Option<ReplySender<Answer<M>>>,
+    pub(super) inherited: Inherited,
+    pub(super) deadline: Instant,
+    pub(super) grain: GrainId,
+}
+
+impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
+    fn access(&self) -> AccessKind {
+        <M::Access as grains_core::Access>::KIND
+    }
+
+    fn wanted(&self) -> bool {
+        self.reply.as_ref().is_none_or(|reply| !reply.is_withdrawn())
+    }
+
+    fn run(self: Box<Self>, turn: Turn<G>) {
+        let activation = turn.activation().clone();
+        if self.deadline <= activation.node.world.clock.now() {
+            turn.end();
+            let late = timed_out(&self.grain, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
+            return <Self as Waits<G>>::fail(self, late);
+        }
+        if self.reply.as_ref().is_some_and(|reply| !reply.begin()) {
+            return turn.end();
+        }
+        let Self { args, reply, mut inherited, deadline, .. } = *self;
+        inherited.deadline = Some(deadline);
+        let encoded = activation.node.config.encode_local_calls;
+        let mut future = answer(turn, args, inherited);
+        let finish = move |answer: Answer<M>, reply: Option<ReplySender<Answer<M>>>, activation: &Activation<G>| match reply {
+            Some(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
+            Some(reply) => reply.send(answer),
+            None => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
+        };
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => finish(answer, reply, &activation),
+            Poll::Pending => {
+                let node = activation.node.clone();
+                node.tasks.spawn(async move { finish(future.await, reply, &activation) });
+            }
+        }
+    }
+
+    fn fail(self: Box<Self>, failure: Failure) {
+        match self.reply {
+            Some(reply) => reply.send(Err(failure.widen())),
+            None => tracing::warn!(grain = %self.grain, method = M::INFO.name, %failure, "a one-way call did not run"),
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// A one-way call has nobody to tell but the log.
+fn report<G: Lifecycle>(activation: &Activation<G>, method: &str, failure: Option<CallError<()>>) {
+    match failure {
+        None => {}
+        Some(CallError::Grain(())) => tracing::debug!(grain = %activation.id, method, "a one-way call answered with an error"),
+        Some(failure) => tracing::warn!(grain = %activation.id, method, outcome = ?failure.outcome(), "a one-way call failed"),
+    }
+}
+
+/// One beat of `ctx.every`.
+pub(super) struct TickWaiter<G: 'static> {
+    pub(super) tick: SharedTick<G>,
+    /// Dropped when the tick has run, or will not.
+    pub(super) done: ReplySender<()>,
+    /// The life that asked for it.
+    pub(super) life: grains_core::ActivationId,
+    pub(super) timeout: Duration,
+}
+
+impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
+    fn access(&self) -> AccessKind {
+        AccessKind::Exclusive
+    }
+
+    fn wanted(&self) -> bool {
+        !self.done.is_withdrawn()
+    }
+
+    fn run(self: Box<Self>, mut turn: Turn<G>) {
+        let activation = turn.activation().clone();
+        if !activation.is_life(self.life) || !self.done.begin() {
+            return turn.end();
+        }
+        let Self { tick, done, timeout, .. } = *self;
+        let frame = Frame::new(Some(activation.name_of(&TICK)), Inherited::nothing(timeout));
+        let future = async move {
+            let result: Result<()> = tick.tick(turn.grain::<Exclusive>()).await;
+            turn.end();
+            result.map_err(CallError::Grain)
+        };
+        let mut future = Box::pin(TurnFuture::new(frame, activation.clone(), future));
+        let finish = move |result: Result<(), CallError>, activation: &Activation<G>| {
+            if let Err(error) = result {
+                tracing::warn!(grain = %activation.id, %error, "a tick failed");
+            }
+            done.send(());
+        };
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => finish(result, &activation),
+            Poll::Pending => {
+                let node = activation.node.clone();
+                node.tasks.spawn(async move { finish(future.await, &activation) });
+            }
+        }
+    }
+
+    fn fail(self: Box<Self>, _: Failure) {}
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+impl<G: Lifecycle> Activation<G> {
+    /// Does what the mailbox asks of whoever gave a turn back.
+    pub(super) fn released(me: &Arc<Self>, released: Released<Waiter<G>>) {
+        match released {
+            Released::Done => {}
+            Released::HandOver(next) => Self::hand_over(me, next),
+            Released::Close => Self::close(me.clone()),
+        }
+    }
+
+    /// Runs waiters whose turns have begun, on a task: whoever gave the turn back has other things to do.
+    pub(super) fn hand_over(me: &Arc<Self>, next: Vec<Waiter<G>>) {
+        if me.node.is_stopped() {
+            for waiter in next {
+                let turn = Turn::granted(me.clone(), (*waiter).access());
+                waiter.fail(CallError::Stopped { outcome: Outcome::NotExecuted });
+                drop(turn);
+            }
+            return;
+        }
+        let jobs = next.into_iter().map(|waiter| {
+            let turn = Turn::granted(me.clone(), (*waiter).access());
+            Box::new(move || waiter.run(turn)) as Job
+        });
+        serve(&me.node, jobs.collect());
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// The jobs of the serving task that runs on this thread: turns that end there add their successors, so that a busy
+    /// grain is served by one task without a spawn per turn.
+    static SERVING: std::cell::RefCell<Option<VecDeque<Job>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// How many turns a serving task runs before it lets other tasks run: a few tens of microseconds of short turns.
+const SERVED_AT_ONCE: usize = 64;
+
+fn serve(node: &NodeInner, jobs: VecDeque<Job>) {
+    let added = SERVING.with_borrow_mut(|serving| match serving {
+        Some(queue) => {
+            queue.extend(jobs);
+            None
+        }
+        None => Some(jobs),
+    });
+    if let Some(mut jobs) = added {
+        node.tasks.spawn(async move {
+            while !jobs.is_empty() {
+                jobs = serve_some(jobs);
+                if !jobs.is_empty() {
+                    let_others_run().await;
+                }
+            }
+        });
+    }
+}
+
+/// Ends this poll once, and asks for the next.
+async fn let_others_run() {
+    let mut asked = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut asked, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs up to [`SERVED_AT_ONCE`] jobs, with those that they add, and gives back the rest.
+fn serve_some(jobs: VecDeque<Job>) -> VecDeque<Job> {
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            SERVING.set(None);
+        }
+    }
+    SERVING.set(Some(jobs));
+    let _clear = Clear;
+    for _ in 0..SERVED_AT_ONCE {
+        let Some(job) = SERVING.with_borrow_mut(|serving| serving.as_mut().and_then(VecDeque::pop_front)) else { break };
+        job();
+    }
+    SERVING.take().unwrap_or_default()
+}

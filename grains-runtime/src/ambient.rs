@@ -1,0 +1,193 @@
+//! The turn that runs on this thread, and the chain of calls that led to it: set at each poll of a turn, read by the
+//! calls it makes.
+
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use grains_core::{AccessKind, ActivationId, GrainId, Instant, MethodInfo, RequestContext, route::Waits, world::Clock};
+
+scoped_tls::scoped_thread_local!(static FRAME: Frame);
+
+/// What a turn has besides its arguments.
+pub(crate) struct Frame {
+    /// Which turn this is; `None` for a task of a grain, which holds no turn.
+    pub(crate) turn: Option<TurnName>,
+    /// The call that this turn answers, if a grain made it.
+    pub(crate) caller: Option<Arc<Link>>,
+    /// The request context it carries.
+    pub(crate) request: RequestContext,
+    /// When its caller gives up. Many turns never ask, so the clock is read when one does.
+    deadline: Cell<Option<Instant>>,
+    /// How long its caller waits, counted from the first question.
+    timeout: Duration,
+}
+
+/// The name of a turn, for chains and messages.
+#[derive(Clone)]
+pub(crate) struct TurnName {
+    /// Which node of this process.
+    pub(crate) node: u64,
+    pub(crate) grain: GrainId,
+    pub(crate) life: ActivationId,
+    pub(crate) method: &'static MethodInfo,
+}
+
+impl Frame {
+    /// The frame of a turn whose caller gives up at `deadline`, or `timeout` after the first time anyone asks.
+    pub(crate) fn new(turn: Option<TurnName>, inherited: Inherited) -> Self {
+        let Inherited { caller, request, deadline, timeout } = inherited;
+        Self { turn, caller, request, deadline: Cell::new(deadline), timeout }
+    }
+
+    /// When the caller of this turn gives up.
+    pub(crate) fn deadline(&self, clock: &dyn Clock) -> Instant {
+        self.deadline.get().unwrap_or_else(|| {
+            let deadline = clock.now() + self.timeout;
+            self.deadline.set(Some(deadline));
+            deadline
+        })
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Runs `poll` with this frame as the turn of the thread.
+    pub(crate) fn enter<R>(&self, poll: impl FnOnce() -> R) -> R {
+        FRAME.set(self, poll)
+    }
+}
+
+/// Runs `look` with the turn of this thread, if there is one.
+pub(crate) fn current<R>(look: impl FnOnce(Option<&Frame>) -> R) -> R {
+    if FRAME.is_set() { FRAME.with(|frame| look(Some(frame))) } else { look(None) }
+}
+
+/// What a call takes over from the turn that makes it.
+pub(crate) struct Inherited {
+    pub(crate) caller: Option<Arc<Link>>,
+    pub(crate) request: RequestContext,
+    /// When the caller gives up, if the clock was read.
+    pub(crate) deadline: Option<Instant>,
+    /// How long the caller waits.
+    pub(crate) timeout: Duration,
+}
+
+impl Inherited {
+    /// What the next call made on this thread takes over. `timeout` is the caller's own wish, `default` the node's.
+    pub(crate) fn here(timeout: Option<Duration>, default: Duration, request: Option<RequestContext>, clock: &dyn Clock) -> Self {
+        current(|frame| {
+            let Some(frame) = frame else {
+                let timeout = timeout.unwrap_or(default);
+                return Self { caller: None, request: request.unwrap_or_default(), deadline: None, timeout };
+            };
+            let Some(turn) = frame.turn.clone() else {
+                // A task of a grain may run for ever: nobody waits for it, so nobody's deadline binds it.
+                let request = request.unwrap_or_else(|| frame.request.clone());
+                return Self { caller: None, request, deadline: None, timeout: timeout.unwrap_or(default) };
+            };
+            let now = clock.now();
+            let left = frame.deadline(clock).since(now);
+            let timeout = timeout.map_or(left, |wish| wish.min(left));
+            Self {
+                caller: Some(Link::new(turn, frame.caller.clone())),
+                request: request.unwrap_or_else(|| frame.request.clone()),
+                deadline: Some(now + timeout),
+                timeout,
+            }
+        })
+    }
+
+    /// The same without a caller who waits: for one-way calls.
+    pub(crate) fn one_way(request: Option<RequestContext>, default: Duration) -> Self {
+        let request = request.or_else(|| current(|frame| frame.map(|frame| frame.request.clone())));
+        Self { caller: None, request: request.unwrap_or_default(), deadline: None, timeout: default }
+    }
+
+    /// For work that the node itself begins: ticks, timers.
+    pub(crate) fn nothing(timeout: Duration) -> Self {
+        Self { caller: None, request: RequestContext::new(), deadline: None, timeout }
+    }
+
+    pub(crate) fn deadline(&self, clock: &dyn Clock) -> Instant {
+        self.deadline.unwrap_or_else(|| clock.now() + self.timeout)
+    }
+}
+
+/// One call in a chain, seen from its caller: the turn that made it, and whether that still waits for it.
+pub(crate) struct Link {
+    turn: TurnName,
+    caller: Option<Arc<Link>>,
+    waits: AtomicBool,
+}
+
+impl Link {
+    fn new(turn: TurnName, caller: Option<Arc<Link>>) -> Arc<Self> {
+        Arc::new(Self { turn, caller, waits: AtomicBool::new(true) })
+    }
+}
+
+impl Drop for Link {
+    /// Chains can be long: dropped link by link, not by recursion.
+    fn drop(&mut self) {
+        let mut next = self.caller.take();
+        while let Some(mut link) = next.and_then(Arc::into_inner) {
+            next = link.caller.take();
+        }
+    }
+}
+
+impl Waits for Link {
+    fn no_longer(&self) {
+        self.waits.store(false, Ordering::Release);
+    }
+}
+
+/// How the chain behind a call stands to the activation it is for.
+pub(crate) enum Chain {
+    /// Nobody in the chain holds a turn of it.
+    Apart,
+    /// The chain holds a shared turn of it.
+    HoldsShared,
+    /// The chain holds a turn that excludes the call, which excludes the chain: these wait for each other.
+    Cycle(Vec<String>),
+}
+
+/// Looks for a turn of `callee` in the chain that ends with `caller`. Turns that nobody waits for any more do not count.
+pub(crate) fn chain_to(callee: &TurnName, caller: Option<&Arc<Link>>) -> Chain {
+    let mut names = vec![callee];
+    let mut next = caller;
+    while let Some(link) = next {
+        if !link.waits.load(Ordering::Acquire) {
+            return Chain::Apart;
+        }
+        names.push(&link.turn);
+        if link.turn.holds_same(callee) {
+            let shared = AccessKind::Shared;
+            if (link.turn.method.access, callee.method.access) == (shared, shared) {
+                return Chain::HoldsShared;
+            }
+            return Chain::Cycle(names.into_iter().rev().map(TurnName::to_string).collect());
+        }
+        next = link.caller.as_ref();
+    }
+    Chain::Apart
+}
+
+impl TurnName {
+    fn holds_same(&self, other: &Self) -> bool {
+        (self.node, self.life) == (other.node, other.life) && self.grain == other.grain
+    }
+}
+
+impl std::fmt::Display for TurnName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.grain, self.method.name)
+    }
+}

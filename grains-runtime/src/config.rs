@@ -1,0 +1,87 @@
+//! What can be set, with its default and the reason for it.
+
+use std::time::Duration;
+
+use grains_core::store::STATE_BYTES_MAX;
+
+/// The limits of one node. Every field has a default; see each for its reason.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeConfig {
+    /// The name of the node, for logs and for people. Default `"node"`.
+    pub name: String,
+    /// How long the outermost call of a chain waits. Default 30 s: longer than any healthy request, short enough that a
+    /// stuck one is noticed by whoever sent it.
+    pub call_timeout: Duration,
+    /// How long `activate` may take. Default 20 s: a little less than a caller waits, so that the caller hears the reason.
+    pub activate_timeout: Duration,
+    /// How long `deactivate` may take. Default 10 s: it holds up the next activation and the stop of the node.
+    pub deactivate_timeout: Duration,
+    /// How long a store may take to answer one load or commit. Default 10 s: after that a commit is *unknown* and costs
+    /// the activation, so it is far above what a loaded disk needs.
+    pub store_timeout: Duration,
+    /// How many calls may wait for one activation. Default 1,024: at a microsecond a turn that is a millisecond of
+    /// waiting, and at a millisecond a turn one second; beyond that callers are better told.
+    pub mailbox_len_max: usize,
+    /// How long an activation stays without calls. Default 15 min, as in Orleans: longer than people pause.
+    pub idle_timeout: Duration,
+    /// How many activations a node holds. Default 4 million: about 1 GB of the framework's own memory.
+    pub activations_max: usize,
+    /// The largest state, encoded. Default 1 MiB: it is written whole at every commit.
+    pub state_bytes_max: usize,
+    /// How long [`stop`](crate::Node::stop) waits for turns to end. Default 10 s: below what service managers and
+    /// container platforms wait before they kill.
+    pub stop_timeout: Duration,
+    /// Encode and decode the arguments and answers of local calls too, as if each callee were on another node. Default
+    /// `false`; for tests.
+    pub encode_local_calls: bool,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: "node".to_owned(),
+            call_timeout: Duration::from_secs(30),
+            activate_timeout: Duration::from_secs(20),
+            deactivate_timeout: Duration::from_secs(10),
+            store_timeout: Duration::from_secs(10),
+            mailbox_len_max: 1024,
+            idle_timeout: Duration::from_secs(15 * 60),
+            activations_max: 4_000_000,
+            state_bytes_max: STATE_BYTES_MAX,
+            stop_timeout: Duration::from_secs(10),
+            encode_local_calls: false,
+        }
+    }
+}
+
+/// What differs for one grain type. Unset fields follow the [`NodeConfig`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct GrainOptions {
+    /// How long an activation of this type stays without calls.
+    pub idle_timeout: Option<Duration>,
+    /// How many calls may wait for one activation of this type.
+    pub mailbox_len_max: Option<usize>,
+}
+
+impl GrainOptions {
+    /// Everything as the node has it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how long an activation stays without calls.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how many calls may wait for one activation.
+    #[must_use]
+    pub fn mailbox_len_max(mut self, max: usize) -> Self {
+        self.mailbox_len_max = Some(max);
+        self
+    }
+}

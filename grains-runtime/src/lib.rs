@@ -1,0 +1,21 @@
+//! The world of grains: nodes, activations and their turns, timers, stores. Users name the facade crate `grains` instead.
+//!
+//! Reading order: `node` (the handle, and where a call is routed), `catalog` (who lives here), `activation` (a grain's
+//! mailbox, turns and lives), `ambient` (the chain of a call), `store`, `world` (the seams over tokio and the system).
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code, reason = "the instance behind the turn lock; see `activation::turn`")]
+mod activation;
+mod ambient;
+mod catalog;
+mod catch;
+mod config;
+mod node;
+pub mod store;
+mod sync;
+mod tasks;
+mod timeout;
+pub mod world;
+
+pub use config::{GrainOptions, NodeConfig};
+pub use node::{Node, NodeBuilder, StartError, Stopped};

@@ -1,0 +1,250 @@
+//! A node: what hosts grains, and the handle by which a program uses it.
+
+mod builder;
+mod scan;
+mod stop;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use grains_core::{
+    ActivationId, CallError, Failure, GrainId, Interface, IntoKey, MethodInfo, Outcome, RawRef,
+    route::{AnySlot, Route},
+    store::Store,
+    stream::{StreamTable, with_exports},
+    world::World,
+};
+
+pub use self::{
+    builder::{NodeBuilder, StartError},
+    stop::Stopped,
+};
+use crate::{
+    activation::{AnyActivation, GrainTypeInfo},
+    ambient,
+    catalog::{Catalog, Made},
+    config::NodeConfig,
+    tasks::TaskSet,
+};
+
+/// One process's part in hosting grains. Cloning gives another handle to the same node; when the last handle is dropped
+/// without [`stop`](Self::stop), the node stops hard, as if killed.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<NodeInner>,
+    _stop: Arc<StopHard>,
+}
+
+/// Stops the node when the last handle goes. References do not count: a grain that holds one would keep its node alive.
+struct StopHard(Arc<NodeInner>);
+
+impl Drop for StopHard {
+    fn drop(&mut self) {
+        self.0.stop_hard();
+    }
+}
+
+pub(crate) struct NodeInner {
+    me: Weak<NodeInner>,
+    /// Which node of this process, for telling chains of two nodes apart.
+    pub(crate) number: u64,
+    pub(crate) config: NodeConfig,
+    pub(crate) world: World,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) catalog: Catalog,
+    pub(crate) tasks: TaskSet,
+    /// Larger than in every earlier start of a node over the same store.
+    pub(crate) epoch: u64,
+    types: HashMap<&'static str, HostedType>,
+    hasher: RandomState,
+    lives: AtomicU64,
+    scan: AtomicU32,
+    phase: AtomicU8,
+}
+
+/// How to make activations of one grain type.
+struct HostedType {
+    info: Arc<GrainTypeInfo>,
+    accepts: fn(&str) -> bool,
+    make: fn(Arc<NodeInner>, Arc<GrainTypeInfo>, GrainId, u64) -> Arc<dyn AnyActivation>,
+}
+
+const RUNNING: u8 = 0;
+/// Calls from outside are refused; turns and the calls they make go on.
+const DRAINING: u8 = 1;
+/// Nothing runs any more.
+const STOPPED: u8 = 2;
+
+impl Node {
+    /// Begins to describe a node.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// A reference to the grain with this key. This makes no call and cannot fail: grains always exist.
+    pub fn get<C: Interface>(&self, key: impl IntoKey<C::Key>) -> C {
+        RawRef::get(key, self.inner.route())
+    }
+
+    /// The name of this node.
+    pub fn name(&self) -> &str {
+        &self.inner.config.name
+    }
+
+    /// How many activations of each hosted grain type live now.
+    pub fn activations(&self) -> BTreeMap<&'static str, usize> {
+        self.inner.types.values().map(|hosted| (hosted.info.name, hosted.info.live.load(Ordering::Relaxed))).collect()
+    }
+
+    /// How many calls wait in mailboxes now.
+    pub fn waiting_calls(&self) -> usize {
+        self.inner.catalog.shards().flatten().map(|activation| activation.waiting()).sum()
+    }
+
+    /// The seams this node lives in.
+    pub fn world(&self) -> &World {
+        &self.inner.world
+    }
+
+    /// The store of this node.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// Stops taking calls from outside, lets turns and the calls they make end, deactivates every activation, and returns
+    /// when all is gone or `stop_timeout` has passed; what is left then is dropped. Stopping again is harmless.
+    pub async fn stop(&self) -> Stopped {
+        self.inner.stop().await
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.name()).field("epoch", &self.inner.epoch).finish_non_exhaustive()
+    }
+}
+
+impl NodeInner {
+    pub(crate) fn route(&self) -> Arc<dyn Route> {
+        self.arc()
+    }
+
+    fn arc(&self) -> Arc<Self> {
+        self.me.upgrade().expect("a node is only used through its Arc")
+    }
+
+    pub(crate) fn next_life(&self) -> ActivationId {
+        ActivationId { epoch: self.epoch, counter: self.lives.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// The number of the scan for idle activations that comes next.
+    pub(crate) fn scan(&self) -> u32 {
+        self.scan.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == STOPPED
+    }
+
+    /// Runs `trip`, which encodes and decodes, so that streams survive it. What it encodes and does not decode ends.
+    pub(crate) fn with_streams<R>(&self, trip: impl FnOnce() -> R) -> R {
+        with_exports(&StreamTable::default(), trip)
+    }
+
+    /// Whether a call made on this thread may go on: while the node drains, only turns and tasks of grains may call.
+    fn admit(&self) -> Result<(), Failure> {
+        let refused = match self.phase.load(Ordering::Acquire) {
+            RUNNING => false,
+            DRAINING => ambient::current(|frame| frame.is_none()),
+            _ => true,
+        };
+        if refused { Err(CallError::Stopped { outcome: Outcome::NotExecuted }) } else { Ok(()) }
+    }
+
+    /// The activation of a grain, made if there is none.
+    fn activation(&self, to: &RawRef) -> Result<Made, Failure> {
+        let (id, hash) = (to.id(), to.lookup_hash());
+        if let Some(found) = self.catalog.find(hash, id) {
+            return Ok(Made::Found(found));
+        }
+        let Some(hosted) = self.types.get(id.grain_type()) else {
+            return Err(CallError::NotHosted { grain_type: id.grain_type().into() });
+        };
+        if !(hosted.accepts)(id.key()) {
+            let why = format!("`{}` is not a key of grain type \"{}\"", id.key(), id.grain_type());
+            return Err(CallError::BadReference { grain: id.to_string().into(), why: why.into() });
+        }
+        let make = || (hosted.make)(self.arc(), hosted.info.clone(), id.clone(), hash);
+        self.catalog.find_or_add(hash, id, make).map_err(|full| CallError::Overloaded {
+            grain: id.to_string().into(),
+            limit: format!("activations_max = {}", full.len_max).into(),
+        })
+    }
+
+    /// Finds the grain and does `call` with it, again if the activation turns out to be gone.
+    fn deliver(&self, to: &RawRef, mut call: impl FnMut(Made) -> Result<(), ()>) -> Result<(), Failure> {
+        self.admit()?;
+        loop {
+            let made = self.activation(to)?;
+            let found = match &made {
+                Made::New(activation) | Made::Found(activation) => activation.clone(),
+            };
+            match call(made) {
+                Ok(()) => return Ok(()),
+                // Whoever closed it takes it out of the catalog next; doing it here means never to wait for that.
+                Err(()) => self.catalog.remove(&found),
+            }
+        }
+    }
+}
+
+impl Route for NodeInner {
+    fn start(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.world.tasks.give_way(cx));
+        let delivered = self.deliver(to, |made| {
+            let started = match made {
+                Made::New(activation) => activation.start_first(method, slot, cx),
+                Made::Found(activation) => activation.start(method, slot, cx),
+            };
+            started.map_err(drop)
+        });
+        if let Err(failure) = delivered {
+            slot.fail(failure);
+        }
+        Poll::Ready(())
+    }
+
+    fn send(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
+        let delivered = self.deliver(to, |made| {
+            let sent = match made {
+                Made::New(activation) => activation.send_first(method, slot),
+                Made::Found(activation) => activation.send(method, slot),
+            };
+            sent.map_err(drop)
+        });
+        if let Err(failure) = delivered {
+            slot.fail(failure);
+        }
+    }
+
+    fn hash(&self, id: &GrainId) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn default_timeout(&self) -> Duration {
+        self.config.call_timeout
+    }
+}

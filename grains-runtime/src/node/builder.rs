@@ -1,0 +1,194 @@
+//! Describing and starting a node.
+
+use std::{
+    collections::HashMap,
+    hash::RandomState,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use grains_core::{
+    GrainKey, Lifecycle,
+    store::{LoadError, Store, memory::MemoryStore},
+    world::World,
+};
+
+use super::{HostedType, Node, NodeInner, RUNNING, StopHard};
+use crate::{
+    activation::{Activation, GrainTypeInfo},
+    catalog::Catalog,
+    config::{GrainOptions, NodeConfig},
+    tasks::TaskSet,
+    world::{NoRuntime, tokio_world},
+};
+
+/// Describes a node, and starts it.
+#[derive(Default)]
+#[must_use = "a node is started by `.start().await`"]
+pub struct NodeBuilder {
+    config: NodeConfig,
+    types: Vec<Hosting>,
+    store: Option<Arc<dyn Store>>,
+    world: Option<World>,
+}
+
+struct Hosting {
+    name: &'static str,
+    rust_name: &'static str,
+    options: GrainOptions,
+    accepts: fn(&str) -> bool,
+    make: fn(Arc<NodeInner>, Arc<GrainTypeInfo>, grains_core::GrainId, u64) -> Arc<dyn crate::activation::AnyActivation>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no tokio runtime to run on.
+    #[error(transparent)]
+    NoRuntime(#[from] NoRuntime),
+    /// Two structs answer the same grain type.
+    #[error("grain type \"{grain_type}\" is hosted twice, by `{first}` and `{second}`: give one another `grain_type`")]
+    HostedTwice {
+        /// The grain type.
+        grain_type: &'static str,
+        /// The struct hosted first.
+        first: &'static str,
+        /// The struct hosted second.
+        second: &'static str,
+    },
+    /// The store did not say which start this is.
+    #[error("the store cannot be used: {0}")]
+    Store(#[from] LoadError),
+    /// A limit of zero would stop everything.
+    #[error("`{limit}` is zero: nothing could ever run")]
+    ZeroLimit {
+        /// The name of the limit.
+        limit: &'static str,
+    },
+}
+
+impl NodeBuilder {
+    /// Hosts the grains of struct `G` here: its activations can live on this node.
+    pub fn host<G: Lifecycle>(self) -> Self {
+        self.host_with::<G>(GrainOptions::default())
+    }
+
+    /// Hosts the grains of struct `G` with options of their own.
+    pub fn host_with<G: Lifecycle>(mut self, options: GrainOptions) -> Self {
+        self.types.push(Hosting {
+            name: G::GRAIN_TYPE,
+            rust_name: std::any::type_name::<G>(),
+            options,
+            accepts: |key| G::Key::from_text(key).is_ok(),
+            make: |node, info, id, hash| Activation::<G>::made(node, info, id, hash),
+        });
+        self
+    }
+
+    /// Names the node. Default `"node"`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// Keeps the states of grains in `store`. Default: in memory, gone with the node.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Changes the limits, from their defaults.
+    pub fn configure(mut self, change: impl FnOnce(&mut NodeConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Runs over other seams than tokio and the operating system.
+    pub fn world(mut self, world: World) -> Self {
+        self.world = Some(world);
+        self
+    }
+
+    /// Starts the node. It runs on the tokio runtime this is awaited on.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let Self { config, types, store, world } = self;
+        check(&config)?;
+        let world = match world {
+            Some(world) => world,
+            None => tokio_world()?,
+        };
+        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        let types = hosted(types, &config)?;
+        let epoch = store.next_epoch().await?;
+        let shortest_idle = types.values().map(|hosted| hosted.info.idle_timeout).min().unwrap_or(config.idle_timeout);
+        let inner = Arc::new_cyclic(|me| NodeInner {
+            me: me.clone(),
+            number: next_number(),
+            catalog: Catalog::new(config.activations_max),
+            tasks: TaskSet::new(world.tasks.clone()),
+            config,
+            world,
+            store,
+            epoch,
+            types,
+            hasher: RandomState::new(),
+            lives: AtomicU64::new(0),
+            scan: AtomicU32::new(0),
+            phase: AtomicU8::new(RUNNING),
+        });
+        inner.scan_for_idle(shortest_idle);
+        tracing::info!(node = inner.config.name, epoch, "started");
+        Ok(Node { _stop: Arc::new(StopHard(inner.clone())), inner })
+    }
+}
+
+fn next_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+fn check(config: &NodeConfig) -> Result<(), StartError> {
+    let durations = [
+        ("call_timeout", config.call_timeout),
+        ("activate_timeout", config.activate_timeout),
+        ("deactivate_timeout", config.deactivate_timeout),
+        ("store_timeout", config.store_timeout),
+        ("idle_timeout", config.idle_timeout),
+    ];
+    let counts = [
+        ("mailbox_len_max", config.mailbox_len_max),
+        ("activations_max", config.activations_max),
+        ("state_bytes_max", config.state_bytes_max),
+    ];
+    let zero_duration = durations.iter().find(|(_, duration)| *duration == Duration::ZERO).map(|(limit, _)| *limit);
+    let zero_count = counts.iter().find(|(_, count)| *count == 0).map(|(limit, _)| *limit);
+    match zero_duration.or(zero_count) {
+        Some(limit) => Err(StartError::ZeroLimit { limit }),
+        None => Ok(()),
+    }
+}
+
+fn hosted(hostings: Vec<Hosting>, config: &NodeConfig) -> Result<HashMap<&'static str, HostedType>, StartError> {
+    let mut types = HashMap::new();
+    let mut rust_names = HashMap::new();
+    for Hosting { name, rust_name, options, accepts, make } in hostings {
+        if let Some(first) = rust_names.insert(name, rust_name) {
+            return Err(StartError::HostedTwice { grain_type: name, first, second: rust_name });
+        }
+        let idle_timeout = options.idle_timeout.unwrap_or(config.idle_timeout);
+        let mailbox_len_max = options.mailbox_len_max.unwrap_or(config.mailbox_len_max);
+        if idle_timeout.is_zero() {
+            return Err(StartError::ZeroLimit { limit: "idle_timeout" });
+        }
+        if mailbox_len_max == 0 {
+            return Err(StartError::ZeroLimit { limit: "mailbox_len_max" });
+        }
+        let info = Arc::new(GrainTypeInfo { name, idle_timeout, mailbox_len_max, live: AtomicUsize::new(0) });
+        types.insert(name, HostedType { info, accepts, make });
+    }
+    Ok(types)
+}

@@ -1,0 +1,56 @@
+//! Stopping: first gently, then for good.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use grains_core::DeactivationReason;
+
+use super::{DRAINING, NodeInner, RUNNING, STOPPED};
+
+/// How a node stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// How many activations were still busy when `stop_timeout` had passed, and were dropped. 0: everything ended well.
+    pub dropped: usize,
+}
+
+/// How often a draining node looks whether the last turn has ended: turns are short, and nobody waits long for a stop.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+impl NodeInner {
+    pub(super) async fn stop(&self) -> Stopped {
+        self.phase.compare_exchange(RUNNING, DRAINING, Ordering::AcqRel, Ordering::Acquire).ok();
+        let clock = &self.world.clock;
+        let limit = clock.now() + self.config.stop_timeout;
+        while !self.is_stopped() && self.catalog.len() > 0 && clock.now() < limit {
+            for shard in self.catalog.shards() {
+                for activation in shard {
+                    activation.close_if_idle(&|_| 0, DeactivationReason::Stopping);
+                }
+            }
+            // A turn of one grain may still call another: grains that come back meanwhile are closed by the next round.
+            if self.catalog.len() > 0 {
+                clock.sleep_until(clock.now() + LOOK_AGAIN).await;
+            }
+        }
+        let dropped = self.catalog.len();
+        if dropped > 0 {
+            tracing::warn!(node = self.config.name, dropped, "stop_timeout has passed: what is still busy is dropped");
+        }
+        self.stop_hard();
+        Stopped { dropped }
+    }
+
+    /// Drops everything: nothing of this node runs after its present poll.
+    pub(super) fn stop_hard(&self) {
+        if self.phase.swap(STOPPED, Ordering::AcqRel) == STOPPED {
+            return;
+        }
+        self.tasks.close();
+        for shard in self.catalog.shards() {
+            for activation in shard {
+                activation.drop_now();
+            }
+        }
+        tracing::info!(node = self.config.name, "stopped");
+    }
+}

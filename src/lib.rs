@@ -1,0 +1,55 @@
+//! Virtual actors for Rust: grains, called by identity, one turn at a time.
+#![forbid(unsafe_code)]
+
+pub use grains_core::{
+    ActivationId, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure, FencingToken, Gone,
+    Grain, GrainId, GrainKey, Instant, Interface, IntoKey, KEY_BYTES_MAX, KeyError, KeyReader, KeyWriter, Lifecycle,
+    MethodInfo, NoAnswer, Outcome, RawRef, REQUEST_CONTEXT_BYTES_MAX, RequestContext, RequestContextFull, Result,
+    Retry, SPAWNED_MAX, StartError, State, StateError, StoredCall, TIMERS_MAX, Version, Wire, Call, commit,
+};
+pub use grains_core::{Detached, Fakes, stream::{self, Fanout, FanoutLimits, StreamError, StreamSink, Streaming}};
+pub use grains_macros::{GrainKey, grain, main, rpc_trait};
+
+#[cfg(feature = "runtime")]
+pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError as NodeStartError, Stopped};
+
+/// Where states are kept: the trait for stores, its errors, and the stores that come with grains.
+pub mod store {
+    pub use grains_core::store::{
+        CommitError, LoadError, STATE_BYTES_MAX, Store, Stored, Write, WriteSet, memory::MemoryStore,
+    };
+}
+
+/// The seams through which a node touches the world: time, tasks, chance, disk, connections.
+pub mod world {
+    pub use grains_core::world::*;
+    #[cfg(feature = "runtime")]
+    pub use grains_runtime::world::{NoRuntime, tokio_world};
+}
+
+/// What macros write and what few write by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use core::{
+        clone::Clone, cmp::Eq, cmp::PartialEq, default::Default, fmt::Debug, future::Future, hash::Hash, marker::Send,
+        marker::Sync, option::Option, result::Result,
+    };
+    pub use std::string::String;
+
+    pub use grains_core::{
+        AccessKind, AnsweredBy, Answers, Call, Ctx, Error, Exclusive, Grain, GrainKey, Interface, IntoKey, KeyError,
+        KeyReader, KeyWriter, Lifecycle, Method, MethodId, MethodInfo, RawRef, Shared, Turns, check_pair,
+        codec::{ArgsReader, ArgsWriter, CodecError},
+        deserialize_ref, serialize_ref, travels,
+    };
+    pub use serde;
+}
+
+/// `use grains::prelude::*;`
+pub mod prelude {
+    pub use crate::{
+        Call, CallError, Ctx, DeactivationReason, Fanout, GrainKey, Lifecycle, Result, State, Streaming, grain, rpc_trait,
+    };
+    #[cfg(feature = "runtime")]
+    pub use crate::Node;
+}
