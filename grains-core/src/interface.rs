@@ -70,7 +70,8 @@ interface_set!(A B C D E F H I);
 
 /// Stops the build when two interfaces of one grain disagree: called in a `const` that `#[grain]` writes.
 #[doc(hidden)]
-pub const fn check_pair<A: Interface, B: Interface>() {
+#[track_caller]
+pub const fn check_pair<A: Interface, B: Interface<Key = A::Key>>() {
     if !same(A::GRAIN_TYPE, B::GRAIN_TYPE) {
         let parts = [
             "the interfaces of one grain must have the same grain type, but `", A::NAME, "` says \"", A::GRAIN_TYPE,

@@ -110,7 +110,7 @@ pub trait Method: Sized + Send + 'static {
     /// [`Shared`] for `&self`, [`Exclusive`] for `&mut self`.
     type Access: Access;
     /// The `Result` the method returns.
-    type Reply: Reply;
+    type Reply: Reply<Ok: Wire, Err: Wire>;
     /// Writes the arguments, one element each.
     fn encode_args(&self, args: &mut ArgsWriter<'_>) -> Result<(), CodecError>;
     /// Reads the arguments. A missing trailing `Option` is `None`; elements beyond the last are skipped.
@@ -141,13 +141,19 @@ pub trait Turns<G> {
     label = "not an argument or reply a grain can be sent",
     note = "arguments and replies are owned, `Send`, and derive `serde::Serialize` and `serde::Deserialize`"
 )]
-pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
+pub trait Wire: Serialize + DeserializeOwned + Send + 'static {
+    /// Writes this as the next argument.
+    fn write_argument(&self, args: &mut ArgsWriter<'_>) -> Result<(), CodecError> {
+        args.element(self)
+    }
+    /// Reads the next argument, called `name` in errors.
+    fn read_argument(args: &mut ArgsReader<'_>, name: &str) -> Result<Self, CodecError> {
+        args.element(name)
+    }
+}
+
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
-
-/// Does nothing, for types that can travel: macros call it under the user's type, so that the error is shown there.
-#[doc(hidden)]
-pub const fn travels<T: Wire>() {}
 
 /// What an rpc method returns: a `Result` of two [`Wire`] types.
 #[diagnostic::on_unimplemented(
@@ -157,14 +163,15 @@ pub const fn travels<T: Wire>() {}
 )]
 pub trait Reply: Send + 'static {
     /// The answer.
-    type Ok: Wire;
+    type Ok: Send + 'static;
     /// The grain's own error.
-    type Err: Wire;
+    type Err: Send + 'static;
     /// The value as the `Result` it is.
     fn into_result(self) -> Result<Self::Ok, Self::Err>;
 }
 
-impl<T: Wire, E: Wire> Reply for Result<T, E> {
+// Not `T: Wire`: a reply that cannot travel is reported once, at its `Method`, and not again at each call.
+impl<T: Send + 'static, E: Send + 'static> Reply for Result<T, E> {
     type Ok = T;
     type Err = E;
     fn into_result(self) -> Self {

@@ -1,0 +1,7 @@
+#[grains::grain]
+struct ClockGrain;
+
+#[grains::grain(default)]
+struct AlarmGrain;
+
+fn main() {}

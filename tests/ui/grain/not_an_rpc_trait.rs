@@ -1,0 +1,4 @@
+#[grains::grain(Display, std::fmt::Debug)]
+struct ClockGrain;
+
+fn main() {}

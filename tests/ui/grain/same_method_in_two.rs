@@ -1,0 +1,26 @@
+#[grains::rpc_trait]
+trait Clock {
+    async fn now(&self) -> grains::Result<u64>;
+}
+
+#[grains::rpc_trait(grain_type = "clock")]
+trait Alarm {
+    async fn now(&self) -> grains::Result<bool>;
+}
+
+#[grains::grain(Clock, Alarm)]
+struct ClockGrain;
+
+impl Clock for ClockGrain {
+    async fn now(&self) -> grains::Result<u64> {
+        Ok(7)
+    }
+}
+
+impl Alarm for ClockGrain {
+    async fn now(&self) -> grains::Result<bool> {
+        Ok(true)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+#[grains::rpc_trait]
+trait Clock {
+    async fn now(&self) -> grains::Result<u64>;
+}
+
+#[grains::grain(Clock, defualt, key = u64, "Clock", Clock, Clock<u8>, default, default)]
+#[derive(Default)]
+struct ClockGrain;
+
+impl Clock for ClockGrain {
+    async fn now(&self) -> grains::Result<u64> {
+        Ok(7)
+    }
+}
+
+fn main() {}

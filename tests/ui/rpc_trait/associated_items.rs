@@ -1,0 +1,8 @@
+#[grains::rpc_trait]
+trait Chat {
+    const MAX: usize = 1;
+    type Line;
+    async fn say(&mut self, text: String) -> grains::Result<()>;
+}
+
+fn main() {}

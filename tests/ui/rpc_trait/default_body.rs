@@ -1,0 +1,8 @@
+#[grains::rpc_trait]
+trait Chat {
+    async fn lines(&self) -> grains::Result<u32> {
+        Ok(0)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[grains::rpc_trait]
+struct Chat {
+    lines: u32,
+}
+
+fn main() {}
