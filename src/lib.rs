@@ -18,6 +18,10 @@ pub mod store {
     pub use grains_core::store::{
         CommitError, LoadError, STATE_BYTES_MAX, Store, Stored, Write, WriteSet, memory::MemoryStore,
     };
+    #[cfg(feature = "redb")]
+    pub use grains_runtime::store::{OpenError, RedbConfig, RedbStore};
+    #[cfg(feature = "conformance")]
+    pub use grains_runtime::store::{Fault, FaultyStore, conformance};
 }
 
 /// The seams through which a node touches the world: time, tasks, chance, disk, connections.
@@ -38,10 +42,12 @@ pub mod __private {
 
     pub use grains_core::{
         AccessKind, AnsweredBy, Answers, Call, Ctx, Error, Exclusive, Grain, GrainKey, Interface, IntoKey, KeyError,
-        KeyReader, KeyWriter, Lifecycle, Method, MethodId, MethodInfo, RawRef, Shared, Turns, check_pair,
+        KeyReader, KeyWriter, Lifecycle, Method, MethodId, MethodInfo, RawRef, Shared, Turns, argument, check_pair,
         codec::{ArgsReader, ArgsWriter, CodecError},
-        deserialize_ref, serialize_ref, travels,
+        deserialize_ref, serialize_ref,
     };
+    #[cfg(feature = "runtime")]
+    pub use grains_runtime::run_main;
     pub use serde;
 }
 

@@ -97,7 +97,7 @@ pub struct Version(pub u64);
 impl Version {
     /// The version after the next commit.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -39,7 +39,7 @@ pub use id::{ActivationId, FencingToken, GrainId, KEY_BYTES_MAX, MethodId, Versi
 pub use interface::{Answers, Interface, InterfaceSet, check_pair};
 pub use key::{GrainKey, IntoKey, KeyError, KeyReader, KeyWriter};
 pub use method::{
-    Access, AccessKind, AnsweredBy, Exclusive, Method, MethodInfo, Reply, Shared, Turns, Wire,
+    Access, AccessKind, AnsweredBy, Argument, Exclusive, Method, MethodInfo, Reply, Shared, Turns, Wire, argument,
 };
 pub use reference::{RawRef, deserialize_ref, serialize_ref, with_route};
 pub use request::{REQUEST_CONTEXT_BYTES_MAX, RequestContext, RequestContextFull};

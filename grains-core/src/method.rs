@@ -141,19 +141,27 @@ pub trait Turns<G> {
     label = "not an argument or reply a grain can be sent",
     note = "arguments and replies are owned, `Send`, and derive `serde::Serialize` and `serde::Deserialize`"
 )]
-pub trait Wire: Serialize + DeserializeOwned + Send + 'static {
-    /// Writes this as the next argument.
-    fn write_argument(&self, args: &mut ArgsWriter<'_>) -> Result<(), CodecError> {
-        args.element(self)
-    }
-    /// Reads the next argument, called `name` in errors.
-    fn read_argument(args: &mut ArgsReader<'_>, name: &str) -> Result<Self, CodecError> {
-        args.element(name)
-    }
-}
+pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
+
+/// How an argument is written and read, as [`argument`] says.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument<T> {
+    /// Appends it to the list.
+    pub write: fn(&mut ArgsWriter<'_>, &T) -> Result<(), CodecError>,
+    /// Takes it from the list; the text is its name in errors.
+    pub read: fn(&mut ArgsReader<'_>, &str) -> Result<T, CodecError>,
+}
+
+/// How arguments of type `T` are written and read.
+///
+/// The bound of this function is the only one that `#[rpc_trait]` needs of an argument: a type that cannot be sent is
+/// reported once, where it is written.
+pub const fn argument<T: Wire>() -> Argument<T> {
+    Argument { write: |args, value| args.element(value), read: |args, name| args.element(name) }
+}
 
 /// What an rpc method returns: a `Result` of two [`Wire`] types.
 #[diagnostic::on_unimplemented(

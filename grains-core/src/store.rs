@@ -18,11 +18,12 @@ pub const STATE_BYTES_MAX: usize = 1024 * 1024;
 /// Keeps the states of grains.
 ///
 /// A store is shared by all activations of a node and by all nodes of a cluster, unless it says that it serves one node.
-/// It keeps three promises, and the conformance kit tests them:
+/// It takes at least 64 commits at once and keeps three promises, which the conformance kit tests:
 ///
 /// * **Atomic.** A [`WriteSet`] is stored whole or not at all, also when the process dies half-way.
 /// * **One writer.** It is refused with [`CommitError::Fenced`] when a larger token has written to that grain before,
-///   and with [`CommitError::Conflict`] when a version is not the expected one.
+///   whichever state of it, and then with [`CommitError::Conflict`] when a version is not the expected one. Refused
+///   writes do not count; an empty set of writes does, and records its token.
 /// * **Honest.** `Ok` means that the writes survive a crash of the process (for a durable store, of the machine). When
 ///   it cannot tell, it says [`CommitError::Unknown`].
 pub trait Store: Send + Sync + 'static {
@@ -34,8 +35,8 @@ pub trait Store: Send + Sync + 'static {
     /// Dropping the future before it ends leaves open whether the writes happen, as [`CommitError::Unknown`] does.
     fn commit(&self, writes: WriteSet) -> BoxFuture<'_, Result<(), CommitError>>;
 
-    /// The keys of the grains of a type that have any state with a value, in ascending order, at most `limit`, all
-    /// greater than `after`.
+    /// The keys of the grains of a type that have any state with a value, in the order of their bytes, at most `limit`,
+    /// all greater than `after`.
     fn list<'a>(
         &'a self,
         grain_type: &'a str,

@@ -51,7 +51,8 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Tasks: Send + Sync + 'static {
     /// Runs `task` beside everything else.
     fn spawn(&self, task: BoxFuture<'static, ()>) -> TaskHandle;
-    /// Runs work that blocks its thread, such as an fsync, where it holds up no task.
+    /// Runs work that blocks its thread, such as an fsync, where it holds up no task. It starts at once; dropping the
+    /// future leaves it running; a panic in it goes on in whoever awaits. If the runtime ends first, it is dropped unrun.
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
     /// Whether this thread is polling a task of this node's runtime, so that timers and sockets made now belong to it.
     fn here(&self) -> bool;
@@ -107,7 +108,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Cuts or extends (with zeros) to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Returns when all earlier writes will survive a crash.
+    /// Returns when all earlier writes will survive a crash. After a failure every later call fails.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -123,7 +124,7 @@ pub trait Transport: Send + Sync + 'static {
 pub trait Listener: Send + 'static {
     /// The address it listens at, with the port it got.
     fn local_address(&self) -> io::Result<String>;
-    /// The next connection.
+    /// The next connection. An error does not end the listener.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>>;
 }
 

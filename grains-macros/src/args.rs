@@ -1,6 +1,7 @@
 //! What stands in the brackets of an attribute: words, `word = value`, commas. All models read theirs with these.
 
-use proc_macro2::{Ident, Span, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::{
     Error, LitStr, Path, Result, Token,
     ext::IdentExt,
@@ -11,7 +12,7 @@ use crate::report::Report;
 
 /// Reads arguments one by one with `read_one`; after a mistake it goes on behind the next comma.
 pub(crate) fn read_each(
-    args: proc_macro2::TokenStream,
+    args: TokenStream,
     report: &mut Report,
     mut read_one: impl FnMut(ParseStream<'_>) -> Result<()>,
 ) {
@@ -29,6 +30,9 @@ pub(crate) fn read_each(
 }
 
 fn read_comma(input: ParseStream<'_>) -> Result<()> {
+    if input.peek(Token![=]) {
+        return Err(input.error("this option takes no value: remove it"));
+    }
     if !input.is_empty() {
         input.parse::<Token![,]>()?;
     }
@@ -93,6 +97,15 @@ pub(crate) fn set_once<T>(slot: &mut Option<T>, word: &Ident, value: T) -> Resul
 /// The error for a word that means nothing here. `known` lists those that do.
 pub(crate) fn unknown(word: &Ident, known: &str) -> Error {
     Error::new(word.span(), format!("unknown option `{word}`: there is {known}"))
+}
+
+/// `krate` as if it was written at `span`: errors about what is called there are shown there.
+pub(crate) fn crate_at(krate: &Path, span: Span) -> TokenStream {
+    let located = |mut tree: TokenTree| {
+        tree.set_span(tree.span().located_at(span));
+        tree
+    };
+    krate.to_token_stream().into_iter().map(located).collect()
 }
 
 /// How the `grains` crate is called where nothing else was said.

@@ -2,7 +2,9 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Attribute, Fields, Generics, Item, ItemStruct, Member, Meta, Path, Type, parse_quote_spanned, spanned::Spanned};
+use syn::{
+    Attribute, Fields, Generics, Item, ItemStruct, Member, Meta, Path, Type, parse_quote_spanned, spanned::Spanned,
+};
 
 use crate::{args, report::Report};
 

@@ -13,7 +13,23 @@ pub(crate) fn main_fn(args: TokenStream, item: TokenStream) -> TokenStream {
             let expansion = expand(&main);
             quote!(#report #expansion)
         }
-        None => quote!(#report #item),
+        None => {
+            let rest = without_async_main(item);
+            quote!(#report #rest)
+        }
+    }
+}
+
+/// What was reported, in a form the compiler does not report again: it would for an `async fn main`.
+fn without_async_main(item: TokenStream) -> TokenStream {
+    match syn::parse2::<ItemFn>(item.clone()) {
+        Ok(written) if written.sig.ident == "main" => quote! {
+            #[allow(dead_code)]
+            fn main() {
+                #item
+            }
+        },
+        _ => item,
     }
 }
 

@@ -10,6 +10,7 @@ mod ambient;
 mod catalog;
 mod catch;
 mod config;
+mod main_fn;
 mod node;
 pub mod store;
 mod sync;
@@ -18,4 +19,6 @@ mod timeout;
 pub mod world;
 
 pub use config::{GrainOptions, NodeConfig};
+#[doc(hidden)]
+pub use main_fn::run_main;
 pub use node::{Node, NodeBuilder, StartError, Stopped};

@@ -5,6 +5,7 @@ use quote::quote_spanned;
 use syn::{Path, spanned::Spanned};
 
 use super::model::Answering;
+use crate::args;
 
 pub(super) fn expand(grain: &Answering) -> TokenStream {
     let site = Span::mixed_site();
@@ -13,11 +14,14 @@ pub(super) fn expand(grain: &Answering) -> TokenStream {
     let references: Vec<_> = grain.references().collect();
     let interfaces = quote_spanned!(span_of_all(&references)=> (#(#references,)*));
     let checks = pairs(&references).map(|(one, other)| {
+        let krate = args::crate_at(krate, other.span());
         let check = quote_spanned!(other.span()=> #krate::__private::check_pair::<#one, #other>());
-        quote_spanned!(site=> const _: () = #check;)
+        quote_spanned!(site=> #[allow(unused_qualifications)] const _: () = #check;)
     });
     let lifecycle = lifecycle(grain);
     quote_spanned! {site=>
+        // `chat::Room` may well be in scope while `chat::RoomRef` is not, or the other way round.
+        #[allow(unused_qualifications)]
         impl #impl_generics #krate::__private::Grain for #ident #type_generics #bounds {
             type Key = <#first as #krate::__private::Interface>::Key;
             type Interfaces = #interfaces;

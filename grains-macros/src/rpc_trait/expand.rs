@@ -2,12 +2,13 @@
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
-use syn::{ext::IdentExt, spanned::Spanned};
+use syn::{Path, ReturnType, Type, ext::IdentExt, spanned::Spanned};
 
 use super::{
     method::{Access, Method, Repeats},
     model::Interface,
 };
+use crate::args;
 
 // All code is made at `mixed_site`, so that no name of an argument can be taken for one of ours. Types have no hygiene:
 // ours are called `Room_say`, `__Grain` and `__Turns`, which nobody writes.
@@ -26,7 +27,7 @@ pub(super) fn expand(interface: &Interface) -> TokenStream {
         // Linted where they are written, in the trait.
         #[allow(
             clippy::all, clippy::pedantic, dead_code, deprecated, non_camel_case_types, private_bounds,
-            private_interfaces
+            private_interfaces, unused_qualifications
         )]
         const _: () = {
             #(#method_types)*
@@ -45,19 +46,25 @@ fn interface_trait(interface: &Interface) -> TokenStream {
         let (attributes, reply) = (&method.attributes, &method.reply);
         let mut signature = method.signature.clone();
         signature.asyncness = None;
-        signature.output = syn::parse_quote_spanned! {site=>
-            -> impl #krate::__private::Future<Output = #reply> + #krate::__private::Send
-        };
+        signature.output = future_of(krate, reply);
         quote_spanned!(site=> #(#attributes)* #signature;)
     });
     let reported = (!rejected.is_empty()).then(|| quote_spanned!(site=> #[allow(async_fn_in_trait)]));
     quote_spanned! {site=>
         #(#attributes)*
         #reported
-        #visibility trait #ident: #written #krate::__private::Send + #krate::__private::Sync + 'static {
+        #visibility trait #ident: #written 'static {
             #(#methods)*
             #(#rejected)*
         }
+    }
+}
+
+/// `-> impl Future<Output = #reply> + Send`, shown under `reply` by errors about it.
+fn future_of(krate: &Path, reply: &Type) -> ReturnType {
+    let krate = args::crate_at(krate, reply.span());
+    syn::parse_quote_spanned! {reply.span()=>
+        -> impl #krate::__private::Future<Output = #reply> + #krate::__private::Send
     }
 }
 
@@ -65,7 +72,8 @@ fn reference(interface: &Interface) -> TokenStream {
     let site = Span::mixed_site();
     let Interface { krate, visibility, .. } = interface;
     let (name, reference) = (interface.name(), interface.reference());
-    let doc = format!("This calls one grain that answers [`{name}`], wherever it is: cheap to clone, and it can be sent.");
+    let doc =
+        format!("This calls one grain that answers [`{name}`], wherever it is: cheap to clone, and it can be sent.");
     quote_spanned! {site=>
         #[doc = #doc]
         #[derive(
@@ -113,11 +121,13 @@ fn method_type(interface: &Interface, method: &Method) -> TokenStream {
     let argument_names = method.arguments.iter().map(|argument| argument.ident.unraw().to_string());
     let fields: Vec<_> = (0..argument_types.len()).map(Literal::usize_unsuffixed).collect();
     let len = Literal::u32_suffixed(u32::try_from(fields.len()).unwrap_or(u32::MAX));
-    // Called under the user's own token, and first: one error says what is wrong with a type, where it is written.
-    let travels: Vec<_> = argument_types
-        .iter()
-        .map(|ty| quote_spanned!(ty.span()=> #krate::__private::travels::<#ty>();))
-        .collect();
+    // Under the user's own token, and the same where it is written and read: a type that cannot be sent is reported once.
+    let argument = argument_types.iter().map(|ty| {
+        let krate = args::crate_at(krate, ty.span());
+        quote_spanned!(ty.span()=> #krate::__private::argument::<#ty>())
+    });
+    let argument: Vec<_> = argument.collect();
+    let reply_type = quote_spanned!(reply.span()=> type Reply = #reply;);
     quote_spanned! {site=>
         #visibility struct #ty(#(#argument_types),*);
 
@@ -125,23 +135,19 @@ fn method_type(interface: &Interface, method: &Method) -> TokenStream {
             const INFO: #krate::__private::MethodInfo =
                 #krate::__private::MethodInfo::new(#name, #krate::__private::AccessKind::#access)#idempotent;
             type Access = #krate::__private::#access;
-            type Reply = #reply;
+            #reply_type
             fn encode_args(
                 &self,
                 args: &mut #krate::__private::ArgsWriter<'_>,
             ) -> #krate::__private::Result<(), #krate::__private::CodecError> {
-                #(#travels)*
                 #krate::__private::ArgsWriter::len(args, #len)?;
-                #(#krate::__private::ArgsWriter::element(args, &self.#fields)?;)*
+                #((#argument.write)(args, &self.#fields)?;)*
                 #krate::__private::Result::Ok(())
             }
             fn decode_args(
                 args: &mut #krate::__private::ArgsReader<'_>,
             ) -> #krate::__private::Result<Self, #krate::__private::CodecError> {
-                #(#travels)*
-                #krate::__private::Result::Ok(Self(
-                    #(#krate::__private::ArgsReader::element(args, #argument_names)?),*
-                ))
+                #krate::__private::Result::Ok(Self(#((#argument.read)(args, #argument_names)?),*))
             }
         }
         impl<__Grain: #interface_trait> #krate::__private::AnsweredBy<__Grain> for #ty {
@@ -167,9 +173,10 @@ fn calls(interface: &Interface) -> TokenStream {
         let (ident, ty, docs) = (method.ident(), method_ident(interface, method), docs(interface, method));
         let names: Vec<_> = method.arguments.iter().map(|argument| &argument.ident).collect();
         let types = method.arguments.iter().map(|argument| &argument.ty);
+        let call = call_type(krate, method, &ty);
         quote_spanned! {site=>
             #docs
-            #visibility fn #ident(&self, #(#names: #types),*) -> #krate::__private::Call<#ty> {
+            #visibility fn #ident(&self, #(#names: #types),*) -> #call {
                 #krate::__private::RawRef::call(&self.0, #ty(#(#names),*))
             }
         }
@@ -181,6 +188,14 @@ fn calls(interface: &Interface) -> TokenStream {
     }
 }
 
+/// `Call<Room_say>`, shown under the reply type by errors about it.
+fn call_type(krate: &Path, method: &Method, ty: &Ident) -> TokenStream {
+    let span = method.reply.span();
+    let krate = args::crate_at(krate, span);
+    quote_spanned!(span=> #krate::__private::Call<#ty>)
+}
+
+/// What was written, or a line, for those who want one everywhere.
 fn docs(interface: &Interface, method: &Method) -> TokenStream {
     let mut docs = TokenStream::new();
     method.docs().for_each(|doc| doc.to_tokens(&mut docs));

@@ -104,7 +104,10 @@ fn check_shape(written: &TraitItemFn, report: &mut Report) {
     }
     let generics = &signature.generics;
     if !generics.params.is_empty() {
-        report.under(generics, "rpc methods have no type or lifetime parameters, bytes cannot choose them: name the types");
+        report.under(
+            generics,
+            "rpc methods have no type or lifetime parameters, bytes cannot choose them: name the types",
+        );
     }
     if let Some(bounds) = &generics.where_clause {
         report.under(bounds, "rpc methods have no `where`: remove it");
@@ -130,16 +133,37 @@ fn access(signature: &Signature, report: &mut Report) -> Option<Access> {
 fn reply(signature: &Signature, report: &mut Report) -> Option<Type> {
     match &signature.output {
         ReturnType::Type(_, reply) => {
+            check_is_result(reply, report);
             owned::check(reply, "rpc replies", report);
             Some((**reply).clone())
         }
         ReturnType::Default => {
             let name = &signature.ident;
-            report.under(name, format!("a call can always fail, so `{name}` returns a `Result`: write `-> Result<()>`"));
+            report
+                .under(name, format!("a call can always fail, so `{name}` returns a `Result`: write `-> Result<()>`"));
             None
         }
     }
 }
+
+/// Reports types known not to be a `Result`, whatever is in scope. The compiler judges the others by `Reply`.
+fn check_is_result(reply: &Type, report: &mut Report) {
+    let other = match reply {
+        Type::Tuple(_) | Type::Array(_) => true,
+        Type::Path(path) => {
+            path.path.segments.last().is_some_and(|last| OTHER_TYPES.iter().any(|other| last.ident == other))
+        }
+        _ => false,
+    };
+    if other {
+        report.under(reply, "a call can always fail, so it returns a `Result`: write `grains::Result<..>` around this");
+    }
+}
+
+const OTHER_TYPES: [&str; 19] = [
+    "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128",
+    "usize", "String", "Vec", "Option",
+];
 
 impl Argument {
     fn read(input: &FnArg, report: &mut Report) -> Option<Self> {

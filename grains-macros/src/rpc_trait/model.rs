@@ -3,8 +3,8 @@
 use proc_macro2::Ident;
 use quote::format_ident;
 use syn::{
-    Attribute, ItemTrait, LitStr, Path, Safety, Token, TraitItem, Type, TypeParamBound, Visibility, ext::IdentExt,
-    punctuated::Punctuated,
+    Attribute, FnArg, ItemTrait, LitStr, Path, Safety, Token, TraitItem, Type, TypeParamBound, Visibility,
+    ext::IdentExt, parse_quote, punctuated::Punctuated,
 };
 
 use super::{
@@ -107,7 +107,9 @@ fn clash(one: &Method, other: &Method) -> String {
         let name = one.name.value();
         format!("methods `{a}` and `{b}` have the same address, \"{name}\": give one another `#[rpc(name = \"..\")]`")
     } else {
-        format!("the names of methods `{a}` and `{b}` have the same hash: give one another address with `#[rpc(name = \"..\")]`")
+        format!(
+            "the names of methods `{a}` and `{b}` have the same hash: give one another address with `#[rpc(name = \"..\")]`"
+        )
     }
 }
 
@@ -125,11 +127,18 @@ pub(super) fn without_rpc(mut written: ItemTrait) -> ItemTrait {
 
 /// The item without what the compiler would report a second time.
 fn rejected(mut item: TraitItem) -> TraitItem {
-    if let TraitItem::Fn(method) = &mut item {
-        method.attrs.retain(|attribute| !is_rpc(attribute));
-        method.sig.constness = None;
-        method.sig.safety = Safety::Default;
-        method.sig.abi = None;
+    let TraitItem::Fn(method) = &mut item else { return item };
+    method.attrs.retain(|attribute| !is_rpc(attribute));
+    let signature = &mut method.sig;
+    signature.constness = None;
+    signature.safety = Safety::Default;
+    signature.abi = None;
+    signature.generics.make_where_clause().predicates.push(parse_quote!(Self: ::core::marker::Sized));
+    for input in &mut signature.inputs {
+        match input {
+            FnArg::Receiver(receiver) => receiver.mutability = None,
+            FnArg::Typed(argument) => *argument.pat = parse_quote!(_),
+        }
     }
     item
 }

@@ -23,7 +23,9 @@ impl Options {
     fn read_one(&mut self, input: ParseStream<'_>) -> Result<()> {
         let word = args::word(input)?;
         match word.to_string().as_str() {
-            "grain_type" => args::set_once(&mut self.grain_type, &word, grain_type(args::text(input, &word, GRAIN_TYPE)?)?),
+            "grain_type" => {
+                args::set_once(&mut self.grain_type, &word, grain_type(args::text(input, &word, GRAIN_TYPE)?)?)
+            }
             "key" => {
                 args::set_once(&mut self.key, &word, args::value(input, &word, "key = u64", |input| input.parse())?)
             }

@@ -9,36 +9,17 @@ use crate::report::Report;
 /// Reports what in `ty` can neither be an argument nor part of a reply; `what` says which of them it is.
 pub(super) fn check(ty: &Type, what: &str, report: &mut Report) {
     if let Type::Reference(reference) = ty {
-        let owned = owned_form(&reference.elem);
-        return report.under(ty, format!("{what} are owned, a reference cannot travel: take `{owned}`"));
+        let fix = owned_form(&reference.elem);
+        return report.under(ty, format!("{what} are owned, a reference cannot travel: take {fix}"));
     }
-    let Some((span, mistake)) = first_mistake(ty.to_token_stream()) else { return };
-    match mistake {
-        Mistake::Borrow => {
-            report.at(span, format!("{what} are owned, a reference cannot travel: take an owned type, such as `String`"));
-        }
-        Mistake::Lifetime => {
-            report.at(span, format!("{what} are owned, a borrow cannot travel: take an owned type, or `'static`"));
-        }
-        Mistake::ImplTrait => {
-            report.at(span, format!("{what} have one type each, which both sides know: name it in place of `impl Trait`"));
-        }
-        Mistake::SelfType => {
-            report.at(span, format!("{what} cannot be of type `Self`, a grain stays where it is: name another type"));
-        }
+    if let Some((span, mistake)) = first_mistake(ty.to_token_stream()) {
+        report.at(span, format!("{what} {mistake}"));
     }
-}
-
-enum Mistake {
-    Borrow,
-    Lifetime,
-    ImplTrait,
-    SelfType,
 }
 
 /// `Option<&str>` hides its reference from a look at the outermost type, and so do tuples, arrays and generics: the
 /// tokens show it in all of them.
-fn first_mistake(tokens: TokenStream) -> Option<(Span, Mistake)> {
+fn first_mistake(tokens: TokenStream) -> Option<(Span, &'static str)> {
     let mut tokens = tokens.into_iter();
     while let Some(tree) = tokens.next() {
         let span = tree.span();
@@ -47,15 +28,15 @@ fn first_mistake(tokens: TokenStream) -> Option<(Span, Mistake)> {
                 Some(found) => return Some(found),
                 None => continue,
             },
-            TokenTree::Punct(punct) if punct.as_char() == '&' => Mistake::Borrow,
+            TokenTree::Punct(punct) if punct.as_char() == '&' => BORROW,
             TokenTree::Punct(punct) if punct.as_char() == '\'' && punct.spacing() == Spacing::Joint => {
                 match tokens.next() {
                     Some(TokenTree::Ident(lifetime)) if lifetime == "static" => continue,
-                    _ => Mistake::Lifetime,
+                    _ => LIFETIME,
                 }
             }
-            TokenTree::Ident(word) if word == "impl" => Mistake::ImplTrait,
-            TokenTree::Ident(word) if word == "Self" => Mistake::SelfType,
+            TokenTree::Ident(word) if word == "impl" => IMPL_TRAIT,
+            TokenTree::Ident(word) if word == "Self" => SELF_TYPE,
             _ => continue,
         };
         return Some((span, mistake));
@@ -63,10 +44,15 @@ fn first_mistake(tokens: TokenStream) -> Option<(Span, Mistake)> {
     None
 }
 
-fn owned_form(borrowed: &Type) -> String {
+const BORROW: &str = "are owned, a reference cannot travel: take an owned type, such as `String`";
+const LIFETIME: &str = "are owned, a borrow cannot travel: take an owned type, or `'static`";
+const IMPL_TRAIT: &str = "have one type each, which both sides know: name it in place of `impl Trait`";
+const SELF_TYPE: &str = "cannot be of type `Self`, a grain stays where it is: name another type";
+
+fn owned_form(borrowed: &Type) -> &'static str {
     match borrowed {
-        Type::Path(path) if path.path.is_ident("str") => "String".to_owned(),
-        Type::Slice(slice) => format!("Vec<{}>", slice.elem.to_token_stream()),
-        other => other.to_token_stream().to_string(),
+        Type::Path(path) if path.path.is_ident("str") => "`String`",
+        Type::Slice(_) => "a `Vec`",
+        _ => "the type without `&`",
     }
 }

@@ -45,17 +45,17 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         self.lost.store(true, Ordering::Release);
         self.broken.store(true, Ordering::Release);
         tracing::warn!(grain = %self.id, why, "state was lost; the activation is dropped");
-        let mine = |turn: &ambient::TurnName| turn.life == life && turn.node == self.node.number && turn.grain == self.id;
-        if ambient::current(|frame| frame.and_then(|frame| frame.turn.as_ref()).is_some_and(mine)) {
-            return AfterLoss::TurnEnds;
-        }
-        // Not in a turn of this life, so nothing but this call may notice: a task of the grain holds its state.
+        // No further turn begins, not even if the one that runs goes on to its end within this poll.
         if self.mailbox.shut()
             && let Some(me) = self.me.upgrade()
         {
             Self::close(me);
         }
-        AfterLoss::TurnGoesOn
+        let mine = |turn: &ambient::TurnName| turn.life == life && turn.node == self.node.number && turn.grain == self.id;
+        match ambient::current(|frame| frame.and_then(|frame| frame.turn.as_ref()).is_some_and(mine)) {
+            true => AfterLoss::TurnEnds,
+            false => AfterLoss::TurnGoesOn,
+        }
     }
 
     fn spawn(&self, life: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), StartError> {

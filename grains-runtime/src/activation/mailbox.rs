@@ -283,3 +283,6 @@ impl<E: Entry> Mailbox<E> {
         lock(&self.queue).len()
     }
 }
+
+#[cfg(test)]
+mod tests;

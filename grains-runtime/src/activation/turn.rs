@@ -49,9 +49,19 @@ impl<G: Lifecycle> Turn<G> {
         )
     }
 
-    /// The turn has run to its end: the instance is fit for the next one.
+    /// Gives the turn back with the instance fit for the next one.
     pub(super) fn end(mut self) {
         self.ended = true;
+    }
+
+    /// The turn has run to its end; unless its life lost its state meanwhile, that counts. Asked before the turn is given
+    /// back, because after that another life may be the one that answers.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        if self.activation.lost.load(Ordering::Acquire) {
+            return Err(self.activation.lost_error());
+        }
+        self.end();
+        Ok(())
     }
 }
 
@@ -122,7 +132,7 @@ where
     let frame = Frame::new(Some(activation.name_of(const { &M::INFO })), inherited);
     let future = async move {
         let answer = args.answer(turn.grain::<M::Access>()).await;
-        turn.end();
+        turn.finish().map_err(Failure::widen)?;
         answer.into_result().map_err(CallError::Grain)
     };
     Box::pin(TurnFuture { frame, activation, future })
@@ -160,7 +170,7 @@ where
         let future = me.future;
         match me.frame.enter(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx)))) {
             Err(panic) => Poll::Ready(Err(me.activation.panicked(me.frame, &*panic).widen())),
-            Ok(_) if me.activation.lost.load(Ordering::Acquire) => Poll::Ready(Err(me.activation.lost_error().widen())),
+            Ok(Poll::Pending) if me.activation.lost.load(Ordering::Acquire) => Poll::Ready(Err(me.activation.lost_error().widen())),
             Ok(polled) => polled,
         }
     }

@@ -145,7 +145,7 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
         let frame = Frame::new(Some(activation.name_of(&TICK)), Inherited::nothing(timeout));
         let future = async move {
             let result: Result<()> = tick.tick(turn.grain::<Exclusive>()).await;
-            turn.end();
+            turn.finish().map_err(Failure::widen)?;
             result.map_err(CallError::Grain)
         };
         let mut future = Box::pin(TurnFuture::new(frame, activation.clone(), future));

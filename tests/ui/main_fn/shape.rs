@@ -10,7 +10,9 @@ mod not_main {
 
 mod arguments {
     #[grains::main]
-    async fn main(args: Vec<String>) {}
+    async fn main(args: Vec<String>) {
+        drop(args);
+    }
 }
 
 mod generic {

@@ -11,10 +11,8 @@ impl Clock for ClockGrain {
     }
 }
 
-impl grains::Lifecycle for ClockGrain {
-    async fn activate(_: grains::Ctx<Self>) -> grains::Result<Self> {
-        Ok(Self)
-    }
-}
+fn host<G: grains::Lifecycle>() {}
 
-fn main() {}
+fn main() {
+    host::<ClockGrain>();
+}

@@ -1,0 +1,96 @@
+//! People who chat in a browser, through grains, in one process.
+//!
+//! ```text
+//! cargo run --release --example chat                     # then open the URL it prints
+//! cargo run --release --example chat -- node --name a --http 127.0.0.1:8101 --data-dir d
+//! cargo run --release --example chat -- say --room lobby --as me "hello"
+//! cargo run --release --example chat -- history --room lobby
+//! cargo run --release --example chat -- watch --room lobby
+//! ```
+//!
+//! Reading order: `room` (the grain, and what can be asked of it), `log` and `presence` (what it is made of), `rooms` (the
+//! list of all rooms), `words` (what may be typed); then `node` (how grains are hosted), `http`, `follow` and `socket` (how
+//! browsers reach them), `client` (the other commands).
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use grains::Result;
+
+use crate::{
+    client::At,
+    node::NodeArgs,
+    words::{LineText, UserName},
+};
+
+mod client;
+mod follow;
+mod http;
+mod log;
+mod node;
+mod presence;
+mod refusal;
+mod room;
+mod rooms;
+mod signals;
+mod socket;
+mod stopping;
+mod words;
+
+/// Chat through grains. Without a command: a node at http://127.0.0.1:8080/ that keeps what is said in ./chat-data
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a node
+    Node(NodeArgs),
+    /// Says a line and prints its number
+    Say {
+        #[command(flatten)]
+        at: At,
+        /// Who says it
+        #[arg(long = "as", value_name = "NAME")]
+        who: UserName,
+        /// What is said: one line of at most 1,000 characters
+        text: LineText,
+    },
+    /// Prints the lines a room keeps, as number, name and text with tabs between
+    History {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Prints new lines as they are said, until Ctrl-C or the node stops
+    Watch {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+#[grains::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    // The clients block this thread: nothing else runs in their process.
+    match args.command.unwrap_or(Command::Node(args.node)) {
+        Command::Node(args) => node::run(args).await,
+        Command::Say { at, who, text } => client::say(&at, &who, &text),
+        Command::History { at } => client::history(&at),
+        Command::Watch { at } => client::watch(&at),
+    }
+}

@@ -1,0 +1,292 @@
+//! The invariants at the top of `mailbox.rs`, attacked: by loom, which tries every interleaving of two or three threads
+//! (`./tests/loom`), and in ordinary runs by threads that do as they like.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::SeqCst},
+};
+
+use super::*;
+
+/// A waiter that knows who sent it.
+struct Job {
+    access: AccessKind,
+    withdrawn: Arc<AtomicBool>,
+}
+
+impl Entry for Job {
+    fn access(&self) -> AccessKind {
+        self.access
+    }
+    fn wanted(&self) -> bool {
+        !self.withdrawn.load(SeqCst)
+    }
+}
+
+fn job(access: AccessKind) -> Job {
+    Job { access, withdrawn: Arc::default() }
+}
+
+/// A mailbox with an instance behind it that notices whoever breaks a rule.
+struct Grain {
+    mailbox: Mailbox<Job>,
+    readers: AtomicI64,
+    writer: AtomicBool,
+    closing: AtomicBool,
+    alive: AtomicBool,
+    ran: AtomicUsize,
+    lives: AtomicU32,
+}
+
+impl Grain {
+    fn open() -> Self {
+        let grain = Self {
+            mailbox: Mailbox::closed(),
+            readers: AtomicI64::new(0),
+            writer: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            alive: AtomicBool::new(false),
+            ran: AtomicUsize::new(0),
+            lives: AtomicU32::new(0),
+        };
+        grain.begin_life();
+        grain
+    }
+
+    fn begin_life(&self) {
+        assert!(!self.alive.swap(true, SeqCst), "two lives at once");
+        self.lives.fetch_add(1, SeqCst);
+        self.closing.store(false, SeqCst);
+        self.mailbox.open();
+        let released = self.mailbox.release(AccessKind::Exclusive);
+        self.after(released);
+    }
+
+    /// A turn that was granted, from start to end.
+    fn turn(&self, access: AccessKind) {
+        assert!(self.alive.load(SeqCst), "a turn without an instance");
+        match access {
+            AccessKind::Shared => {
+                self.readers.fetch_add(1, SeqCst);
+                assert!(!self.writer.load(SeqCst), "a shared turn beside an exclusive one");
+                yield_now();
+                self.readers.fetch_sub(1, SeqCst);
+            }
+            AccessKind::Exclusive => {
+                assert!(!self.writer.swap(true, SeqCst), "two exclusive turns");
+                assert_eq!(self.readers.load(SeqCst), 0, "an exclusive turn beside shared ones");
+                yield_now();
+                self.writer.store(false, SeqCst);
+            }
+        }
+        self.ran.fetch_add(1, SeqCst);
+        let released = self.mailbox.release(access);
+        self.after(released);
+    }
+
+    fn after(&self, released: Released<Job>) {
+        match released {
+            Released::Done => {}
+            Released::HandOver(jobs) => jobs.into_iter().for_each(|job| self.turn(job.access)),
+            Released::Close => self.close(),
+        }
+    }
+
+    fn close(&self) {
+        assert!(!self.closing.swap(true, SeqCst), "told to close twice");
+        assert_eq!(self.readers.load(SeqCst), 0, "closed under a shared turn");
+        assert!(!self.writer.load(SeqCst), "closed under an exclusive turn");
+        self.alive.store(false, SeqCst);
+        if !self.mailbox.finish() {
+            self.begin_life();
+        }
+    }
+
+    /// A call; `false` if the activation was gone.
+    fn call(&self, access: AccessKind) -> bool {
+        if self.mailbox.try_begin(access) {
+            self.turn(access);
+            return true;
+        }
+        match self.mailbox.enqueue(job(access), 8) {
+            Enqueued::Waits => true,
+            Enqueued::Granted(job) => {
+                self.turn(job.access);
+                true
+            }
+            Enqueued::Gone(_) => false,
+            Enqueued::Full(_) => panic!("it is never full here"),
+        }
+    }
+}
+
+#[cfg(grains_loom)]
+fn yield_now() {
+    loom::thread::yield_now();
+}
+#[cfg(not(grains_loom))]
+fn yield_now() {
+    std::hint::spin_loop();
+}
+
+#[cfg(grains_loom)]
+mod every_interleaving {
+    use super::*;
+
+    /// Runs these on a thread each, in every order, and checks the end.
+    fn race(threads: &'static [fn(&Grain) -> usize], check: fn(&Grain, usize)) {
+        loom::model(move || {
+            let grain = Arc::new(Grain::open());
+            let handles: Vec<_> = threads
+                .iter()
+                .map(|thread| {
+                    let grain = grain.clone();
+                    loom::thread::spawn(move || thread(&grain))
+                })
+                .collect();
+            let accepted = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
+            assert_eq!(grain.ran.load(SeqCst), accepted, "every call that was taken has run");
+            assert_eq!(grain.mailbox.len(), 0, "nobody is forgotten");
+            check(&grain, accepted);
+        });
+    }
+
+    fn write(grain: &Grain) -> usize {
+        usize::from(grain.call(AccessKind::Exclusive))
+    }
+    fn read(grain: &Grain) -> usize {
+        usize::from(grain.call(AccessKind::Shared))
+    }
+    fn sweep(grain: &Grain) -> usize {
+        if grain.mailbox.try_close() {
+            grain.close();
+        }
+        0
+    }
+    fn leave(grain: &Grain) -> usize {
+        if grain.mailbox.leave_when_idle() {
+            grain.close();
+        }
+        0
+    }
+    fn shut(grain: &Grain) -> usize {
+        if grain.mailbox.shut() {
+            grain.close();
+        }
+        0
+    }
+    fn idle(grain: &Grain, _: usize) {
+        assert!(grain.mailbox.try_begin(AccessKind::Exclusive), "all turns were given back");
+    }
+    fn whatever(_: &Grain, _: usize) {}
+
+    #[test]
+    fn writers() {
+        race(&[write, write], idle);
+    }
+    #[test]
+    fn three_writers() {
+        race(&[write, write, write], idle);
+    }
+    #[test]
+    fn writer_and_readers() {
+        race(&[write, read, read], idle);
+    }
+    #[test]
+    fn calls_and_a_sweep() {
+        race(&[write, read, sweep], whatever);
+    }
+    #[test]
+    fn calls_and_leaving() {
+        race(&[write, read, leave], |grain, _| {
+            assert!(!grain.alive.load(SeqCst), "it left once nothing ran and nothing waited");
+        });
+    }
+    #[test]
+    fn calls_and_a_broken_life() {
+        race(&[write, read, shut], |grain, accepted| {
+            assert!(accepted == 2 || !grain.alive.load(SeqCst), "only an activation that is gone refuses");
+        });
+    }
+    #[test]
+    fn three_ways_to_end() {
+        race(&[sweep, leave, shut], whatever);
+    }
+}
+
+#[cfg(not(grains_loom))]
+mod as_they_like {
+    use super::*;
+
+    #[test]
+    fn threads_lose_nothing_and_break_no_rule() {
+        for round in 0..200_u64 {
+            let grain = Arc::new(Grain::open());
+            let threads: Vec<_> = (0..4_u64)
+                .map(|thread| {
+                    let grain = grain.clone();
+                    std::thread::spawn(move || {
+                        let mut accepted = 0;
+                        for n in 0..50_u64 {
+                            match (n * 7 + thread * 3 + round) % 11 {
+                                0 if grain.mailbox.try_close() => grain.close(),
+                                1 if grain.mailbox.shut() => grain.close(),
+                                2 if grain.mailbox.leave_when_idle() => grain.close(),
+                                choice if choice % 2 == 0 => accepted += usize::from(grain.call(AccessKind::Shared)),
+                                _ => accepted += usize::from(grain.call(AccessKind::Exclusive)),
+                            }
+                        }
+                        accepted
+                    })
+                })
+                .collect();
+            let accepted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            assert_eq!(grain.ran.load(SeqCst), accepted, "every call that was taken has run");
+            assert_eq!(grain.mailbox.len(), 0);
+        }
+    }
+
+    #[test]
+    fn waiters_run_in_order_and_readers_together() {
+        let mailbox = Mailbox::closed();
+        for access in [AccessKind::Shared, AccessKind::Shared, AccessKind::Exclusive, AccessKind::Shared] {
+            assert!(matches!(mailbox.enqueue(job(access), 8), Enqueued::Waits));
+        }
+        mailbox.open();
+        let Released::HandOver(first) = mailbox.release(AccessKind::Exclusive) else { panic!() };
+        assert_eq!(first.len(), 2, "two readers together, but not the one behind the writer");
+        assert!(!mailbox.try_begin(AccessKind::Shared), "nobody overtakes the writer");
+        assert!(mailbox.try_begin_beside(), "but one of the chain that holds a turn");
+        assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
+        assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
+        let Released::HandOver(second) = mailbox.release(AccessKind::Shared) else { panic!() };
+        assert!(matches!(&second[..], [Job { access: AccessKind::Exclusive, .. }]));
+        let Released::HandOver(third) = mailbox.release(AccessKind::Exclusive) else { panic!() };
+        assert_eq!(third.len(), 1);
+        assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
+        assert!(mailbox.try_begin(AccessKind::Exclusive));
+    }
+
+    #[test]
+    fn what_was_withdrawn_makes_room_and_never_runs() {
+        let mailbox = Mailbox::closed();
+        let withdrawn = job(AccessKind::Exclusive);
+        let flag = withdrawn.withdrawn.clone();
+        assert!(matches!(mailbox.enqueue(withdrawn, 1), Enqueued::Waits));
+        assert!(matches!(mailbox.enqueue(job(AccessKind::Exclusive), 1), Enqueued::Full(_)));
+        flag.store(true, SeqCst);
+        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 1), Enqueued::Waits));
+        mailbox.open();
+        let Released::HandOver(next) = mailbox.release(AccessKind::Exclusive) else { panic!() };
+        assert!(matches!(&next[..], [Job { access: AccessKind::Shared, .. }]));
+    }
+
+    #[test]
+    fn a_mailbox_that_is_gone_takes_nothing() {
+        let mailbox = Mailbox::closed();
+        assert!(mailbox.finish());
+        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 1), Enqueued::Gone(_)));
+        assert!(!mailbox.try_begin(AccessKind::Shared));
+        assert!(!mailbox.shut() && !mailbox.leave_when_idle() && !mailbox.try_close());
+    }
+}

@@ -1,0 +1,165 @@
+//! Rows: how grains and states become keys and values, and back. Pure; the tables are listed in the parent.
+
+use grains_core::{
+    Version,
+    store::{LoadError, Stored},
+};
+use redb::TableDefinition;
+
+/// The format number, and the last epoch given.
+pub(super) const META: TableDefinition<'_, &[u8], u64> = TableDefinition::new("meta");
+/// By grain: the epoch and the counter of the newest token, and how many of its states have a value.
+pub(super) const GRAINS: TableDefinition<'_, &[u8], (u64, u64, u64)> = TableDefinition::new("grains");
+/// By grain and name: one state.
+pub(super) const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("states");
+
+/// The row of [`META`] that says how the others are written.
+pub(super) const FORMAT: &[u8] = b"format";
+/// The row of [`META`] with the last epoch.
+pub(super) const EPOCH: &[u8] = b"epoch";
+/// The format that this file describes.
+pub(super) const FORMAT_KNOWN: u64 = 1;
+
+const REMOVED: u8 = 0;
+const PRESENT: u8 = 1;
+
+/// What precedes a value: its version and whether there is one.
+const HEAD_BYTES: usize = 9;
+
+/// Where all grains of a type begin, and where those of the next may.
+pub(super) fn type_bounds(grain_type: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut first = Vec::with_capacity(grain_type.len() + 2);
+    push_part(&mut first, grain_type);
+    let mut end = first.clone();
+    // The terminator is `00 00`, and nothing of the type is beyond `00 00 ..`.
+    if let Some(last) = end.last_mut() {
+        *last = 1;
+    }
+    (first, end)
+}
+
+/// The key of a grain's row.
+pub(super) fn grain_key(grain_type: &str, key: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(grain_type.len() + key.len() + 4);
+    push_part(&mut out, grain_type);
+    push_part(&mut out, key);
+    out
+}
+
+/// The key of a state's row, from that of its grain.
+pub(super) fn state_key(grain_key: &[u8], name: &str) -> Vec<u8> {
+    [grain_key, name.as_bytes()].concat()
+}
+
+/// The text of the key in a grain's row, which begins with `first`, as [`type_bounds`] gave it.
+pub(super) fn key_of_row(row: &[u8], first: &[u8]) -> Result<String, LoadError> {
+    let damaged = || LoadError::Damaged { why: format!("key of a grain: {row:02x?}") };
+    let part = row.strip_prefix(first).and_then(|rest| rest.strip_suffix(&[0, 0])).ok_or_else(damaged)?;
+    let mut text = Vec::with_capacity(part.len());
+    let mut bytes = part.iter().copied();
+    while let Some(byte) = bytes.next() {
+        text.push(byte);
+        if byte == 0 && bytes.next() != Some(0xFF) {
+            return Err(damaged());
+        }
+    }
+    String::from_utf8(text).map_err(|_| damaged())
+}
+
+/// How long a state's row is for a value.
+pub(super) fn state_row_len(value: Option<&[u8]>) -> usize {
+    HEAD_BYTES + value.map_or(0, <[u8]>::len)
+}
+
+/// Fills a state's row, of the length that [`state_row_len`] gave.
+pub(super) fn fill_state_row(row: &mut [u8], version: Version, value: Option<&[u8]>) {
+    let (head, body) = row.split_at_mut(HEAD_BYTES);
+    head[..8].copy_from_slice(&version.0.to_le_bytes());
+    head[8] = if value.is_some() { PRESENT } else { REMOVED };
+    body.copy_from_slice(value.unwrap_or_default());
+}
+
+/// Reads a state's row.
+pub(super) fn read_state_row(row: &[u8]) -> Result<Stored, LoadError> {
+    let (version, present, body) = split_state_row(row)?;
+    Ok(Stored { version, value: present.then(|| body.to_vec()) })
+}
+
+/// The version in a state's row, and whether it has a value.
+pub(super) fn read_state_head(row: &[u8]) -> Result<(Version, bool), LoadError> {
+    split_state_row(row).map(|(version, present, _)| (version, present))
+}
+
+fn split_state_row(row: &[u8]) -> Result<(Version, bool, &[u8]), LoadError> {
+    let damaged = |why: &str| LoadError::Damaged { why: format!("row of a state: {why}") };
+    let (version, rest) = row.split_first_chunk::<8>().ok_or_else(|| damaged("too short"))?;
+    let version = Version(u64::from_le_bytes(*version));
+    match rest.split_first() {
+        Some((&PRESENT, body)) => Ok((version, true, body)),
+        Some((&REMOVED, [])) => Ok((version, false, &[])),
+        Some((flag, _)) => Err(damaged(&format!("unknown flag {flag}"))),
+        None => Err(damaged("too short")),
+    }
+}
+
+/// Appends `part` so that rows sort as their parts do and no part runs into the next: NUL is written `00 FF`, and
+/// `00 00` ends the part.
+fn push_part(out: &mut Vec<u8>, part: &str) {
+    for &byte in part.as_bytes() {
+        out.push(byte);
+        if byte == 0 {
+            out.push(0xFF);
+        }
+    }
+    out.extend([0, 0]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTS: [&str; 9] = ["", "\0", "\0\0", "a", "a\0", "a\0b", "a\u{1}", "ab", "ö"];
+
+    #[test]
+    fn rows_sort_as_their_parts_do() {
+        let pairs: Vec<_> = PARTS.iter().flat_map(|t| PARTS.iter().map(move |k| (*t, *k))).collect();
+        assert!(pairs.is_sorted());
+        let rows: Vec<_> = pairs.iter().map(|(t, k)| grain_key(t, k)).collect();
+        assert!(rows.is_sorted_by(|one, next| one < next), "every row is beyond the one before");
+    }
+
+    #[test]
+    fn a_type_holds_its_rows_and_no_others() {
+        let rows = || PARTS.iter().flat_map(|t| PARTS.iter().map(move |k| (*t, *k, grain_key(t, k))));
+        for grain_type in PARTS {
+            let (first, end) = type_bounds(grain_type);
+            for (other, key, row) in rows() {
+                let inside = first <= row && row < end;
+                assert_eq!(inside, other == grain_type, "{other:?} in {grain_type:?}");
+                if inside {
+                    assert_eq!(key_of_row(&row, &first).as_deref(), Ok(key));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn states_survive_their_rows() {
+        for value in [None, Some(&b""[..]), Some(b"\0"), Some(b"value")] {
+            let mut row = vec![0xAA; state_row_len(value)];
+            fill_state_row(&mut row, Version(7), value);
+            let stored = Stored { version: Version(7), value: value.map(<[u8]>::to_vec) };
+            assert_eq!(read_state_row(&row), Ok(stored));
+        }
+    }
+
+    #[test]
+    fn damaged_rows_are_errors() {
+        for row in [&b""[..], b"1234567", b"12345678", b"12345678\x02", b"12345678\0more"] {
+            assert!(matches!(read_state_row(row), Err(LoadError::Damaged { .. })), "{row:?}");
+        }
+        for row in [&b"a\0\0"[..], b"a\0\0k", b"a\0\0k\0", b"a\0\0k\0k\0\0", b"a\0\0\xFF\0\0"] {
+            assert!(matches!(key_of_row(row, b"a\0\0"), Err(LoadError::Damaged { .. })), "{row:?}");
+        }
+    }
+}
