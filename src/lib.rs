@@ -36,7 +36,7 @@ pub mod world {
 pub mod __private {
     pub use core::{
         clone::Clone, cmp::Eq, cmp::PartialEq, default::Default, fmt::Debug, future::Future, hash::Hash, marker::Send,
-        marker::Sync, option::Option, result::Result,
+        option::Option, result::Result,
     };
     pub use std::string::String;
 

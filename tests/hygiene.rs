@@ -54,9 +54,18 @@ mod names {
     #[allow(clippy::too_many_arguments)]
     #[grains::rpc_trait]
     pub(crate) trait Names {
-        async fn arguments(&self, call: u8, args: u8, self_: u8, method: u8, turns: u8, grain: u8) -> grains::Result<u8>;
+        async fn arguments(
+            &self,
+            call: u8,
+            args: u8,
+            self_: u8,
+            method: u8,
+            turns: u8,
+            grain: u8,
+        ) -> grains::Result<u8>;
         async fn more(&self, raw: u8, reader: u8, serializer: u8, id: u8, site: u8, r#type: u8) -> grains::Result<u8>;
-        async fn types(&self, g: G, t: T, s: S, d: D, call: Call, result: Result, future: Future) -> grains::Result<u8>;
+        async fn types(&self, g: G, t: T, s: S, d: D, call: Call, result: Result, future: Future)
+        -> grains::Result<u8>;
         async fn r#type(&self) -> grains::Result<u8>;
         async fn clone(&self) -> grains::Result<u8>;
         async fn eq(&self, other: u8) -> grains::Result<u8>;
@@ -218,7 +227,7 @@ fn grains_can_be_written_in_a_function() {
 fn grains_can_be_generic_and_made_by_macros() {
     macro_rules! interface {
         ($name:ident, $method:ident($argument:ident: $ty:ty) -> $reply:ty) => {
-            #[grains::rpc_trait]
+            #[grains::rpc_trait(crate = $crate::elsewhere)]
             trait $name: Sync {
                 async fn $method(&self, $argument: $ty) -> $reply;
             }

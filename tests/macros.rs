@@ -213,7 +213,10 @@ fn a_reference_is_serialized_as_its_key() {
     assert_eq!(cart.as_raw().id().to_string(), "cart/ann/7");
     assert_eq!(serde_json::to_string(&cart).unwrap(), r#""ann/7""#);
     assert!(serde_json::from_str::<CartRef>(r#""ann""#).is_err(), "the key of a cart has two parts");
-    assert!(matches!(now(cart.put("tea".into(), 1)), Err(CallError::BadReference { .. })), "it was read outside a node");
+    assert!(
+        matches!(now(cart.put("tea".into(), 1)), Err(CallError::BadReference { .. })),
+        "it was read outside a node"
+    );
 }
 
 #[derive(Clone, Debug, PartialEq, GrainKey)]

@@ -80,7 +80,8 @@ impl At {
         struct Refused {
             error: String,
         }
-        let unreachable = |error| Error::new(format!("no node answers at {} ({error}): is it running there?", self.http));
+        let unreachable =
+            |error| Error::new(format!("no node answers at {} ({error}): is it running there?", self.http));
         let mut answer = answer.map_err(unreachable)?;
         if answer.status().is_success() {
             return Ok(answer);

@@ -10,7 +10,7 @@
 //! | `GET /rooms/{room}/watch?after=N` | a line of JSON per line above N (default: new ones only), until the node stops |
 //! | `GET /rooms/{room}/visit?who=NAME&after=N` | a WebSocket, see `socket` |
 //!
-//! Errors are `{"error":".."}` with a fitting status.
+//! Errors are `{"error":".."}` with a fitting status: 422 says that another word has to be chosen.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -19,7 +19,8 @@ use axum::{
     body::{Body, Bytes},
     extract::{
         DefaultBodyLimit, FromRequestParts, Path, Query, State, WebSocketUpgrade,
-        rejection::{JsonRejection, QueryRejection, WebSocketUpgradeRejection},
+        rejection::{JsonRejection, QueryRejection},
+        ws::rejection::WebSocketUpgradeRejection,
     },
     http::{HeaderMap, header, request::Parts},
     response::{IntoResponse, Response},
@@ -90,13 +91,13 @@ async fn rooms(State(Desk { node, .. }): State<Desk>) -> Result<Json<Vec<RoomNam
 
 #[derive(Deserialize)]
 struct Say {
-    who: UserName,
-    text: LineText,
+    who: String,
+    text: String,
 }
 
 async fn say(Called(room): Called, say: Result<Json<Say>, JsonRejection>) -> Result<Json<serde_json::Value>, Refusal> {
     let Json(Say { who, text }) = say?;
-    let number = room.say(who, text).await?;
+    let number = room.say(UserName::try_from(who)?, LineText::try_from(text)?).await?;
     Ok(Json(json!({ "number": number })))
 }
 
@@ -105,7 +106,10 @@ struct After {
     after: Option<u64>,
 }
 
-async fn history(Called(room): Called, after: Result<Query<After>, QueryRejection>) -> Result<impl IntoResponse, Refusal> {
+async fn history(
+    Called(room): Called,
+    after: Result<Query<After>, QueryRejection>,
+) -> Result<impl IntoResponse, Refusal> {
     let Query(After { after }) = after?;
     Ok(Json(room.history(after.unwrap_or(0)).await?))
 }
@@ -151,7 +155,7 @@ fn json_lines(lines: &[Line]) -> Bytes {
 
 #[derive(Deserialize)]
 struct Visitor {
-    who: UserName,
+    who: String,
     #[serde(default)]
     after: u64,
 }
@@ -164,6 +168,7 @@ async fn visit(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let Query(Visitor { who, after }) = visitor?;
+    let who = UserName::try_from(who)?;
     check_origin(&headers)?;
     let upgrade = upgrade?.max_message_size(socket::MESSAGE_BYTES_MAX);
     let follower = Follower::enter(room, who, after).await?;

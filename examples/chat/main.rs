@@ -12,6 +12,8 @@
 //! list of all rooms), `words` (what may be typed); then `node` (how grains are hosted), `http`, `follow` and `socket` (how
 //! browsers reach them), `client` (the other commands).
 
+#![allow(unreachable_pub, reason = "nobody names items of a program: `pub` shows what the other files use")]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

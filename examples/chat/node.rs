@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use grains::{Error, Node, Result, world::tokio_world};
+use grains::{
+    Error, Node, Result,
+    world::{World, tokio_world},
+};
 use grains_runtime::store::RedbStore;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -98,12 +101,8 @@ fn listen(at: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-fn open_store(world: &grains::world::World, folder: &Path) -> Result<RedbStore> {
-    let choose = "choose a folder with `--data-dir`";
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Error::new(format!("cannot make the folder {} ({error}): {choose}", folder.display())))?;
-    RedbStore::open(world, &folder.join("grains.redb")).map_err(|error| {
-        let why = Error::from(error);
-        Error::new(format!("the history in {} cannot be opened: {why}; or {choose}", folder.display()))
-    })
+fn open_store(world: &World, folder: &Path) -> Result<RedbStore> {
+    let failed = |why: Error| Error::new(format!("cannot use `--data-dir {}`: {why}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
+    RedbStore::open(world, &folder.join("grains.redb")).map_err(|error| failed(error.into()))
 }

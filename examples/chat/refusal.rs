@@ -4,18 +4,17 @@ use std::fmt;
 
 use axum::{
     Json,
-    extract::rejection::{JsonRejection, PathRejection, QueryRejection, WebSocketUpgradeRejection},
+    extract::{
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+        ws::rejection::WebSocketUpgradeRejection,
+    },
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use grains::{CallError, Outcome};
 use serde_json::json;
 
-use crate::{
-    room::RoomError,
-    rooms::RoomsError,
-    words::BadWord,
-};
+use crate::{room::RoomError, rooms::RoomsError, words::BadWord};
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ impl IntoResponse for Refusal {
 
 impl From<BadWord> for Refusal {
     fn from(bad: BadWord) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, bad)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, bad)
     }
 }
 

@@ -1,5 +1,6 @@
-//! One window of one visitor: a WebSocket that shows what happens in a room, each step a JSON object (see `follow::Step`).
-//! Nothing is asked through it: lines are said by `POST`. The visitor leaves when it closes.
+//! One window of one visitor: a WebSocket that shows what happens in a room, each step a JSON object (see `follow::Step`),
+//! and `{"type":"beat"}` now and then. Nothing is asked through it: lines are said by `POST`. The visitor leaves when it
+//! closes.
 
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use crate::{
 
 /// The largest message that is read; visitors have nothing to say here.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
-/// How often a window is asked whether it is there. Below a minute, after which many routers forget a connection.
-const PING_PERIOD: Duration = Duration::from_secs(20);
+/// How often both sides show that they are there: windows answer a ping, and see the beat, which scripts cannot see a ping
+/// by. Below a minute, after which many routers forget a connection.
+const BEAT_PERIOD: Duration = Duration::from_secs(20);
+const BEAT: &str = r#"{"type":"beat"}"#;
 /// How long a window may say nothing, or take nothing of what it is sent. Then it is closed, and comes back if it lives.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -43,13 +46,13 @@ enum Ending {
 }
 
 async fn show(socket: &mut WebSocket, mut follower: Follower) -> Ending {
-    let mut pings = interval(PING_PERIOD);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut beats = interval(BEAT_PERIOD);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
-        let message = tokio::select! {
+        let messages = tokio::select! {
             step = follower.next() => match step {
-                Some(Ok(step)) => text_of(&step),
+                Some(Ok(step)) => vec![text_of(&step)],
                 Some(Err(error)) => {
                     tracing::warn!(%error, "a window is closed: its room cannot be followed");
                     return Ending::Bye(close_code::AGAIN, "the room cannot be reached, come again");
@@ -63,17 +66,19 @@ async fn show(socket: &mut WebSocket, mut follower: Follower) -> Ending {
                     continue;
                 }
             },
-            _ = pings.tick() => {
+            _ = beats.tick() => {
                 if heard.elapsed() > SILENCE_MAX {
                     return Ending::Gone;
                 }
-                Message::Ping("".into())
+                vec![Message::Ping("".into()), Message::Text(BEAT.into())]
             }
         };
         // While a slow window holds this up, the room goes on without it: what it missed it is told afterwards.
-        match timeout(SILENCE_MAX, socket.send(message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Ending::Gone,
+        for message in messages {
+            match timeout(SILENCE_MAX, socket.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ending::Gone,
+            }
         }
     }
 }

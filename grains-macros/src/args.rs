@@ -83,7 +83,20 @@ pub(crate) fn text(input: ParseStream<'_>, word: &Ident, example: &str) -> Resul
 
 /// Reads `= path` behind `crate`.
 pub(crate) fn crate_path(input: ParseStream<'_>, word: &Ident) -> Result<Path> {
-    value(input, word, "crate = path::to::grains", Path::parse_mod_style)
+    value(input, word, "crate = path::to::grains", Path::parse_mod_style).map(ours)
+}
+
+/// The path as if the macro had written it where it stands: what is written with it is not linted as the user's code.
+/// `$crate` keeps the crate it means.
+fn ours(mut path: Path) -> Path {
+    let ours = |span| Span::mixed_site().located_at(span);
+    for segment in path.segments.iter_mut().filter(|segment| segment.ident != "$crate") {
+        segment.ident.set_span(ours(segment.ident.span()));
+    }
+    if let Some(colons) = &mut path.leading_colon {
+        colons.spans = colons.spans.map(ours);
+    }
+    path
 }
 
 /// Keeps `value` as what `word` said, unless it said something before.

@@ -36,9 +36,9 @@ use proc_macro::TokenStream;
 /// # }
 /// ```
 ///
-/// The trait stays as written, except that its futures are `Send`, and so are the grains that implement it: they do with
-/// plain `async fn`. Beside it appears the reference type, `RoomRef`, with the same visibility and a method for each
-/// method of the trait, which gives a `Call`.
+/// The trait stays as written, except that its futures are `Send`; grains implement it with plain `async fn`. Beside it
+/// appears the reference type, `RoomRef`, with the same visibility and a method for each method of the trait, which gives
+/// a `Call`.
 ///
 /// # Methods
 /// - `async fn` without a body or type parameters, `&mut self` (runs alone) or `&self` (runs beside other `&self` calls).

@@ -69,10 +69,10 @@ impl Main {
     fn read(args: TokenStream, item: TokenStream, report: &mut Report) -> Option<Self> {
         let mut options = Options::default();
         args::read_each(args, report, |input| options.read_one(input));
-        let written = match syn::parse2::<ItemFn>(item) {
+        let written = match syn::parse2::<ItemFn>(item.clone()) {
             Ok(written) => written,
             Err(error) => {
-                report.at(error.span(), "`#[grains::main]` goes on `async fn main()`");
+                report.wrong_item(item, error, "`#[grains::main]` goes on `async fn main()`");
                 return None;
             }
         };

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
-use syn::Error;
+use syn::{Error, Item};
 
 /// Mistakes, each with the token it is about and its fix.
 #[derive(Default)]
@@ -19,6 +19,14 @@ impl Report {
     /// Adds a mistake shown at `span`.
     pub(crate) fn at(&mut self, span: Span, message: impl Display) {
         self.add(Error::new(span, message));
+    }
+
+    /// Adds `error`, which says that `item` could not be read, in other words if it only is of the wrong sort.
+    pub(crate) fn wrong_item(&mut self, item: TokenStream, error: Error, message: &str) {
+        match syn::parse2::<Item>(item) {
+            Ok(_) => self.at(error.span(), message),
+            Err(_) => self.add(error),
+        }
     }
 
     pub(crate) fn add(&mut self, error: Error) {

@@ -1,1 +1,180 @@
-//! The room without a node.
+//! The room without a node: built by hand, with a fake in place of the list of rooms.
+
+use grains::{
+    ActivationId, CommitError, FencingToken, StreamError, Version,
+    store::{Store, Write, WriteSet},
+};
+
+use super::*;
+use crate::rooms::Rooms;
+
+/// A list of rooms that takes any, or none.
+enum ListOfRooms {
+    Takes,
+    Full,
+}
+
+impl Rooms for ListOfRooms {
+    async fn add(&mut self, _: RoomName) -> Result<(), RoomsError> {
+        match self {
+            Self::Takes => Ok(()),
+            Self::Full => Err(RoomsError::Full),
+        }
+    }
+    async fn list(&self) -> Result<Vec<RoomName>> {
+        Ok(Vec::new())
+    }
+}
+
+fn lobby(list: ListOfRooms) -> Ctx<RoomGrain> {
+    Ctx::detached("lobby").answers::<RoomsRef>(list)
+}
+
+async fn room() -> RoomGrain {
+    RoomGrain::activate(lobby(ListOfRooms::Takes)).await.unwrap()
+}
+
+fn name(who: &str) -> UserName {
+    who.parse().unwrap()
+}
+
+async fn say(room: &mut RoomGrain, text: &str) -> Result<u64, RoomError> {
+    room.say(name("ann"), text.parse().unwrap()).await
+}
+
+fn texts(lines: &[Line]) -> Vec<(u64, &str)> {
+    lines.iter().map(|line| (line.number, line.text.as_str())).collect()
+}
+
+#[tokio::test]
+async fn lines_are_numbered_from_one_and_kept() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    assert_eq!(say(&mut room, "one").await, Ok(1));
+    assert_eq!(say(&mut room, "two").await, Ok(2));
+
+    let mut next_life = RoomGrain::activate(ctx).await.unwrap();
+    assert_eq!(texts(&next_life.history(0).await.unwrap()), [(1, "one"), (2, "two")]);
+    assert_eq!(say(&mut next_life, "three").await, Ok(3));
+    assert_eq!(texts(&next_life.history(2).await.unwrap()), [(3, "three")]);
+}
+
+#[tokio::test]
+async fn numbers_go_on_when_old_lines_are_dropped() {
+    let mut room = room().await;
+    for number in 1..=1003 {
+        assert_eq!(say(&mut room, "hi").await, Ok(number));
+    }
+    let kept = room.history(0).await.unwrap();
+    assert_eq!((kept.len(), kept[0].number), (1000, 4));
+}
+
+#[tokio::test]
+async fn the_longest_lines_fit_into_a_state() {
+    let mut room = room().await;
+    let text = "👋".repeat(1000);
+    for number in 1..=300 {
+        assert_eq!(say(&mut room, &text).await, Ok(number));
+    }
+}
+
+#[tokio::test]
+async fn everybody_hears_a_line_once_it_is_stored() {
+    let mut room = room().await;
+    say(&mut room, "before").await.unwrap();
+    let mut watch = room.watch(None).await.unwrap();
+    assert_eq!((watch.said, watch.lines.len()), (1, 0));
+
+    say(&mut room, "after").await.unwrap();
+    let Some(Ok(Event::Said(line))) = watch.events.next().await else { panic!("no line") };
+    assert_eq!((line.number, line.text.as_str()), (2, "after"));
+    drop(room);
+    assert_eq!(watch.events.next().await, Some(Err(StreamError::ActivationGone)));
+}
+
+#[tokio::test]
+async fn a_line_the_store_refuses_was_not_said() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    say(&mut room, "one").await.unwrap();
+    let mut watch = room.watch(None).await.unwrap();
+
+    // Another activation has written since.
+    let token = FencingToken::from(ActivationId { epoch: 9, counter: 1 });
+    let write = Write { name: "log".into(), expected: Version(1), value: None };
+    ctx.test().store().commit(WriteSet { grain: ctx.id().clone(), token, writes: vec![write] }).await.unwrap();
+
+    let refused = say(&mut room, "two").await;
+    assert!(matches!(refused, Err(RoomError::NotStored(CommitError::Fenced { .. }))), "{refused:?}");
+    assert_eq!(texts(&room.history(0).await.unwrap()), [(1, "one")], "memory does not run ahead of the store");
+    drop(room);
+    assert_eq!(watch.events.next().await, Some(Err(StreamError::ActivationGone)), "nobody heard the line");
+}
+
+#[tokio::test]
+async fn no_more_rooms_are_opened_than_can_be_listed() {
+    let mut room = RoomGrain::activate(lobby(ListOfRooms::Full)).await.unwrap();
+    let refused = say(&mut room, "one").await;
+    assert_eq!(refused, Err(RoomError::NotOpened(CallError::Grain(RoomsError::Full))));
+    assert_eq!(room.history(0).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn somebody_with_two_windows_is_here_once_until_both_are_closed() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    let mut bob = room.enter(name("bob"), 0).await.unwrap();
+    assert_eq!(bob.here, [name("bob")]);
+
+    let one = room.enter(name("ann"), 0).await.unwrap();
+    let two = room.enter(name("ann"), 0).await.unwrap();
+    assert_eq!(two.here, [name("ann"), name("bob")]);
+    assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Joined(name("ann")))));
+
+    drop(one);
+    room.look_who_left().await.unwrap();
+    drop(two);
+    room.look_who_left().await.unwrap();
+    room.enter(name("cat"), 0).await.unwrap();
+    assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Left(name("ann")))), "once, after the second");
+    assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Joined(name("cat")))));
+}
+
+#[tokio::test]
+async fn coming_back_at_once_is_not_leaving() {
+    let mut room = room().await;
+    let mut bob = room.enter(name("bob"), 0).await.unwrap();
+    drop(room.enter(name("ann"), 0).await.unwrap());
+    let _again = room.enter(name("ann"), 0).await.unwrap();
+    room.look_who_left().await.unwrap();
+    say(&mut room, "hi").await.unwrap();
+    assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Joined(name("ann")))));
+    assert!(matches!(bob.watch.events.next().await, Some(Ok(Event::Said(_)))));
+}
+
+#[tokio::test]
+async fn the_door_is_watched_while_somebody_is_here() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    assert_eq!(ctx.test().timers().len(), 0);
+    let ann = room.enter(name("ann"), 0).await.unwrap();
+    room.look_who_left().await.unwrap();
+    assert_eq!(ctx.test().timers().len(), 1);
+    drop(ann);
+    room.look_who_left().await.unwrap();
+    assert_eq!(ctx.test().timers().len(), 0);
+}
+
+#[tokio::test]
+async fn a_crowded_room_says_so_and_has_room_again_when_somebody_leaves() {
+    let mut room = room().await;
+    let seats_max = FanoutLimits::default().subscribers_max;
+    let mut visits = Vec::new();
+    for _ in 0..seats_max {
+        visits.push(room.enter(name("ann"), 0).await.unwrap());
+    }
+    let refused = room.enter(name("bob"), 0).await;
+    assert!(matches!(refused, Err(RoomError::Crowded(_))), "{refused:?}");
+    visits.pop();
+    assert_eq!(room.enter(name("bob"), 0).await.unwrap().here, [name("ann"), name("bob")]);
+}

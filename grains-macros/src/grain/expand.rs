@@ -39,6 +39,7 @@ fn lifecycle(grain: &Answering) -> Option<TokenStream> {
     let (impl_generics, type_generics, bounds) = grain.generics.split_for_impl();
     let value = quote_spanned!(default.as_ref()?.span()=> <Self as #krate::__private::Default>::default());
     Some(quote_spanned! {site=>
+        #[allow(unused_qualifications)]
         impl #impl_generics #krate::__private::Lifecycle for #ident #type_generics #bounds {
             async fn activate(
                 _: #krate::__private::Ctx<Self>,

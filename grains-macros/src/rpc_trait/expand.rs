@@ -46,8 +46,9 @@ fn interface_trait(interface: &Interface) -> TokenStream {
         let (attributes, reply) = (&method.attributes, &method.reply);
         let mut signature = method.signature.clone();
         signature.asyncness = None;
-        signature.output = future_of(krate, reply);
-        quote_spanned!(site=> #(#attributes)* #signature;)
+        signature.output = ReturnType::Default;
+        let output = future_of(krate, reply);
+        quote_spanned!(site=> #(#attributes)* #signature #output;)
     });
     let reported = (!rejected.is_empty()).then(|| quote_spanned!(site=> #[allow(async_fn_in_trait)]));
     quote_spanned! {site=>
@@ -61,9 +62,9 @@ fn interface_trait(interface: &Interface) -> TokenStream {
 }
 
 /// `-> impl Future<Output = #reply> + Send`, shown under `reply` by errors about it.
-fn future_of(krate: &Path, reply: &Type) -> ReturnType {
+fn future_of(krate: &Path, reply: &Type) -> TokenStream {
     let krate = args::crate_at(krate, reply.span());
-    syn::parse_quote_spanned! {reply.span()=>
+    quote_spanned! {reply.span()=>
         -> impl #krate::__private::Future<Output = #reply> + #krate::__private::Send
     }
 }
@@ -195,15 +196,15 @@ fn call_type(krate: &Path, method: &Method, ty: &Ident) -> TokenStream {
     quote_spanned!(span=> #krate::__private::Call<#ty>)
 }
 
-/// What was written, or a line, for those who want one everywhere.
+/// What was written for callers to read, or a line, for crates that deny methods without any.
 fn docs(interface: &Interface, method: &Method) -> TokenStream {
-    let mut docs = TokenStream::new();
-    method.docs().for_each(|doc| doc.to_tokens(&mut docs));
+    let site = Span::mixed_site();
+    let (docs, deprecated) = (method.attributes_called("doc"), method.attributes_called("deprecated"));
     if docs.is_empty() {
-        let doc = format!("Calls [`{0}::{1}`].", interface.name(), method.ident());
-        docs = quote_spanned!(Span::mixed_site()=> #[doc = #doc]);
+        let doc = format!("Calls [`{}::{}`].", interface.name(), method.ident());
+        return quote_spanned!(site=> #[doc = #doc] #(#deprecated)*);
     }
-    docs
+    quote_spanned!(site=> #(#docs)* #(#deprecated)*)
 }
 
 fn as_interface(interface: &Interface) -> TokenStream {

@@ -71,8 +71,8 @@ impl Method {
         &self.signature.ident
     }
 
-    pub(super) fn docs(&self) -> impl Iterator<Item = &Attribute> {
-        self.attributes.iter().filter(|attribute| attribute.path().is_ident("doc"))
+    pub(super) fn attributes_called(&self, name: &str) -> Vec<&Attribute> {
+        self.attributes.iter().filter(|attribute| attribute.path().is_ident(name)).collect()
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) fn rpc_trait(args: TokenStream, item: TokenStream) -> TokenStream {
     let written = match syn::parse2::<ItemTrait>(item.clone()) {
         Ok(written) => written,
         Err(error) => {
-            report.at(error.span(), "`#[rpc_trait]` goes on a trait: its methods are what may be asked of a grain");
+            let message = "`#[rpc_trait]` goes on a trait: its methods are what may be asked of a grain";
+            report.wrong_item(item.clone(), error, message);
             return quote!(#report #item);
         }
     };

@@ -199,7 +199,8 @@ mod every_interleaving {
     #[test]
     fn calls_and_leaving() {
         race(&[write, read, leave], |grain, _| {
-            assert!(!grain.alive.load(SeqCst), "it left once nothing ran and nothing waited");
+            let left = !grain.alive.load(SeqCst) || grain.lives.load(SeqCst) > 1;
+            assert!(left, "it left once nothing ran and nothing waited, or calls that came then began another life");
         });
     }
     #[test]
