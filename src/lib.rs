@@ -1,4 +1,4 @@
-//! Virtual actors for Rust: grains, called by identity, one turn at a time.
+#![doc = include_str!("guide.md")]
 #![forbid(unsafe_code)]
 
 pub use grains_core::{
@@ -59,3 +59,8 @@ pub mod prelude {
     #[cfg(feature = "runtime")]
     pub use crate::Node;
 }
+
+/// The README's code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,3 +5,9 @@ fn mistakes_are_explained_where_they_are_made() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/ui/*/*.rs");
 }
+
+#[cfg(feature = "runtime")]
+#[test]
+fn an_async_main_runs() {
+    trybuild::TestCases::new().pass("tests/programs/async_main.rs");
+}

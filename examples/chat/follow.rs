@@ -13,6 +13,9 @@ use crate::{
     words::UserName,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// What a follower sees. In JSON, an object whose `type` is the name of the variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]

@@ -30,6 +30,7 @@ fn job(access: AccessKind) -> Job {
 /// A mailbox with an instance behind it that notices whoever breaks a rule.
 struct Grain {
     mailbox: Mailbox<Job>,
+    instance: Instance,
     readers: AtomicI64,
     writer: AtomicBool,
     closing: AtomicBool,
@@ -42,6 +43,7 @@ impl Grain {
     fn open() -> Self {
         let grain = Self {
             mailbox: Mailbox::closed(),
+            instance: Instance::default(),
             readers: AtomicI64::new(0),
             writer: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -69,12 +71,14 @@ impl Grain {
             AccessKind::Shared => {
                 self.readers.fetch_add(1, SeqCst);
                 assert!(!self.writer.load(SeqCst), "a shared turn beside an exclusive one");
+                self.instance.read();
                 yield_now();
                 self.readers.fetch_sub(1, SeqCst);
             }
             AccessKind::Exclusive => {
                 assert!(!self.writer.swap(true, SeqCst), "two exclusive turns");
                 assert_eq!(self.readers.load(SeqCst), 0, "an exclusive turn beside shared ones");
+                self.instance.write();
                 yield_now();
                 self.writer.store(false, SeqCst);
             }
@@ -96,6 +100,7 @@ impl Grain {
         assert!(!self.closing.swap(true, SeqCst), "told to close twice");
         assert_eq!(self.readers.load(SeqCst), 0, "closed under a shared turn");
         assert!(!self.writer.load(SeqCst), "closed under an exclusive turn");
+        self.instance.write();
         self.alive.store(false, SeqCst);
         if !self.mailbox.finish() {
             self.begin_life();
@@ -120,6 +125,45 @@ impl Grain {
     }
 }
 
+/// Memory that turns read and write with no synchronization but the mailbox's own. Loom notices every access that is not
+/// ordered after the one before, and two that overlap.
+#[cfg(grains_loom)]
+struct Instance(loom::cell::UnsafeCell<u64>);
+
+#[cfg(grains_loom)]
+impl Default for Instance {
+    fn default() -> Self {
+        Self(loom::cell::UnsafeCell::new(0))
+    }
+}
+
+// SAFETY: loom checks every access, which is what this is for.
+#[cfg(grains_loom)]
+unsafe impl Sync for Instance {}
+
+#[cfg(grains_loom)]
+impl Instance {
+    fn read(&self) {
+        // SAFETY: loom fails the test if anybody writes at the same time.
+        self.0.with(|value| assert!(unsafe { *value } < u64::MAX));
+    }
+    fn write(&self) {
+        // SAFETY: loom fails the test if anybody reads or writes at the same time.
+        self.0.with_mut(|value| unsafe { *value += 1 });
+    }
+}
+
+/// Without loom there is nothing that would notice.
+#[cfg(not(grains_loom))]
+#[derive(Default)]
+struct Instance;
+
+#[cfg(not(grains_loom))]
+impl Instance {
+    fn read(&self) {}
+    fn write(&self) {}
+}
+
 #[cfg(grains_loom)]
 fn yield_now() {
     loom::thread::yield_now();
@@ -136,7 +180,7 @@ mod every_interleaving {
     /// Runs these on a thread each, in every order, and checks the end.
     fn race(threads: &'static [fn(&Grain) -> usize], check: fn(&Grain, usize)) {
         loom::model(move || {
-            let grain = Arc::new(Grain::open());
+            let grain = loom::sync::Arc::new(Grain::open());
             let handles: Vec<_> = threads
                 .iter()
                 .map(|thread| {

@@ -1,0 +1,166 @@
+//! The processes of the tests. They run the built example, and are killed when a test ends, however it does.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Output, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+/// Longer than anything takes on a busy machine; what takes longer hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits, but not for ever.
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// A node in a process of its own.
+pub struct Node {
+    child: Child,
+    /// Kept open, so that it can go on printing.
+    _stdout: Lines<BufReader<ChildStdout>>,
+    /// Where it listens, without a slash at the end.
+    pub url: String,
+}
+
+impl Node {
+    /// Starts a node over `folder` on any free port.
+    pub async fn start(folder: &Path) -> Self {
+        let mut child =
+            chat(&["node", "--name", "a", "--http", "127.0.0.1:0", "--data-dir"]).arg(folder).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = within("start of a node", stdout.next_line()).await.unwrap();
+        let first = first.expect("a node prints its URL before it ends");
+        let url = first.strip_prefix("node a: ").and_then(|url| url.strip_suffix('/')).expect("its URL").to_owned();
+        Self { child, _stdout: stdout, url }
+    }
+
+    /// The address without `http://`.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub async fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("a process that was not waited for").to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status().await.unwrap();
+        assert!(sent.success(), "the process is there");
+    }
+
+    /// Waits for its end.
+    pub async fn end(mut self) -> ExitStatus {
+        within("end of a node", self.child.wait()).await.unwrap()
+    }
+
+    /// Asks it to stop, and checks that it ends well.
+    pub async fn stop(self, signal: &str) {
+        self.signal(signal).await;
+        assert_eq!(self.end().await.code(), Some(0), "after SIG{signal}");
+    }
+
+    /// Kills it, as a power cut would.
+    pub async fn kill(mut self) {
+        within("kill of a node", self.child.kill()).await.unwrap();
+    }
+}
+
+/// Runs a command to its end.
+pub async fn run(args: &[&str]) -> Output {
+    within("a command", chat(args).output()).await.unwrap()
+}
+
+/// Runs a command that is to succeed, and gives what it printed.
+pub async fn run_well(args: &[&str]) -> String {
+    let Output { status, stdout, stderr } = run(args).await;
+    assert!(status.success(), "{args:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// Runs a command that is to fail, and gives what it complained.
+pub async fn run_badly(args: &[&str]) -> String {
+    let Output { status, stdout, stderr } = run(args).await;
+    assert!(status.code().is_some_and(|code| code != 0), "{args:?} ended with {status}");
+    assert_eq!(String::from_utf8_lossy(&stdout), "", "{args:?}");
+    String::from_utf8(stderr).unwrap()
+}
+
+/// The example, not started yet.
+pub fn chat(args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// The example as it is now. Cargo builds it for a full `cargo test` only, so that a test of this file alone would find
+/// none, or an old one: building again costs nothing when it is fresh.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let this = env::current_exe().unwrap();
+        let profile = this.parent().and_then(Path::parent).expect("tests are in `target/<profile>/deps`");
+        if let Some(cargo) = env::var_os("CARGO") {
+            let name = match profile.file_name().and_then(|name| name.to_str()) {
+                Some("debug") | None => "dev",
+                Some(name) => name,
+            };
+            let built = std::process::Command::new(cargo)
+                .args(["build", "--quiet", "--example", "chat", "--profile", name, "--target-dir"])
+                .arg(profile.parent().expect("a profile is in a target folder"))
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status();
+            assert!(built.unwrap().success(), "the example is built");
+        }
+        profile.join("examples").join("chat").with_extension(env::consts::EXE_EXTENSION)
+    })
+}
+
+/// A folder that goes when the test ends.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one, not made yet: nodes do that.
+    pub fn new() -> Self {
+        let id = uuid::Uuid::from_u128(rand_u128());
+        Self(env::temp_dir().join(format!("grains-chat-{id}")))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The same as text.
+    pub fn text(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// The names of what is in it.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Different at each call and in each process.
+fn rand_u128() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || u128::from(RandomState::new().hash_one(std::process::id()));
+    (half() << 64) | half()
+}
