@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 pub use grains_core::{
-    ActivationId, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure, FencingToken, Gone,
-    Grain, GrainId, GrainKey, Instant, Interface, IntoKey, KEY_BYTES_MAX, KeyError, KeyReader, KeyWriter, Lifecycle,
-    MethodInfo, NoAnswer, Outcome, RawRef, REQUEST_CONTEXT_BYTES_MAX, RequestContext, RequestContextFull, Result,
-    Retry, SPAWNED_MAX, StartError, State, StateError, StoredCall, TIMERS_MAX, Version, Wire, Call, commit,
+    ActivationId, Call, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure, FencingToken,
+    Gone, Grain, GrainId, GrainKey, Instant, Interface, IntoKey, KEY_BYTES_MAX, KeyError, KeyReader, KeyWriter,
+    Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext, RequestContextFull,
+    Result, Retry, SPAWNED_MAX, StartError, State, StateError, StoredCall, TIMERS_MAX, Version, Wire, commit,
 };
-pub use grains_core::{Detached, Fakes, stream::{self, Fanout, FanoutLimits, StreamError, StreamSink, Streaming}};
+pub use grains_core::{
+    Detached, Fakes,
+    stream::{self, Fanout, FanoutLimits, StreamError, StreamSink, Streaming},
+};
 pub use grains_macros::{GrainKey, grain, main, rpc_trait};
 
 #[cfg(feature = "runtime")]
@@ -18,10 +21,10 @@ pub mod store {
     pub use grains_core::store::{
         CommitError, LoadError, STATE_BYTES_MAX, Store, Stored, Write, WriteSet, memory::MemoryStore,
     };
-    #[cfg(feature = "redb")]
-    pub use grains_runtime::store::{OpenError, RedbConfig, RedbStore};
     #[cfg(feature = "conformance")]
     pub use grains_runtime::store::{Fault, FaultyStore, conformance};
+    #[cfg(feature = "redb")]
+    pub use grains_runtime::store::{OpenError, RedbConfig, RedbStore};
 }
 
 /// The seams through which a node touches the world: time, tasks, chance, disk, connections.
@@ -53,11 +56,12 @@ pub mod __private {
 
 /// `use grains::prelude::*;`
 pub mod prelude {
-    pub use crate::{
-        Call, CallError, Ctx, DeactivationReason, Fanout, GrainKey, Lifecycle, Result, State, Streaming, grain, rpc_trait,
-    };
     #[cfg(feature = "runtime")]
     pub use crate::Node;
+    pub use crate::{
+        Call, CallError, Ctx, DeactivationReason, Fanout, GrainKey, Lifecycle, Result, State, Streaming, grain,
+        rpc_trait,
+    };
 }
 
 /// The README's code is compiled and run with the tests.

@@ -1,4 +1,5 @@
 //! Chains of calls: deadlines and request context go down them, cycles are found, depth is no problem.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::time::Duration;
 
@@ -251,7 +252,10 @@ async fn no_answer_in_time_says_whether_the_call_ran() {
     let a: RelayRef = node.get("a");
     let short = Duration::from_millis(10);
     let running = a.look_later(60_000, vec![]).timeout(short).await.unwrap_err();
-    assert!(matches!(running, CallError::Timeout { outcome: Outcome::Unknown, after, .. } if after == short), "{running:?}");
+    assert!(
+        matches!(running, CallError::Timeout { outcome: Outcome::Unknown, after, .. } if after == short),
+        "{running:?}"
+    );
     let queued = a.note().timeout(short).await.unwrap_err();
     assert!(matches!(queued, CallError::Timeout { outcome: Outcome::NotExecuted, .. }), "{queued:?}");
 }

@@ -1,4 +1,5 @@
 //! Local calls that go through bytes, as calls between nodes will: nothing a user sees may change.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -59,7 +60,15 @@ type Everything = (Vec<u8>, BTreeMap<String, Option<i64>>, Uuid, char, (), [f64;
 #[rpc_trait]
 pub trait Echo {
     /// All sorts of values.
-    async fn everything(&self, a: Vec<u8>, b: BTreeMap<String, Option<i64>>, c: Uuid, d: char, e: (), f: [f64; 2]) -> Result<Everything, EchoError>;
+    async fn everything(
+        &self,
+        a: Vec<u8>,
+        b: BTreeMap<String, Option<i64>>,
+        c: Uuid,
+        d: char,
+        e: (),
+        f: [f64; 2],
+    ) -> Result<Everything, EchoError>;
     /// An error.
     async fn refuse(&self, why: String) -> Result<(), EchoError>;
     /// Calls whom it is told to, by a reference in an argument.
@@ -79,7 +88,15 @@ pub struct EchoGrain {
 }
 
 impl Echo for EchoGrain {
-    async fn everything(&self, a: Vec<u8>, b: BTreeMap<String, Option<i64>>, c: Uuid, d: char, e: (), f: [f64; 2]) -> Result<Everything, EchoError> {
+    async fn everything(
+        &self,
+        a: Vec<u8>,
+        b: BTreeMap<String, Option<i64>>,
+        c: Uuid,
+        d: char,
+        e: (),
+        f: [f64; 2],
+    ) -> Result<Everything, EchoError> {
         Ok((a, b, c, d, e, f))
     }
     async fn refuse(&self, why: String) -> Result<(), EchoError> {

@@ -1,4 +1,5 @@
 //! Lives of activations: how they begin and end, and what happens to calls meanwhile.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

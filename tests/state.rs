@@ -1,4 +1,5 @@
 //! State in a node: what a commit promises, and what becomes of a turn when it cannot be kept.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -227,7 +228,10 @@ async fn a_commit_dropped_before_its_answer_ends_the_turn() {
     let account: AccountRef = node.get("ann");
     account.pay_in(1).await.unwrap();
     let error = account.pay_in_hastily(1).await.unwrap_err();
-    assert!(matches!(&error, CallError::Lost { why, .. } if why.contains("dropped before the store had answered")), "{error}");
+    assert!(
+        matches!(&error, CallError::Lost { why, .. } if why.contains("dropped before the store had answered")),
+        "{error}"
+    );
     gate.add_permits(10);
     assert_eq!(account.pay_in(1).await.unwrap(), 2);
 }
@@ -259,6 +263,7 @@ async fn a_grain_is_tested_without_a_node() {
 
     let in_memory = |value| State::in_memory(value);
     let ctx = Ctx::detached("bob");
-    let mut bob = AccountGrain { ctx, balance: in_memory(5), savings: in_memory(0), note: State::in_memory(String::new()) };
+    let mut bob =
+        AccountGrain { ctx, balance: in_memory(5), savings: in_memory(0), note: State::in_memory(String::new()) };
     assert_eq!(bob.pay_in(1).await.unwrap(), 6);
 }

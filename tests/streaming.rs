@@ -1,4 +1,5 @@
 //! Streaming answers through a node: credit, typed ends, slow subscribers; also when every local call is encoded.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Timers and tasks of a grain: they run as turns, do not pile up, and end with the activation.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
@@ -57,7 +58,11 @@ impl ClockworkGrain {
         self.ticks += 1;
         TICKS.fetch_add(1, SeqCst);
         self.ctx.sleep(Duration::from_millis(self.busy)).await;
-        if self.ticks.is_multiple_of(3) { Err(grains::Error::new("an error is logged and the ticks go on")) } else { Ok(()) }
+        if self.ticks.is_multiple_of(3) {
+            Err(grains::Error::new("an error is logged and the ticks go on"))
+        } else {
+            Ok(())
+        }
     }
 }
 

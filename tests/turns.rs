@@ -1,4 +1,5 @@
 //! Turns: what runs when, beside what, and what a caller can and cannot do to it.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::{
     sync::{
@@ -204,11 +205,8 @@ async fn one_way_calls_run_in_order_and_before_later_calls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_mailbox_refuses_at_once_and_nothing_runs() {
-    let node = Node::builder()
-        .host_with::<DeskGrain>(grains::GrainOptions::new().mailbox_len_max(10))
-        .start()
-        .await
-        .unwrap();
+    let node =
+        Node::builder().host_with::<DeskGrain>(grains::GrainOptions::new().mailbox_len_max(10)).start().await.unwrap();
     let desk: DeskRef = node.get("a");
     let slow = started(desk.add_slowly(1, 50)).await;
     let mut waiting = Vec::new();
@@ -306,7 +304,11 @@ async fn many_callers_lose_nothing() {
             let desk: DeskRef = node.get(["a", "b"][task as usize % 2]);
             tokio::spawn(async move {
                 for n in 0..2000_u64 {
-                    if (task + n).is_multiple_of(7) { drop(desk.sum().await.unwrap()) } else { drop(desk.add(1).await.unwrap()) }
+                    if (task + n).is_multiple_of(7) {
+                        drop(desk.sum().await.unwrap())
+                    } else {
+                        drop(desk.add(1).await.unwrap())
+                    }
                 }
             })
         })

@@ -72,13 +72,17 @@ impl<M: Method> Call<M> {
     /// Never repeated: the grain's own errors, panics, time-outs (no time is left), and failures that would only repeat
     /// themselves, such as an unknown method.
     pub fn retry(mut self, retries: u32) -> Retry<M> {
-        let Some(args) = self.slot.args.take() else { unreachable!("only a call that was not polled can be moved here") };
+        let Some(args) = self.slot.args.take() else {
+            unreachable!("only a call that was not polled can be moved here")
+        };
         Retry(Box::pin(try_again(self.to.clone(), args, self.slot.timeout, self.slot.request.take(), retries)))
     }
 
     /// The call as an object that can be kept and made many times.
     pub fn store(mut self) -> Result<StoredCall, CodecError> {
-        let Some(args) = self.slot.args.take() else { unreachable!("only a call that was not polled can be moved here") };
+        let Some(args) = self.slot.args.take() else {
+            unreachable!("only a call that was not polled can be moved here")
+        };
         let encoded = Stored::<M> { to: self.to.clone(), args: encode_args(&args)?, method: std::marker::PhantomData };
         Ok(StoredCall(Arc::new(encoded)))
     }
@@ -133,7 +137,9 @@ impl<M: Method> Future for Call<M> {
         }
         let Some(waiting) = &mut me.slot.waiting else { panic!("a call was polled after it ended") };
         let answered = match &mut waiting.source {
-            AnswerSource::Reply(receiver) => receiver.poll(cx).map(|answer| answer.unwrap_or_else(|| Err(unanswered(&me.to)))),
+            AnswerSource::Reply(receiver) => {
+                receiver.poll(cx).map(|answer| answer.unwrap_or_else(|| Err(unanswered(&me.to))))
+            }
             AnswerSource::Here(turn) => turn.as_mut().poll(cx),
         };
         if let Poll::Ready(answer) = answered {
@@ -192,7 +198,8 @@ async fn try_again<M: Method>(
     retries: u32,
 ) -> Answer<M> {
     let route = to.route().map_err(|why| bad_reference(&to, why).widen())?.clone();
-    let not_executed = |why: CodecError| CallError::Codec { why: why.to_string().into(), outcome: Outcome::NotExecuted };
+    let not_executed =
+        |why: CodecError| CallError::Codec { why: why.to_string().into(), outcome: Outcome::NotExecuted };
     let bytes = encode_args(&args).map_err(not_executed)?;
     let world = route.world();
     let begun = world.clock.now();
@@ -308,7 +315,8 @@ impl<M: Method> Stores for Stored<M> {
             Err(why) => return Box::pin(std::future::ready(Err(bad_reference(&self.to, why).widen()))),
         };
         Box::pin(async move {
-            let call = call.map_err(|why| CallError::Codec { why: why.to_string().into(), outcome: Outcome::NotExecuted })?;
+            let call =
+                call.map_err(|why| CallError::Codec { why: why.to_string().into(), outcome: Outcome::NotExecuted })?;
             match call.await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.map_grain(|_| "the grain answered with an error".to_owned())),

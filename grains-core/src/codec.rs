@@ -138,9 +138,14 @@ mod tests {
     #[test]
     fn structs_can_grow() {
         #[derive(Serialize)]
-        struct New { name: String, age: Option<u8> }
+        struct New {
+            name: String,
+            age: Option<u8>,
+        }
         #[derive(Deserialize)]
-        struct Old { name: String }
+        struct Old {
+            name: String,
+        }
         let bytes = encode(&New { name: "ann".into(), age: Some(7) }).unwrap();
         assert_eq!(decode::<Old>(&bytes).unwrap().name, "ann");
     }

@@ -123,7 +123,9 @@ impl<G: Grain> Ctx<G> {
     pub fn test(&self) -> &Detached<G> {
         match &self.host {
             Link::Detached(detached) => detached,
-            Link::Live(_) => panic!("`test` and `answers` are for contexts made by `Ctx::detached`, this one belongs to a node"),
+            Link::Live(_) => {
+                panic!("`test` and `answers` are for contexts made by `Ctx::detached`, this one belongs to a node")
+            }
         }
     }
 

@@ -241,7 +241,9 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             ),
             Self::UnknownMethod { grain, method } => write!(f, "{grain} has no method {method}"),
             Self::Codec { why, .. } => f.write_str(why),
-            Self::Stopped { outcome: Outcome::NotExecuted } => f.write_str("the node is stopping, the call did not run"),
+            Self::Stopped { outcome: Outcome::NotExecuted } => {
+                f.write_str("the node is stopping, the call did not run")
+            }
             Self::Stopped { .. } => f.write_str("the node stopped, the call may have run"),
             Self::Lost { grain, why } => write!(f, "{grain} was dropped during the call, it may have run: {why}"),
             Self::BadReference { grain, why } => write!(f, "{grain} cannot be called: {why}"),

@@ -74,8 +74,15 @@ interface_set!(A B C D E F H I);
 pub const fn check_pair<A: Interface, B: Interface<Key = A::Key>>() {
     if !same(A::GRAIN_TYPE, B::GRAIN_TYPE) {
         let parts = [
-            "the interfaces of one grain must have the same grain type, but `", A::NAME, "` says \"", A::GRAIN_TYPE,
-            "\" and `", B::NAME, "` says \"", B::GRAIN_TYPE, "\": give both the same `#[rpc_trait(grain_type = \"..\")]`",
+            "the interfaces of one grain must have the same grain type, but `",
+            A::NAME,
+            "` says \"",
+            A::GRAIN_TYPE,
+            "\" and `",
+            B::NAME,
+            "` says \"",
+            B::GRAIN_TYPE,
+            "\": give both the same `#[rpc_trait(grain_type = \"..\")]`",
         ];
         panic!("{}", Message::of(&parts).text());
     }
@@ -86,9 +93,29 @@ pub const fn check_pair<A: Interface, B: Interface<Key = A::Key>>() {
             let (a, b) = (&A::METHODS[i], &B::METHODS[j]);
             if a.id.0 == b.id.0 {
                 let parts = if same(a.name, b.name) {
-                    ["method `", a.name, "` is in both `", A::NAME, "` and `", B::NAME, "`: rename one, or give it another address with `#[rpc(name = \"..\")]`", "", ""]
+                    [
+                        "method `",
+                        a.name,
+                        "` is in both `",
+                        A::NAME,
+                        "` and `",
+                        B::NAME,
+                        "`: rename one, or give it another address with `#[rpc(name = \"..\")]`",
+                        "",
+                        "",
+                    ]
                 } else {
-                    ["methods `", a.name, "` of `", A::NAME, "` and `", b.name, "` of `", B::NAME, "` have the same id: give one another address with `#[rpc(name = \"..\")]`"]
+                    [
+                        "methods `",
+                        a.name,
+                        "` of `",
+                        A::NAME,
+                        "` and `",
+                        b.name,
+                        "` of `",
+                        B::NAME,
+                        "` have the same id: give one another address with `#[rpc(name = \"..\")]`",
+                    ]
                 };
                 panic!("{}", Message::of(&parts).text());
             }

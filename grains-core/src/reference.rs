@@ -64,7 +64,8 @@ impl RawRef {
             return Err(format!("its key has {} bytes, the limit is {KEY_BYTES_MAX}", self.0.id.key().len()));
         }
         self.0.route.as_ref().ok_or_else(|| {
-            "the reference was read outside a node: get a new one with `node.get(..)` or read it inside a call".to_owned()
+            "the reference was read outside a node: get a new one with `node.get(..)` or read it inside a call"
+                .to_owned()
         })
     }
 }

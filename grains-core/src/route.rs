@@ -22,7 +22,8 @@ use crate::{
 pub trait Route: Send + Sync + 'static {
     /// Starts the call in `slot`. `Pending` means that nothing has happened and the same call should be started again
     /// when woken; otherwise the slot holds an answer, or the waiting end of one.
-    fn start(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Poll<()>;
+    fn start(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>)
+    -> Poll<()>;
 
     /// Sends the call in `slot` one-way. The slot holds a failure afterwards, or nothing.
     fn send(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot);

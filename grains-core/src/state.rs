@@ -101,7 +101,7 @@ impl<T: Serialize + Send + Sync> Draft<'_, T> {
     /// `Ok` means that the store has it: an answer that leaves after that is safe. Errors that reach the grain
     /// ([`CommitError::NotStored`], [`CommitError::TooLarge`]) mean that neither store nor memory have changed. In all
     /// other cases (conflict, fenced, no answer, or this future dropped before its answer) memory may differ from the
-    /// store: the turn ends there, its caller gets [`CallError::Lost`], and the next call finds a new activation that
+    /// store: the turn ends there, its caller gets [`CallError::Lost`](crate::CallError::Lost), and the next call finds a new activation that
     /// reads the truth. In unit tests, where nobody can end the turn, those errors are returned too.
     pub async fn commit(self) -> Result<(), CommitError> {
         commit(self).await
@@ -272,4 +272,3 @@ impl Drop for OpenCommit<'_> {
         self.anchor.lose(self.home.life, "a commit was dropped before the store had answered");
     }
 }
-

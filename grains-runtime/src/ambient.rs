@@ -81,7 +81,12 @@ pub(crate) struct Inherited {
 
 impl Inherited {
     /// What the next call made on this thread takes over. `timeout` is the caller's own wish, `default` the node's.
-    pub(crate) fn here(timeout: Option<Duration>, default: Duration, request: Option<RequestContext>, clock: &dyn Clock) -> Self {
+    pub(crate) fn here(
+        timeout: Option<Duration>,
+        default: Duration,
+        request: Option<RequestContext>,
+        clock: &dyn Clock,
+    ) -> Self {
         current(|frame| {
             let Some(frame) = frame else {
                 let timeout = timeout.unwrap_or(default);

@@ -75,8 +75,11 @@ pub(crate) struct NodeInner {
 struct HostedType {
     info: Arc<GrainTypeInfo>,
     accepts: fn(&str) -> bool,
-    make: fn(Arc<NodeInner>, Arc<GrainTypeInfo>, GrainId, u64) -> Arc<dyn AnyActivation>,
+    make: MakeActivation,
 }
+
+/// Makes the activation of the grain with this id and hash, before its first life.
+type MakeActivation = fn(Arc<NodeInner>, Arc<GrainTypeInfo>, GrainId, u64) -> Arc<dyn AnyActivation>;
 
 const RUNNING: u8 = 0;
 /// Calls from outside are refused; turns and the calls they make go on.
@@ -208,7 +211,13 @@ impl NodeInner {
 }
 
 impl Route for NodeInner {
-    fn start(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Poll<()> {
+    fn start(
+        &self,
+        to: &RawRef,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         ready!(self.world.tasks.give_way(cx));
         let delivered = self.deliver(to, |made| {
             let started = match made {

@@ -7,7 +7,7 @@ use crate::{
     writers::{Lines, Writers, history},
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_lines_survive_kill_9_exactly_once_and_in_order() {

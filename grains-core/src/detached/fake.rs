@@ -68,7 +68,11 @@ impl Route for FakeRoute {
             Some(fake) => fake.start(method.id, slot, &self.world),
             None => slot.fail(CallError::BadReference {
                 grain: to.id().to_string().into(),
-                why: format!("this context is detached and no fake answers `{}`: add `.answers::<..>(fake)`", method.name).into(),
+                why: format!(
+                    "this context is detached and no fake answers `{}`: add `.answers::<..>(fake)`",
+                    method.name
+                )
+                .into(),
             }),
         }
         Poll::Ready(())
@@ -177,7 +181,10 @@ fn typed<M: Method>(slot: &mut dyn AnySlot) -> &mut Slot<M> {
     slot.as_any().downcast_mut().expect("a method id belongs to one method of an interface")
 }
 
-fn turn<F, M>(cell: Arc<FakeCell<F>>, slot: &mut Slot<M>) -> impl Future<Output = Answer<M>> + Send + 'static + use<F, M>
+fn turn<F, M>(
+    cell: Arc<FakeCell<F>>,
+    slot: &mut Slot<M>,
+) -> impl Future<Output = Answer<M>> + Send + 'static + use<F, M>
 where
     F: Send + Sync + 'static,
     M: AnsweredBy<F>,

@@ -9,8 +9,8 @@ use std::{
 };
 
 use grains_core::{
-    ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, SPAWNED_MAX, SharedTick, StartError, StoredTimer,
-    TIMERS_MAX, store::Store, world::BoxFuture,
+    ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, SPAWNED_MAX, SharedTick,
+    StartError, StoredTimer, TIMERS_MAX, store::Store, world::BoxFuture,
 };
 
 use super::{Activation, Extras, lock, turn::panic_message};
@@ -51,7 +51,8 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         {
             Self::close(me);
         }
-        let mine = |turn: &ambient::TurnName| turn.life == life && turn.node == self.node.number && turn.grain == self.id;
+        let mine =
+            |turn: &ambient::TurnName| turn.life == life && turn.node == self.node.number && turn.grain == self.id;
         match ambient::current(|frame| frame.and_then(|frame| frame.turn.as_ref()).is_some_and(mine)) {
             true => AfterLoss::TurnEnds,
             false => AfterLoss::TurnGoesOn,
@@ -118,7 +119,9 @@ impl<G: Lifecycle> Anchor for Activation<G> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        ambient::current(|frame| frame.filter(|frame| frame.turn.is_some()).map(|frame| frame.deadline(&*self.node.world.clock)))
+        ambient::current(|frame| {
+            frame.filter(|frame| frame.turn.is_some()).map(|frame| frame.deadline(&*self.node.world.clock))
+        })
     }
 }
 

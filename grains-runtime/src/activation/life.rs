@@ -9,8 +9,7 @@ use std::{
 };
 
 use grains_core::{
-    AccessKind, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome,
-    world::BoxFuture,
+    AccessKind, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome, world::BoxFuture,
 };
 
 use super::{
@@ -61,7 +60,8 @@ impl<G: Lifecycle> Activation<G> {
         let activate = G::activate(ctx);
         let frame = Frame::new(Some(self.name_of(&ACTIVATE)), inherited);
         let limit = self.node.config.activate_timeout;
-        let guarded = timeout(&self.node.world.clock, limit, InFrame { frame, future: Box::pin(catch_unwind(activate)) });
+        let guarded =
+            timeout(&self.node.world.clock, limit, InFrame { frame, future: Box::pin(catch_unwind(activate)) });
         Box::pin(async move {
             let error = match guarded.await {
                 Some(Ok(Ok(grain))) => {

@@ -94,9 +94,19 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn id(&self) -> &GrainId;
     fn hash(&self) -> u64;
     /// Starts the call in `slot`, which then holds its answer or where to wait for it.
-    fn start(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone>;
+    fn start(
+        self: Arc<Self>,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) -> Result<(), IsGone>;
     /// The first call of a new activation: begins its life.
-    fn start_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone>;
+    fn start_first(
+        self: Arc<Self>,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) -> Result<(), IsGone>;
     /// Queues the call in `slot`; nobody waits for it.
     fn send(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone>;
     /// The first call of a new activation, one-way.

@@ -59,13 +59,23 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         self.hash
     }
 
-    fn start(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone> {
+    fn start(
+        self: Arc<Self>,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) -> Result<(), IsGone> {
         self.touch();
         let started = G::Interfaces::dispatch(method.id, Ask { activation: self, slot, cx });
         started.unwrap_or_else(|ask| unknown(&ask.activation, method, ask.slot))
     }
 
-    fn start_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot, cx: &mut Context<'_>) -> Result<(), IsGone> {
+    fn start_first(
+        self: Arc<Self>,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) -> Result<(), IsGone> {
         match Self::begin_here(&self, cx) {
             // It lives: the call goes the ordinary way, and most likely inline.
             Ok(None) => self.start(method, slot, cx),
@@ -120,7 +130,11 @@ struct Ask<'s, 'c, 'w, G: Lifecycle> {
     cx: &'c mut Context<'w>,
 }
 
-fn unknown<G: Lifecycle>(activation: &Activation<G>, method: &MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone> {
+fn unknown<G: Lifecycle>(
+    activation: &Activation<G>,
+    method: &MethodInfo,
+    slot: &mut dyn AnySlot,
+) -> Result<(), IsGone> {
     slot.fail(CallError::UnknownMethod { grain: activation.id.to_string().into(), method: method.name.into() });
     Ok(())
 }
@@ -159,7 +173,10 @@ impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
 }
 
 /// The typed slot with its arguments; `None` if the call has failed already.
-fn typed<'s, G: Lifecycle, M: AnsweredBy<G>>(activation: &Activation<G>, slot: &'s mut dyn AnySlot) -> Option<(&'s mut Slot<M>, M)> {
+fn typed<'s, G: Lifecycle, M: AnsweredBy<G>>(
+    activation: &Activation<G>,
+    slot: &'s mut dyn AnySlot,
+) -> Option<(&'s mut Slot<M>, M)> {
     if !slot.as_any().is::<Slot<M>>() {
         slot.fail(CallError::Codec {
             why: format!(
@@ -190,8 +207,13 @@ fn typed<'s, G: Lifecycle, M: AnsweredBy<G>>(activation: &Activation<G>, slot: &
 
 /// Polls the turn once under the caller; what has to wait becomes a task of the node, so that the caller can neither cut
 /// nor stall it.
-fn run_inline<G, M>(activation: Arc<Activation<G>>, args: M, slot: &mut Slot<M>, inherited: Inherited, cx: &mut Context<'_>)
-where
+fn run_inline<G, M>(
+    activation: Arc<Activation<G>>,
+    args: M,
+    slot: &mut Slot<M>,
+    inherited: Inherited,
+    cx: &mut Context<'_>,
+) where
     G: Lifecycle,
     M: AnsweredBy<G>,
 {
@@ -211,7 +233,8 @@ where
             let (sender, receiver) = reply_channel();
             let begun = sender.begin();
             debug_assert!(begun, "the receiver is still here");
-            slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
+            slot.waiting =
+                Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
             node.tasks.spawn(async move { sender.send(finish(future.await)) });
         }
     }
@@ -232,7 +255,8 @@ where
     let (after, edge) = (inherited.timeout, inherited.caller.clone());
     match enqueue(activation, args, Some(sender), inherited, deadline) {
         Ok(()) => {
-            slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
+            slot.waiting =
+                Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
             Ok(())
         }
         Err(Refused::Full(failure)) => {

@@ -65,7 +65,11 @@ impl<G: Lifecycle> Activation<G> {
         Some(receiver)
     }
 
-    pub(super) fn timer_task(&self, timer: StoredTimer, id: TaskId) -> impl Future<Output = ()> + Send + 'static + use<G> {
+    pub(super) fn timer_task(
+        &self,
+        timer: StoredTimer,
+        id: TaskId,
+    ) -> impl Future<Output = ()> + Send + 'static + use<G> {
         let clock = self.node.world.clock.clone();
         let me = self.me.clone();
         let grain = self.id.clone();

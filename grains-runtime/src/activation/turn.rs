@@ -10,7 +10,8 @@ use std::{
 };
 
 use grains_core::{
-    Access, AccessKind, AnsweredBy, CallError, Failure, Lifecycle, Method, MethodInfo, Outcome, Reply, codec, route::Answer, with_route,
+    Access, AccessKind, AnsweredBy, CallError, Failure, Lifecycle, Method, MethodInfo, Outcome, Reply, codec,
+    route::Answer, with_route,
 };
 use pin_project_lite::pin_project;
 
@@ -123,7 +124,11 @@ pin_project! {
 }
 
 /// The future of method `M`, to be polled with whatever guards [`TurnFuture`] brings.
-pub(super) fn answer<G, M>(mut turn: Turn<G>, args: M, inherited: Inherited) -> Pin<Box<impl Future<Output = Answer<M>> + Send + AsTurn>>
+pub(super) fn answer<G, M>(
+    mut turn: Turn<G>,
+    args: M,
+    inherited: Inherited,
+) -> Pin<Box<impl Future<Output = Answer<M>> + Send + AsTurn>>
 where
     G: Lifecycle,
     M: AnsweredBy<G>,
@@ -170,7 +175,9 @@ where
         let future = me.future;
         match me.frame.enter(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx)))) {
             Err(panic) => Poll::Ready(Err(me.activation.panicked(me.frame, &*panic).widen())),
-            Ok(Poll::Pending) if me.activation.lost.load(Ordering::Acquire) => Poll::Ready(Err(me.activation.lost_error().widen())),
+            Ok(Poll::Pending) if me.activation.lost.load(Ordering::Acquire) => {
+                Poll::Ready(Err(me.activation.lost_error().widen()))
+            }
             Ok(polled) => polled,
         }
     }
@@ -205,7 +212,10 @@ pub(crate) fn drop_quietly<T>(value: T, what: &str) {
 }
 
 /// An answer after a trip through bytes, as a caller on another node would see it arrive.
-pub(super) fn answer_through_bytes<G: Lifecycle, M: Method>(activation: &Activation<G>, answer: Answer<M>) -> Answer<M> {
+pub(super) fn answer_through_bytes<G: Lifecycle, M: Method>(
+    activation: &Activation<G>,
+    answer: Answer<M>,
+) -> Answer<M> {
     let result: Result<_, <M::Reply as Reply>::Err> = match answer {
         Ok(value) => Ok(value),
         Err(CallError::Grain(error)) => Err(error),
@@ -218,7 +228,10 @@ pub(super) fn answer_through_bytes<G: Lifecycle, M: Method>(activation: &Activat
     });
     match trip {
         Ok(result) => result.map_err(CallError::Grain),
-        Err(why) => Err(CallError::Codec { why: format!("answer of {}: {why}", M::INFO.name).into(), outcome: Outcome::Executed }),
+        Err(why) => Err(CallError::Codec {
+            why: format!("answer of {}: {why}", M::INFO.name).into(),
+            outcome: Outcome::Executed,
+        }),
     }
 }
 

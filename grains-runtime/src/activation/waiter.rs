@@ -11,10 +11,8 @@ use std::{
 };
 
 use grains_core::{
-    AccessKind, AnsweredBy, CallError, Exclusive, Failure, GrainId, Instant, Lifecycle, Method, Outcome, Result, SharedTick,
-    reply::ReplySender,
-    route::Answer,
-    timed_out,
+    AccessKind, AnsweredBy, CallError, Exclusive, Failure, GrainId, Instant, Lifecycle, Method, Outcome, Result,
+    SharedTick, reply::ReplySender, route::Answer, timed_out,
 };
 
 use super::{
@@ -82,11 +80,12 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         inherited.deadline = Some(deadline);
         let encoded = activation.node.config.encode_local_calls;
         let mut future = answer(turn, args, inherited);
-        let finish = move |answer: Answer<M>, reply: Option<ReplySender<Answer<M>>>, activation: &Activation<G>| match reply {
-            Some(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
-            Some(reply) => reply.send(answer),
-            None => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
-        };
+        let finish =
+            move |answer: Answer<M>, reply: Option<ReplySender<Answer<M>>>, activation: &Activation<G>| match reply {
+                Some(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
+                Some(reply) => reply.send(answer),
+                None => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
+            };
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => finish(answer, reply, &activation),
             Poll::Pending => {
@@ -112,8 +111,12 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
 fn report<G: Lifecycle>(activation: &Activation<G>, method: &str, failure: Option<CallError<()>>) {
     match failure {
         None => {}
-        Some(CallError::Grain(())) => tracing::debug!(grain = %activation.id, method, "a one-way call answered with an error"),
-        Some(failure) => tracing::warn!(grain = %activation.id, method, outcome = ?failure.outcome(), "a one-way call failed"),
+        Some(CallError::Grain(())) => {
+            tracing::debug!(grain = %activation.id, method, "a one-way call answered with an error")
+        }
+        Some(failure) => {
+            tracing::warn!(grain = %activation.id, method, outcome = ?failure.outcome(), "a one-way call failed")
+        }
     }
 }
 
@@ -254,7 +257,9 @@ fn serve_some(jobs: VecDeque<Job>) -> VecDeque<Job> {
     SERVING.set(Some(jobs));
     let _clear = Clear;
     for _ in 0..SERVED_AT_ONCE {
-        let Some(job) = SERVING.with_borrow_mut(|serving| serving.as_mut().and_then(VecDeque::pop_front)) else { break };
+        let Some(job) = SERVING.with_borrow_mut(|serving| serving.as_mut().and_then(VecDeque::pop_front)) else {
+            break;
+        };
         job();
     }
     SERVING.take().unwrap_or_default()

@@ -16,7 +16,7 @@ use grains_core::{
     world::World,
 };
 
-use super::{HostedType, Node, NodeInner, RUNNING, StopHard};
+use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
 use crate::{
     activation::{Activation, GrainTypeInfo},
     catalog::Catalog,
@@ -40,7 +40,7 @@ struct Hosting {
     rust_name: &'static str,
     options: GrainOptions,
     accepts: fn(&str) -> bool,
-    make: fn(Arc<NodeInner>, Arc<GrainTypeInfo>, grains_core::GrainId, u64) -> Arc<dyn crate::activation::AnyActivation>,
+    make: MakeActivation,
 }
 
 /// Why a node did not start.

@@ -1,0 +1,162 @@
+//! What the sources of each layer may name: the simulator can only replace what goes through the seams.
+
+use crate::{
+    scan::{Exception, Rule, broken},
+    source::{File, Kind, files_of, workspace},
+};
+
+/// What nobody names outside the rooms that implement the seams.
+const WORLD: [Rule; 12] = [
+    Rule { below: "std::time", but: &["std::time::Duration"], instead: "ask `World::clock`" },
+    Rule { below: "std::net", but: &[], instead: "use `World::transport`" },
+    Rule { below: "std::fs", but: &[], instead: "use `World::disk`" },
+    Rule { below: "std::os", but: &[], instead: "the system belongs behind a seam" },
+    Rule { below: "std::env", but: &[], instead: "take a configuration" },
+    Rule { below: "std::process", but: &[], instead: "return; the program decides how it ends" },
+    Rule { below: "std::io::stdin", but: &[], instead: "take what is to be read" },
+    Rule { below: "std::hash::RandomState", but: &[], instead: "hash with a fixed or a seeded hasher" },
+    Rule { below: "std::collections::hash_map::RandomState", but: &[], instead: "hash with a fixed or a seeded hasher" },
+    Rule { below: "std::collections::HashMap", but: &[], instead: "iterate in a fixed order: `BTreeMap`" },
+    Rule { below: "std::collections::HashSet", but: &[], instead: "iterate in a fixed order: `BTreeSet`" },
+    Rule { below: "std::collections::hash_set", but: &[], instead: "iterate in a fixed order: `BTreeSet`" },
+];
+
+/// Where chance comes from, when it does not come from the seed.
+const CHANCE: [Rule; 4] = [
+    Rule { below: "rand", but: &[], instead: "draw from `World::random`" },
+    Rule { below: "fastrand", but: &[], instead: "draw from `World::random`" },
+    Rule { below: "getrandom", but: &[], instead: "draw from `World::random`" },
+    Rule { below: "uuid::Uuid::new_v4", but: &[], instead: "draw from `World::random`" },
+];
+
+#[test]
+fn the_core_touches_no_world() {
+    let own = [
+        Rule { below: "std::thread", but: &[], instead: "nothing runs by itself in the core" },
+        Rule { below: "tokio", but: &[], instead: "the core knows no runtime" },
+    ];
+    let rules: Vec<_> = own.into_iter().chain(WORLD).chain(CHANCE).collect();
+    fine(broken(&files_of("grains-core/src/lib.rs"), &rules, &[]));
+}
+
+#[test]
+fn the_runtime_touches_the_world_through_its_seams() {
+    let own = [
+        Rule { below: "std::thread", but: &["std::thread::panicking"], instead: "use `World::tasks`" },
+        Rule { below: "tokio", but: &["tokio::sync"], instead: "use `World::clock`, `tasks` or `transport`" },
+        Rule { below: "libc", but: &[], instead: "the system belongs behind a seam" },
+        Rule { below: "mio", but: &[], instead: "use `World::transport`" },
+        Rule { below: "socket2", but: &[], instead: "use `World::transport`" },
+    ];
+    let rules: Vec<_> = own.into_iter().chain(WORLD).chain(CHANCE).collect();
+    let exceptions = [
+        Exception {
+            file: "grains-runtime/src/node.rs",
+            path: "std::collections::HashMap",
+            why: "the hosted grain types: looked up; what walks them sorts, or takes the least",
+        },
+        Exception {
+            file: "grains-runtime/src/node/builder.rs",
+            path: "std::collections::HashMap",
+            why: "makes the same map, and one that is only looked up",
+        },
+        Exception {
+            file: "grains-runtime/src/node.rs",
+            path: "std::hash::RandomState",
+            why: "keys the catalog, so that clients cannot choose keys that collide",
+        },
+        Exception {
+            file: "grains-runtime/src/node/builder.rs",
+            path: "std::hash::RandomState",
+            why: "makes the same key; the simulator needs it drawn from `World::random`",
+        },
+    ];
+    fine(broken(&outside_the_seams(), &rules, &exceptions));
+}
+
+/// The rooms of the runtime, but for those that implement the seams.
+fn outside_the_seams() -> Vec<File> {
+    let is_seam = |path: &str| path.starts_with("grains-runtime/src/world/") || path == "grains-runtime/src/main_fn.rs";
+    files_of("grains-runtime/src/lib.rs").into_iter().filter(|file| !is_seam(&file.path)).collect()
+}
+
+#[test]
+fn the_guards_see_the_rooms_they_guard() {
+    let seen: Vec<_> = outside_the_seams().into_iter().map(|file| file.path).collect();
+    for room in ["activation/mailbox.rs", "node/builder.rs", "store/redb/writer.rs", "store/faulty.rs"] {
+        assert!(seen.contains(&format!("grains-runtime/src/{room}")), "{room} is not among {seen:?}");
+    }
+    assert!(!seen.iter().any(|path| path.ends_with("tests.rs")), "tests are not judged: {seen:?}");
+}
+
+#[test]
+fn expansions_name_only_the_private_module() {
+    let mut found = Vec::new();
+    for File { path, tokens } in files_of("grains-macros/src/lib.rs") {
+        for (at, token) in tokens.iter().enumerate().filter(|(_, token)| token.is_word("krate")) {
+            let interpolated = at.checked_sub(1).is_some_and(|before| tokens[before].is('#'));
+            let after = (tokens.get(at + 1).map(|token| &token.kind), tokens.get(at + 2));
+            let private = matches!(after, (Some(Kind::Colons), Some(name)) if name.is_word("__private"));
+            if interpolated && !private {
+                found.push(format!("{path}:{} expands to `#krate` without `::__private`", token.line));
+            }
+        }
+        for (at, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == Kind::Colons) {
+            let before = at.checked_sub(1).map(|before| &tokens[before]);
+            let absolute = before.is_none_or(|before| before.word().is_none() && !before.is('>') && !is_splice(&tokens, at));
+            let name = tokens.get(at + 1).and_then(|name| name.word()).unwrap_or_default();
+            if absolute && !ABSOLUTE.iter().any(|(file, allowed, _)| *file == path && *allowed == name) {
+                found.push(format!("{path}:{} writes `::{name}`: name it through `#krate::__private`", token.line));
+            }
+        }
+    }
+    fine(found);
+}
+
+/// The paths from the root that the macros write: file, crate, reason.
+const ABSOLUTE: [(&str, &str, &str); 2] = [
+    ("grains-macros/src/args.rs", "grains", "where `#krate` itself begins, unless `crate = ..` says otherwise"),
+    ("grains-macros/src/rpc_trait/model.rs", "core", "a bound of the user's own trait, made before the crate is known"),
+];
+
+/// Whether the colons at `at` follow `#(..)`, whose end is a parenthesis.
+fn is_splice(tokens: &[crate::source::Token], at: usize) -> bool {
+    at.checked_sub(1).is_some_and(|before| tokens[before].is(')'))
+}
+
+#[test]
+fn unsafe_stands_only_where_it_is_listed() {
+    let allowed = [
+        ("grains-runtime/src/activation/mod.rs", "`Sync` of the instance behind the turn lock"),
+        ("grains-runtime/src/activation/mailbox/tests.rs", "an instance for loom, which checks every access to it"),
+        ("grains-runtime/src/activation/turn.rs", "the instance, reached under a granted turn"),
+        ("grains-runtime/src/world/clock.rs", "a clock of Linux that std does not offer"),
+    ];
+    let mut found = Vec::new();
+    let mut used = Vec::new();
+    for path in crate::source::all_files() {
+        let name = crate::source::from_workspace(&path);
+        let tokens = crate::source::tokens(&crate::source::read(&path));
+        let Some(first) = tokens.iter().find(|token| token.is_word("unsafe")) else { continue };
+        match allowed.iter().any(|(file, _)| *file == name) {
+            true => used.push(name),
+            false => found.push(format!("{name}:{} is unsafe and not listed", first.line)),
+        }
+    }
+    let stale = allowed.iter().filter(|(file, _)| !used.iter().any(|used| used == file));
+    found.extend(stale.map(|(file, why)| format!("{file} is no longer unsafe ({why}): take it off the list")));
+    fine(found);
+}
+
+#[test]
+fn the_safe_crates_forbid_unsafe() {
+    for root in ["src/lib.rs", "grains-core/src/lib.rs", "grains-macros/src/lib.rs"] {
+        let text = crate::source::read(&workspace().join(root));
+        assert!(text.lines().any(|line| line == "#![forbid(unsafe_code)]"), "{root} lost `#![forbid(unsafe_code)]`");
+    }
+}
+
+#[track_caller]
+fn fine(found: Vec<String>) {
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
