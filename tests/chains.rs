@@ -285,3 +285,47 @@ async fn the_request_context_follows_the_chain_and_its_tasks() {
     let unset = a.tenant(path(&["b"])).await.unwrap();
     assert_eq!(unset, ("none".to_owned(), "none".to_owned()));
 }
+
+/// A grain that takes its time to activate, and then asks its caller.
+#[rpc_trait]
+pub trait Nosy {
+    /// Answers.
+    async fn here(&self) -> Result<()>;
+    /// Calls another `here`, gives up after 5 ms, and sleeps for 40.
+    async fn give_up_on(&mut self, other: String) -> Result<()>;
+}
+
+#[grain(Nosy)]
+pub struct NosyGrain {
+    ctx: Ctx<Self>,
+}
+
+impl Lifecycle for NosyGrain {
+    async fn activate(ctx: Ctx<Self>) -> Result<Self> {
+        if ctx.key() == "asks back" {
+            ctx.sleep(Duration::from_millis(20)).await;
+            ctx.get::<NosyRef>("gives up").here().await?;
+        }
+        Ok(Self { ctx })
+    }
+}
+
+impl Nosy for NosyGrain {
+    async fn here(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn give_up_on(&mut self, other: String) -> Result<()> {
+        let gave_up = self.ctx.get::<NosyRef>(other).here().timeout(Duration::from_millis(5)).await;
+        assert_eq!(gave_up.unwrap_err().outcome(), Outcome::NotExecuted);
+        self.ctx.sleep(Duration::from_millis(40)).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_activation_outlives_the_patience_of_its_first_caller() {
+    let node = Node::builder().host::<NosyGrain>().start().await.unwrap();
+    node.get::<NosyRef>("gives up").give_up_on("asks back".into()).await.unwrap();
+    // `activate` asked back while its first caller was still busy, but no longer waiting: no cycle, and no short deadline.
+    node.get::<NosyRef>("asks back").here().await.unwrap();
+}

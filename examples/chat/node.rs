@@ -9,9 +9,10 @@ use std::{
 
 use grains::{
     Error, Node, Result,
+    store::RedbStore,
     world::{World, tokio_world},
 };
-use grains_runtime::store::RedbStore;
+
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{http, room::RoomGrain, rooms::RoomsGrain, signals::Signals, stopping};

@@ -34,7 +34,7 @@ pub struct Call<M: Method> {
 
 impl<M: Method> Call<M> {
     pub(crate) fn new(to: RawRef, method: M) -> Self {
-        let slot = Slot { args: Some(method), answer: None, waiting: None, timeout: None, request: None };
+        let slot = Slot { args: Some(method), answer: None, waiting: None, timeout: None, request: None, begun: None };
         Self { to, slot, sleep: None }
     }
 
@@ -143,7 +143,7 @@ impl<M: Method> Future for Call<M> {
             AnswerSource::Here(turn) => turn.as_mut().poll(cx),
         };
         if let Poll::Ready(answer) = answered {
-            me.slot.waiting = None;
+            (me.slot.waiting, me.slot.begun) = (None, None);
             return Poll::Ready(answer);
         }
         let deadline = waiting.deadline;
@@ -152,7 +152,7 @@ impl<M: Method> Future for Call<M> {
             Err(_) => Box::pin(std::future::pending()),
         });
         if sleep.as_mut().poll(cx).is_ready() {
-            me.sleep = None;
+            (me.sleep, me.slot.begun) = (None, None);
             let Some(waiting) = me.slot.waiting.take() else { unreachable!("it was there a moment ago") };
             return Poll::Ready(me.give_up(waiting));
         }

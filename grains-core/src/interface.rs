@@ -42,8 +42,6 @@ pub trait Answers<G>: Interface {
 pub trait InterfaceSet<G> {
     /// Finds the method in one of the interfaces, as [`Answers::dispatch`] does.
     fn dispatch<T: Turns<G>>(method: MethodId, turns: T) -> Result<T::Output, T>;
-    /// The method with this id, if any interface has it.
-    fn find(method: MethodId) -> Option<&'static MethodInfo>;
 }
 
 macro_rules! interface_set {
@@ -52,9 +50,6 @@ macro_rules! interface_set {
             fn dispatch<T: Turns<G>>(method: MethodId, turns: T) -> Result<T::Output, T> {
                 $( let turns = match $name::dispatch(method, turns) { Ok(out) => return Ok(out), Err(turns) => turns }; )+
                 Err(turns)
-            }
-            fn find(method: MethodId) -> Option<&'static MethodInfo> {
-                None $( .or_else(|| $name::METHODS.iter().find(|m| m.id == method)) )+
             }
         }
     };

@@ -33,9 +33,6 @@ pub trait Route: Send + Sync + 'static {
 
     /// The seams this route lives in.
     fn world(&self) -> &World;
-
-    /// How long a call waits when neither it nor its chain says.
-    fn default_timeout(&self) -> Duration;
 }
 
 /// What a call of `M` ends in.
@@ -53,6 +50,8 @@ pub struct Slot<M: Method> {
     pub timeout: Option<Duration>,
     /// What the caller adds to the request context of its chain.
     pub request: Option<RequestContext>,
+    /// Kept until the call ends: the caller waits for an activation too, which this call began.
+    pub begun: Option<WaitEdge>,
 }
 
 /// A call that was started and has no answer yet.
@@ -102,6 +101,8 @@ pub trait AnySlot: Send {
     fn as_any(&mut self) -> &mut dyn Any;
     /// Ends the call with a failure.
     fn fail(&mut self, failure: Failure);
+    /// Keeps `edge` until the call ends.
+    fn keep(&mut self, edge: WaitEdge);
 }
 
 impl<M: Method> AnySlot for Slot<M> {
@@ -110,5 +111,8 @@ impl<M: Method> AnySlot for Slot<M> {
     }
     fn fail(&mut self, failure: Failure) {
         self.answer = Some(Err(failure.widen()));
+    }
+    fn keep(&mut self, edge: WaitEdge) {
+        self.begun = Some(edge);
     }
 }

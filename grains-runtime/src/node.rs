@@ -13,7 +13,6 @@ use std::{
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use grains_core::{
@@ -251,9 +250,5 @@ impl Route for NodeInner {
 
     fn world(&self) -> &World {
         &self.world
-    }
-
-    fn default_timeout(&self) -> Duration {
-        self.config.call_timeout
     }
 }

@@ -75,11 +75,6 @@ impl TaskSet {
         drop(running);
         tasks.into_values().for_each(|task| task.abort());
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.running).tasks.len()
-    }
 }
 
 /// A task that leaves its set when it ends or is dropped. The future goes first, the membership after it.
@@ -104,5 +99,55 @@ impl Drop for Leave {
     fn drop(&mut self) {
         let handle = lock(&self.running).tasks.remove(&self.id);
         drop(handle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::tokio_world;
+
+    async fn until_empty(set: &TaskSet) {
+        while !lock(&set.running).tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_is_known_until_it_ends() {
+        let set = TaskSet::new(tokio_world().unwrap().tasks);
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        set.spawn(async move { drop(wait.await) }).unwrap();
+        set.spawn(async {}).unwrap();
+        assert_eq!(lock(&set.running).tasks.len(), 2);
+        go.send(()).unwrap();
+        until_empty(&set).await;
+    }
+
+    #[tokio::test]
+    async fn an_aborted_task_is_dropped_and_a_closed_set_takes_none() {
+        struct Bell(Option<tokio::sync::oneshot::Sender<()>>);
+        impl Drop for Bell {
+            fn drop(&mut self) {
+                self.0.take().unwrap().send(()).ok();
+            }
+        }
+        let set = TaskSet::new(tokio_world().unwrap().tasks);
+        for close in [false, true] {
+            let (rings, rung) = tokio::sync::oneshot::channel();
+            let bell = Bell(Some(rings));
+            let id = set.spawn(async move {
+                std::future::pending::<()>().await;
+                drop(bell);
+            });
+            if close {
+                set.close()
+            } else {
+                set.abort(id.unwrap())
+            }
+            rung.await.unwrap();
+            until_empty(&set).await;
+        }
+        assert_eq!(set.spawn(async {}), None);
     }
 }

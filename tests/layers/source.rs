@@ -74,7 +74,7 @@ pub(crate) fn all_files() -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).expect("a folder of the workspace can be read") {
             let path = entry.expect("its entries, too").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let skipped = name.starts_with('.') || name == "target" || path.ends_with("tests/ui");
+            let skipped = name.starts_with('.') || ["target", "artefacts"].contains(&&*name) || path.ends_with("tests/ui");
             match path.is_dir() {
                 true if !skipped => left.push(path),
                 false if name.ends_with(".rs") => files.push(path),

@@ -94,10 +94,6 @@ impl Route for FakeRoute {
     fn world(&self) -> &World {
         &self.world
     }
-
-    fn default_timeout(&self) -> Duration {
-        TIMEOUT
-    }
 }
 
 /// A struct that implements the trait of interface `C`, and so can stand in for grains that answer it.

@@ -5,11 +5,12 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use grains_core::{
-    AccessKind, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome, world::BoxFuture,
+    AccessKind, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome,
+    route::{AnySlot, WaitEdge},
+    world::BoxFuture,
 };
 
 use super::{
@@ -23,12 +24,22 @@ use crate::{
 };
 
 impl<G: Lifecycle> Activation<G> {
-    /// Begins a life for a call that is made on this thread: ready at once if `activate` does not wait. Otherwise gives
-    /// back what is left of it, to be run after the call is queued.
-    pub(super) fn begin_here(me: &Arc<Self>, cx: &mut Context<'_>) -> Result<Option<BoxFuture<'static, ()>>, Failure> {
-        let clock = &*me.node.world.clock;
-        let inherited = Inherited::here(Some(me.node.config.activate_timeout), Duration::MAX, None, clock);
-        let mut life = me.begin(inherited);
+    /// Begins a life for the call in `slot`, made on this thread: ready at once if `activate` does not wait. Otherwise
+    /// gives back what is left of it, to be run after the call is queued.
+    ///
+    /// `activate` runs on behalf of this first caller, whose chain it continues; but others will wait for it too, so it
+    /// has a time of its own.
+    pub(super) fn begin_here(
+        me: &Arc<Self>,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<BoxFuture<'static, ()>>, Failure> {
+        let limit = me.node.config.activate_timeout;
+        let inherited = Inherited::here(None, limit, None, &*me.node.world.clock);
+        if let Some(caller) = &inherited.caller {
+            slot.keep(WaitEdge(caller.clone()));
+        }
+        let mut life = me.begin(Inherited { deadline: None, timeout: limit, ..inherited });
         if me.node.world.tasks.here() {
             match life.as_mut().poll(cx) {
                 Poll::Ready(Ok(())) => return Ok(None),

@@ -76,7 +76,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         slot: &mut dyn AnySlot,
         cx: &mut Context<'_>,
     ) -> Result<(), IsGone> {
-        match Self::begin_here(&self, cx) {
+        match Self::begin_here(&self, slot, cx) {
             // It lives: the call goes the ordinary way, and most likely inline.
             Ok(None) => self.start(method, slot, cx),
             // It will: the call waits in front of all others.

@@ -43,7 +43,7 @@ impl Grain {
     fn open() -> Self {
         let grain = Self {
             mailbox: Mailbox::closed(),
-            instance: Instance::default(),
+            instance: Instance::new(),
             readers: AtomicI64::new(0),
             writer: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -130,19 +130,15 @@ impl Grain {
 #[cfg(grains_loom)]
 struct Instance(loom::cell::UnsafeCell<u64>);
 
-#[cfg(grains_loom)]
-impl Default for Instance {
-    fn default() -> Self {
-        Self(loom::cell::UnsafeCell::new(0))
-    }
-}
-
 // SAFETY: loom checks every access, which is what this is for.
 #[cfg(grains_loom)]
 unsafe impl Sync for Instance {}
 
 #[cfg(grains_loom)]
 impl Instance {
+    fn new() -> Self {
+        Self(loom::cell::UnsafeCell::new(0))
+    }
     fn read(&self) {
         // SAFETY: loom fails the test if anybody writes at the same time.
         self.0.with(|value| assert!(unsafe { *value } < u64::MAX));
@@ -155,11 +151,13 @@ impl Instance {
 
 /// Without loom there is nothing that would notice.
 #[cfg(not(grains_loom))]
-#[derive(Default)]
 struct Instance;
 
 #[cfg(not(grains_loom))]
 impl Instance {
+    fn new() -> Self {
+        Self
+    }
     fn read(&self) {}
     fn write(&self) {}
 }
