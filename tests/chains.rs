@@ -276,6 +276,18 @@ async fn a_call_whose_deadline_passed_in_the_queue_never_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_one_way_call_whose_time_is_over_never_runs() {
+    let node = node().await;
+    let a: RelayRef = node.get("a");
+    let busy = tokio::spawn(a.look_later(60, vec![]));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    a.note().timeout(Duration::from_millis(10)).send().unwrap();
+    a.note().timeout(Duration::from_secs(10)).send().unwrap();
+    busy.await.unwrap().unwrap();
+    assert_eq!(a.note().await.unwrap(), 2, "only the one that had time left counted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_request_context_follows_the_chain_and_its_tasks() {
     let node = node().await;
     let a: RelayRef = node.get("a");
@@ -300,10 +312,13 @@ pub struct NosyGrain {
     ctx: Ctx<Self>,
 }
 
+static ASKED_BACK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
 impl Lifecycle for NosyGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
         if ctx.key() == "asks back" {
             ctx.sleep(Duration::from_millis(20)).await;
+            ASKED_BACK.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             ctx.get::<NosyRef>("gives up").here().await?;
         }
         Ok(Self { ctx })
@@ -328,4 +343,5 @@ async fn an_activation_outlives_the_patience_of_its_first_caller() {
     node.get::<NosyRef>("gives up").give_up_on("asks back".into()).await.unwrap();
     // `activate` asked back while its first caller was still busy, but no longer waiting: no cycle, and no short deadline.
     node.get::<NosyRef>("asks back").here().await.unwrap();
+    assert_eq!(ASKED_BACK.load(std::sync::atomic::Ordering::SeqCst), 1, "it is the same activation that went on");
 }

@@ -32,6 +32,8 @@ pub trait Fickle {
     async fn who_shared(&self) -> Result<String>;
     /// Sleeps.
     async fn nap(&mut self, ms: u64) -> Result<()>;
+    /// Holds its turn until the gate opens.
+    async fn hold(&mut self) -> Result<()>;
     /// Asks for the end of this activation.
     async fn go(&mut self) -> Result<String>;
     /// Panics.
@@ -48,6 +50,7 @@ pub struct FickleGrain {
     key: String,
 }
 
+static GATE: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
 static REFUSALS: AtomicU64 = AtomicU64::new(0);
 
 impl Lifecycle for FickleGrain {
@@ -100,6 +103,11 @@ impl Fickle for FickleGrain {
     async fn nap(&mut self, ms: u64) -> Result<()> {
         self.ctx.sleep(Duration::from_millis(ms)).await;
         happened(&self.key, "napped");
+        Ok(())
+    }
+    async fn hold(&mut self) -> Result<()> {
+        drop(GATE.acquire().await);
+        happened(&self.key, "held");
         Ok(())
     }
     async fn go(&mut self) -> Result<String> {
@@ -298,7 +306,7 @@ async fn a_long_turn_is_not_idle() {
 async fn stop_lets_turns_end_deactivates_and_refuses_newcomers() {
     let node = node().await;
     let grain: FickleRef = node.get("stopping");
-    let napping = tokio::spawn(grain.nap(40));
+    let holding = tokio::spawn(grain.hold());
     let chain = tokio::spawn(node.get::<FickleRef>("stopping:chain").nap_then_ask(20, "stopping:late".into()));
     until("both turns", || events("stopping:chain") == ["activate"] && events("stopping") == ["activate"]).await;
     let stopping = tokio::spawn({
@@ -307,10 +315,12 @@ async fn stop_lets_turns_end_deactivates_and_refuses_newcomers() {
     });
     let newcomer = until_refused(&node).await;
     assert_eq!(newcomer.outcome(), Outcome::NotExecuted);
-    napping.await.unwrap().unwrap();
+    assert!(!stopping.is_finished(), "a turn still runs");
+    GATE.add_permits(1);
+    holding.await.unwrap().unwrap();
     assert!(chain.await.unwrap().is_ok(), "a turn that runs may still call, also grains that were not active");
     assert_eq!(stopping.await.unwrap().dropped, 0);
-    assert_eq!(events("stopping"), ["activate", "napped", "Stopping", "ended", "dropped"]);
+    assert_eq!(events("stopping"), ["activate", "held", "Stopping", "ended", "dropped"]);
     assert_eq!(events("stopping:late"), ["activate", "Stopping", "ended", "dropped"]);
     assert!(matches!(grain.who().await, Err(CallError::Stopped { outcome: Outcome::NotExecuted })));
     assert_eq!(node.stop().await.dropped, 0, "stopping again is harmless");

@@ -24,6 +24,8 @@ pub trait Account {
     async fn pay_in_hastily(&mut self, amount: u64) -> Result<u64, CommitError>;
     /// Commits both states, one of them twice.
     async fn stutter(&mut self) -> Result<(), CommitError>;
+    /// Gives the savings to a task, which adds to them; answers how that ended.
+    async fn entrust(&mut self, amount: u64) -> Result<String, CommitError>;
     /// Balance, savings, and the version of the balance.
     async fn show(&self) -> Result<(u64, u64, u64), CommitError>;
     /// Which life answers.
@@ -84,6 +86,17 @@ impl Account for AccountGrain {
         (*a, *b) = (1, 1);
         let Err(error) = commit((a, b)).await else { return Ok(()) };
         Err(error)
+    }
+    async fn entrust(&mut self, amount: u64) -> Result<String, CommitError> {
+        let mut savings = std::mem::replace(&mut self.savings, State::in_memory(0));
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let task = async move {
+            let mut more = savings.edit();
+            *more += amount;
+            sender.send(format!("{:?}", more.commit().await)).expect("the turn waits");
+        };
+        self.ctx.spawn(task).expect("there is room for a task");
+        Ok(receiver.await.expect("the task answers"))
     }
     async fn show(&self) -> Result<(u64, u64, u64), CommitError> {
         Ok((*self.balance, *self.savings, self.balance.version().0))
@@ -234,6 +247,23 @@ async fn a_commit_dropped_before_its_answer_ends_the_turn() {
     );
     gate.add_permits(10);
     assert_eq!(account.pay_in(1).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_task_that_loses_the_state_is_told_and_ends_the_activation() {
+    let store = MemoryStore::default();
+    let node = node(store.clone()).await;
+    let account: AccountRef = node.get("ann");
+    let life = account.life().await.unwrap();
+    let newer = grains::FencingToken { epoch: u64::MAX, counter: 0 };
+    store.commit(WriteSet { grain: account_id().clone(), token: newer, writes: vec![] }).await.unwrap();
+    let answer = account.entrust(1).await;
+    match &answer {
+        Ok(ended) => assert!(ended.contains("Fenced"), "{ended}"),
+        Err(CallError::Lost { why, .. }) => assert!(why.contains("fenced"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_ne!(account.life().await.unwrap(), life);
 }
 
 #[tokio::test]
