@@ -340,7 +340,8 @@ impl Nosy for NosyGrain {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_activation_outlives_the_patience_of_its_first_caller() {
     let node = Node::builder().host::<NosyGrain>().start().await.unwrap();
-    node.get::<NosyRef>("gives up").give_up_on("asks back".into()).await.unwrap();
+    let impatient = node.get::<NosyRef>("gives up").give_up_on("asks back".into()).timeout(Duration::from_millis(15));
+    assert!(matches!(impatient.await, Err(CallError::Timeout { .. })));
     // `activate` asked back while its first caller was still busy, but no longer waiting: no cycle, and no short deadline.
     node.get::<NosyRef>("asks back").here().await.unwrap();
     assert_eq!(ASKED_BACK.load(std::sync::atomic::Ordering::SeqCst), 1, "it is the same activation that went on");
