@@ -94,7 +94,8 @@ impl Account for AccountGrain {
         let task = async move {
             let mut more = savings.edit();
             *more += amount;
-            ENTRUSTED.lock().unwrap().push(format!("{:?}", more.commit().await));
+            let ended = format!("{:?}", more.commit().await);
+            ENTRUSTED.lock().unwrap().push(ended);
         };
         self.ctx.spawn(task).expect("there is room for a task");
         Ok(())

@@ -7,6 +7,7 @@
 //! [`Route`](route::Route) (how it is asked), [`Lifecycle`] and [`Ctx`] (who answers), [`State`] and
 //! [`Store`](store::Store) (what stays), [`world`] (the seams).
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests race on real threads"))]
 
 mod call;
 pub mod codec;

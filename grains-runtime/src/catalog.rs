@@ -15,6 +15,8 @@ use crate::activation::AnyActivation;
 
 /// Many times the threads of a large machine, so that two of them rarely want the same one.
 const SHARDS: usize = 128;
+const SHARD_MASK: u64 = SHARDS as u64 - 1;
+const SHARD_SHIFT: u32 = 40;
 
 type Shard = HashTable<Arc<dyn AnyActivation>>;
 
@@ -45,15 +47,30 @@ fn write(shard: &RwLock<Shard>) -> RwLockWriteGuard<'_, Shard> {
     shard.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The 64-bit FNV-1a hash of the text of an id.
+fn fnv1a(id: &GrainId) -> u64 {
+    let bytes = id.grain_type().bytes().chain(*b"/").chain(id.key().bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 impl Catalog {
     pub(crate) fn new(len_max: usize) -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::new(HashTable::new())).collect();
         Self { shards, len: AtomicUsize::new(0), len_max }
     }
 
-    /// The high bits choose the shard, because the table inside uses the low ones.
+    /// What an id is looked up by: `keyed` with some bits in the middle replaced by the number of its shard, because the
+    /// table inside uses the low and the high ones.
+    ///
+    /// `keyed` differs in every process, so that nobody outside can choose ids that collide. The shard does not, so that
+    /// a walk over the catalog has the same order in every run of a simulation.
+    pub(crate) fn hash_of(id: &GrainId, keyed: u64) -> u64 {
+        let shard = fnv1a(id) % SHARDS as u64;
+        keyed & !(SHARD_MASK << SHARD_SHIFT) | shard << SHARD_SHIFT
+    }
+
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
-        &self.shards[(hash >> 57) as usize % SHARDS]
+        &self.shards[(hash >> SHARD_SHIFT & SHARD_MASK) as usize]
     }
 
     pub(crate) fn find(&self, hash: u64, id: &GrainId) -> Option<Arc<dyn AnyActivation>> {

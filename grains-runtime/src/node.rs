@@ -5,7 +5,7 @@ mod scan;
 mod stop;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
@@ -63,7 +63,7 @@ pub(crate) struct NodeInner {
     pub(crate) tasks: TaskSet,
     /// Larger than in every earlier start of a node over the same store.
     pub(crate) epoch: u64,
-    types: HashMap<&'static str, HostedType>,
+    types: BTreeMap<&'static str, HostedType>,
     hasher: RandomState,
     lives: AtomicU64,
     scan: AtomicU32,
@@ -245,7 +245,7 @@ impl Route for NodeInner {
     }
 
     fn hash(&self, id: &GrainId) -> u64 {
-        self.hasher.hash_one(id)
+        Catalog::hash_of(id, self.hasher.hash_one(id))
     }
 
     fn world(&self) -> &World {

@@ -8,8 +8,17 @@ use crate::source::workspace;
 
 /// What the core is built from: serialization, errors, ids, the trait for streams.
 const CORE: &[&str] = &[
-    "futures-core", "grains-core", "num-traits", "rmp", "rmp-serde", "serde", "serde_core", "serde_derive", "thiserror",
-    "thiserror-impl", "uuid",
+    "futures-core",
+    "grains-core",
+    "num-traits",
+    "rmp",
+    "rmp-serde",
+    "serde",
+    "serde_core",
+    "serde_derive",
+    "thiserror",
+    "thiserror-impl",
+    "uuid",
 ];
 
 /// What macros are built from: the usual three and what they need. The derives of the core need the same.

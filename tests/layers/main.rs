@@ -4,8 +4,10 @@
 //! any more fails too.
 
 mod crates;
+mod items;
 mod paths;
 mod rooms;
 mod scan;
 mod source;
 mod sources;
+mod tokens;

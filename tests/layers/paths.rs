@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::{Kind, Token};
+use crate::tokens::{Kind, Token};
 
 /// A path as the compiler would see it, with `*` for all names below, and the line where it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,9 @@ pub(crate) fn named(tokens: &[Token]) -> Vec<Named> {
             Kind::Word(word) if word == "use" && !tokens.get(at + 1).is_some_and(|next| next.is('<')) => {
                 found.import(tokens, at + 1, &[])
             }
-            Kind::Word(word) if !KEYWORDS.contains(&word.as_str()) && begins_path(tokens, at) => found.write(tokens, at),
+            Kind::Word(word) if !KEYWORDS.contains(&word.as_str()) && begins_path(tokens, at) => {
+                found.write(tokens, at)
+            }
             _ => at + 1,
         };
     }
@@ -57,9 +59,9 @@ fn begins_path(tokens: &[Token], at: usize) -> bool {
 
 /// Words that are no part of a path.
 const KEYWORDS: &[&str] = &[
-    "as", "async", "await", "break", "const", "continue", "dyn", "else", "enum", "extern", "false", "fn", "for", "if", "impl",
-    "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct", "trait", "true", "type",
-    "unsafe", "use", "where", "while",
+    "as", "async", "await", "break", "const", "continue", "dyn", "else", "enum", "extern", "false", "fn", "for", "if",
+    "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct", "trait",
+    "true", "type", "unsafe", "use", "where", "while",
 ];
 
 impl Found {
@@ -171,7 +173,7 @@ fn in_std(path: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::tokens;
+    use crate::tokens::tokens;
 
     fn paths(text: &str) -> Vec<String> {
         named(&tokens(text)).into_iter().map(|named| named.path).collect()
@@ -210,6 +212,8 @@ mod tests {
 
     #[test]
     fn captured_lifetimes_are_no_import() {
-        assert!(paths("fn f() -> impl A + use<G> { std::thread::spawn(b) }").contains(&"std::thread::spawn".to_owned()));
+        assert!(
+            paths("fn f() -> impl A + use<G> { std::thread::spawn(b) }").contains(&"std::thread::spawn".to_owned())
+        );
     }
 }

@@ -8,7 +8,8 @@ use crate::source::{all_files, from_workspace, read};
 fn every_file_says_what_it_is_for() {
     // Long docs live in a file of their own.
     let says = |text: &str| text.starts_with("//! ") || text.starts_with("#![doc = include_str!(");
-    let silent: Vec<_> = all_files().iter().filter(|path| !says(&read(path))).map(|path| from_workspace(path)).collect();
+    let silent: Vec<_> =
+        all_files().iter().filter(|path| !says(&read(path))).map(|path| from_workspace(path)).collect();
     assert!(silent.is_empty(), "\nthese do not begin with `//!` and what lives there:\n{}\n", silent.join("\n"));
 }
 

@@ -52,14 +52,16 @@ pub(crate) fn broken(files: &[File], rules: &[Rule], exceptions: &[Exception]) -
         }
     }
     let stale = exceptions.iter().enumerate().filter(|(place, _)| !used.contains(place));
-    broken.extend(stale.map(|(_, e)| format!("{} no longer names `{}` ({}): remove the exception", e.file, e.path, e.why)));
+    broken.extend(
+        stale.map(|(_, e)| format!("{} no longer names `{}` ({}): remove the exception", e.file, e.path, e.why)),
+    );
     broken.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{tokens, without_tests};
+    use crate::{items::without_tests, tokens::tokens};
 
     const RULES: &[Rule] = &[
         Rule { below: "std::thread", but: &["std::thread::panicking"], instead: "use `Tasks`" },
@@ -79,7 +81,8 @@ mod tests {
 
     #[test]
     fn what_is_allowed_is_not_found() {
-        let allowed = "use std::thread; fn f() { thread::panicking() } // std::fs\n#[cfg(test)] mod tests { use std::fs; }";
+        let allowed =
+            "use std::thread; fn f() { thread::panicking() } // std::fs\n#[cfg(test)] mod tests { use std::fs; }";
         assert_eq!(judge(allowed, &[]), [""; 0]);
         assert_eq!(judge("use std::fsx; use other::fs; fn f() { crate::thread::sleep() }", &[]), [""; 0]);
     }

@@ -2,7 +2,8 @@
 
 use crate::{
     scan::{Exception, Rule, broken},
-    source::{File, Kind, files_of, workspace},
+    source::{File, all_files, files_of, from_workspace, read, workspace},
+    tokens::{Kind, Token, tokens},
 };
 
 /// What nobody names outside the rooms that implement the seams.
@@ -15,7 +16,11 @@ const WORLD: [Rule; 12] = [
     Rule { below: "std::process", but: &[], instead: "return; the program decides how it ends" },
     Rule { below: "std::io::stdin", but: &[], instead: "take what is to be read" },
     Rule { below: "std::hash::RandomState", but: &[], instead: "hash with a fixed or a seeded hasher" },
-    Rule { below: "std::collections::hash_map::RandomState", but: &[], instead: "hash with a fixed or a seeded hasher" },
+    Rule {
+        below: "std::collections::hash_map::RandomState",
+        but: &[],
+        instead: "hash with a fixed or a seeded hasher",
+    },
     Rule { below: "std::collections::HashMap", but: &[], instead: "iterate in a fixed order: `BTreeMap`" },
     Rule { below: "std::collections::HashSet", but: &[], instead: "iterate in a fixed order: `BTreeSet`" },
     Rule { below: "std::collections::hash_set", but: &[], instead: "iterate in a fixed order: `BTreeSet`" },
@@ -52,26 +57,51 @@ fn the_runtime_touches_the_world_through_its_seams() {
     let exceptions = [
         Exception {
             file: "grains-runtime/src/node.rs",
-            path: "std::collections::HashMap",
-            why: "the hosted grain types: looked up; what walks them sorts, or takes the least",
-        },
-        Exception {
-            file: "grains-runtime/src/node/builder.rs",
-            path: "std::collections::HashMap",
-            why: "makes the same map, and one that is only looked up",
-        },
-        Exception {
-            file: "grains-runtime/src/node.rs",
             path: "std::hash::RandomState",
             why: "keys the catalog, so that clients cannot choose keys that collide",
         },
         Exception {
             file: "grains-runtime/src/node/builder.rs",
             path: "std::hash::RandomState",
-            why: "makes the same key; the simulator needs it drawn from `World::random`",
+            why: "makes the same key; shards, and so the order of walks, do not depend on it",
         },
     ];
     fine(broken(&outside_the_seams(), &rules, &exceptions));
+}
+
+/// The methods by which std asks the system without a name that the rules above would see.
+const SYSTEM_METHODS: [&str; 9] = [
+    "exists",
+    "try_exists",
+    "is_file",
+    "is_dir",
+    "metadata",
+    "symlink_metadata",
+    "canonicalize",
+    "read_dir",
+    "to_socket_addrs",
+];
+
+#[test]
+fn no_method_reaches_the_system_around_the_seams() {
+    let mut found = Vec::new();
+    for File { path, tokens } in outside_the_seams().iter().chain(&files_of("grains-core/src/lib.rs")) {
+        found.extend(
+            system_calls(tokens).map(|(line, method)| format!("{path}:{line} calls `.{method}()`: use a seam")),
+        );
+    }
+    fine(found);
+}
+
+fn system_calls(tokens: &[Token]) -> impl Iterator<Item = (usize, &str)> {
+    let calls = tokens.windows(3).filter(|three| three[0].is('.') && three[2].is('('));
+    calls.filter_map(|three| Some((three[1].line, three[1].word()?))).filter(|(_, word)| SYSTEM_METHODS.contains(word))
+}
+
+#[test]
+fn a_planted_method_is_found() {
+    let planted = tokens("fn f(p: &Path) {\n    p.exists() && world.exists\n}");
+    assert_eq!(system_calls(&planted).collect::<Vec<_>>(), [(2, "exists")]);
 }
 
 /// The rooms of the runtime, but for those that implement the seams.
@@ -103,7 +133,8 @@ fn expansions_name_only_the_private_module() {
         }
         for (at, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == Kind::Colons) {
             let before = at.checked_sub(1).map(|before| &tokens[before]);
-            let absolute = before.is_none_or(|before| before.word().is_none() && !before.is('>') && !is_splice(&tokens, at));
+            let absolute =
+                before.is_none_or(|before| before.word().is_none() && !before.is('>') && !is_splice(&tokens, at));
             let name = tokens.get(at + 1).and_then(|name| name.word()).unwrap_or_default();
             if absolute && !ABSOLUTE.iter().any(|(file, allowed, _)| *file == path && *allowed == name) {
                 found.push(format!("{path}:{} writes `::{name}`: name it through `#krate::__private`", token.line));
@@ -120,7 +151,7 @@ const ABSOLUTE: [(&str, &str, &str); 2] = [
 ];
 
 /// Whether the colons at `at` follow `#(..)`, whose end is a parenthesis.
-fn is_splice(tokens: &[crate::source::Token], at: usize) -> bool {
+fn is_splice(tokens: &[Token], at: usize) -> bool {
     at.checked_sub(1).is_some_and(|before| tokens[before].is(')'))
 }
 
@@ -134,9 +165,9 @@ fn unsafe_stands_only_where_it_is_listed() {
     ];
     let mut found = Vec::new();
     let mut used = Vec::new();
-    for path in crate::source::all_files() {
-        let name = crate::source::from_workspace(&path);
-        let tokens = crate::source::tokens(&crate::source::read(&path));
+    for path in all_files() {
+        let name = from_workspace(&path);
+        let tokens = tokens(&read(&path));
         let Some(first) = tokens.iter().find(|token| token.is_word("unsafe")) else { continue };
         match allowed.iter().any(|(file, _)| *file == name) {
             true => used.push(name),
@@ -151,7 +182,7 @@ fn unsafe_stands_only_where_it_is_listed() {
 #[test]
 fn the_safe_crates_forbid_unsafe() {
     for root in ["src/lib.rs", "grains-core/src/lib.rs", "grains-macros/src/lib.rs"] {
-        let text = crate::source::read(&workspace().join(root));
+        let text = read(&workspace().join(root));
         assert!(text.lines().any(|line| line == "#![forbid(unsafe_code)]"), "{root} lost `#![forbid(unsafe_code)]`");
     }
 }

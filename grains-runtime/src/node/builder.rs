@@ -1,7 +1,7 @@
 //! Describing and starting a node.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     hash::RandomState,
     sync::{
         Arc,
@@ -172,9 +172,9 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
     }
 }
 
-fn hosted(hostings: Vec<Hosting>, config: &NodeConfig) -> Result<HashMap<&'static str, HostedType>, StartError> {
-    let mut types = HashMap::new();
-    let mut rust_names = HashMap::new();
+fn hosted(hostings: Vec<Hosting>, config: &NodeConfig) -> Result<BTreeMap<&'static str, HostedType>, StartError> {
+    let mut types = BTreeMap::new();
+    let mut rust_names = BTreeMap::new();
     for Hosting { name, rust_name, options, accepts, make } in hostings {
         if let Some(first) = rust_names.insert(name, rust_name) {
             return Err(StartError::HostedTwice { grain_type: name, first, second: rust_name });

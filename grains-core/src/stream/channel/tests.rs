@@ -1,3 +1,5 @@
+//! Channels: credit holds, nothing is lost, every end is told.
+
 use std::{pin::pin, thread};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Streams through bytes: moved once, by id and type, only inside a scope.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! Fanouts: everybody sees the same order, and is told exactly what was missed.
+
 use std::{pin::pin, thread};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Files: locked, positional, and there after a sync.
+
 use super::*;
 use crate::world::testing::Folder;
 

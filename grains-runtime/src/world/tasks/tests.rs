@@ -1,3 +1,5 @@
+//! Tasks: where a thread belongs, what blocking work does, when to give way.
+
 use std::{
     future::{pending, poll_fn},
     sync::{

@@ -1,3 +1,5 @@
+//! Connections over real loopback sockets.
+
 use std::{io::ErrorKind, sync::Arc};
 
 use super::*;
