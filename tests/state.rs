@@ -14,6 +14,9 @@ use grains::{
 pub trait Account {
     /// Adds and commits.
     async fn pay_in(&mut self, amount: u64) -> Result<u64, CommitError>;
+    /// Sets and commits: twice is as good as once.
+    #[rpc(idempotent)]
+    async fn set(&mut self, amount: u64) -> Result<u64, CommitError>;
     /// Moves between the two states of this grain, together.
     async fn set_aside(&mut self, amount: u64) -> Result<(), CommitError>;
     /// Changes a draft and drops it.
@@ -53,6 +56,12 @@ impl Account for AccountGrain {
     async fn pay_in(&mut self, amount: u64) -> Result<u64, CommitError> {
         let mut balance = self.balance.edit();
         *balance += amount;
+        balance.commit().await?;
+        Ok(*self.balance)
+    }
+    async fn set(&mut self, amount: u64) -> Result<u64, CommitError> {
+        let mut balance = self.balance.edit();
+        *balance = amount;
         balance.commit().await?;
         Ok(*self.balance)
     }
@@ -189,6 +198,19 @@ async fn a_newer_activation_fences_the_older_one() {
     let again = before.pay_in(1).await;
     assert!(again.is_err(), "a later life on the older node still has an older epoch: {again:?}");
     assert_eq!(after.show().await.unwrap(), (2, 0, 2));
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_repeated_only_for_idempotent_methods() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let node = node(Slow { store: MemoryStore::default(), gate: gate.clone() }).await;
+    let account: AccountRef = node.get("ann");
+    let error = account.pay_in(1).retry(3).await.unwrap_err();
+    assert!(matches!(error, CallError::Lost { .. }), "{error}");
+    let setting = tokio::spawn(account.set(7).retry(3));
+    tokio::time::sleep(Duration::from_millis(60)).await; // the first try, or more, is unknown by now
+    gate.add_permits(10);
+    assert_eq!(setting.await.unwrap().unwrap(), 7);
 }
 
 /// A store that takes its time for one state.
