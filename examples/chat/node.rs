@@ -12,7 +12,6 @@ use grains::{
     store::RedbStore,
     world::{World, tokio_world},
 };
-
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{http, room::RoomGrain, rooms::RoomsGrain, signals::Signals, stopping};

@@ -130,7 +130,7 @@ impl Room for RoomGrain {
 
     async fn enter(&mut self, who: UserName, after: u64) -> Result<Visit, RoomError> {
         self.has_room()?;
-
+        self.watch_the_door()?;
         let (arrival, seat) = self.presence.sit(who.clone());
         if arrival == Arrival::New {
             self.events.send(Event::Joined(who));

@@ -43,18 +43,16 @@ impl Window {
 
     /// What it shows next, beats left out.
     pub async fn next(&mut self) -> Value {
-        loop {
-            match self.message().await {
-                Some(Ok(Message::Text(text))) => {
-                    let step: Value = serde_json::from_str(&text).unwrap();
-                    if step["type"] != "beat" {
-                        return step;
-                    }
+        let step = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Text(text))) if !text.contains(r#""type":"beat""#) => return text,
+                    Some(Ok(Message::Text(_) | Message::Ping(_))) => {}
+                    other => panic!("not a step: {other:?}"),
                 }
-                Some(Ok(Message::Ping(_))) => {}
-                other => panic!("not a step: {other:?}"),
             }
-        }
+        };
+        serde_json::from_str(&within("a step", step).await).unwrap()
     }
 
     /// The lines it shows next, as numbers and texts.
@@ -65,17 +63,16 @@ impl Window {
 
     /// How it is closed, after what it still shows.
     pub async fn closed(&mut self) -> Option<CloseFrame> {
-        loop {
-            match self.message().await {
-                Some(Ok(Message::Close(frame))) => return frame,
-                Some(Ok(_)) => {}
-                other => panic!("it ended without a word: {other:?}"),
+        let end = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame,
+                    Some(Ok(_)) => {}
+                    other => panic!("it ended without a word: {other:?}"),
+                }
             }
-        }
-    }
-
-    async fn message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
-        within("a message", self.0.next()).await
+        };
+        within("a close", end).await
     }
 }
 

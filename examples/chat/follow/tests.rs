@@ -1,9 +1,7 @@
 //! Followers of a real room, whose store has a bad day or whose reader is slow.
 
-use grains::{
-    Node,
-    store::{Fault, FaultyStore, MemoryStore},
-};
+use grains::{Node, store::MemoryStore};
+use grains_runtime::store::{Fault, FaultyStore};
 
 use super::*;
 use crate::{room::RoomGrain, rooms::RoomsGrain};
