@@ -5,16 +5,16 @@ pub use grains_core::{
     ActivationId, Call, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure, FencingToken,
     Gone, Grain, GrainId, GrainKey, Instant, Interface, IntoKey, KEY_BYTES_MAX, KeyError, KeyReader, KeyWriter,
     Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext, RequestContextFull,
-    Result, Retry, SPAWNED_MAX, StartError, State, StateError, StoredCall, TIMERS_MAX, Version, Wire, commit,
+    Result, Retry, SPAWNED_MAX, ScheduleError, State, StateError, StoredCall, TIMERS_MAX, Version, Wire, commit,
 };
 pub use grains_core::{
     Detached, Fakes,
-    stream::{self, Fanout, FanoutLimits, StreamError, StreamSink, Streaming},
+    stream::{self, Fanout, FanoutFull, FanoutLimits, StreamError, StreamSink, Streaming},
 };
 pub use grains_macros::{GrainKey, grain, main, rpc_trait};
 
 #[cfg(feature = "runtime")]
-pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError as NodeStartError, Stopped};
+pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped};
 
 /// Where states are kept: the trait for stores, its errors, and the stores that come with grains.
 pub mod store {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use grains::{GrainOptions, SPAWNED_MAX, StartError, TIMERS_MAX, prelude::*};
+use grains::{GrainOptions, SPAWNED_MAX, ScheduleError, TIMERS_MAX, prelude::*};
 
 /// A clockwork.
 #[rpc_trait]
@@ -104,7 +104,7 @@ impl Clockwork for ClockworkGrain {
             }
         };
         let zero = self.ctx.every(Duration::ZERO, Self::tick);
-        assert_eq!(zero, Err(StartError::ZeroPeriod));
+        assert_eq!(zero, Err(ScheduleError::ZeroPeriod));
         Ok((tasks, timers, task_error, timer_error))
     }
     async fn go(&mut self) -> Result<()> {

@@ -304,11 +304,8 @@ async fn many_callers_lose_nothing() {
             let desk: DeskRef = node.get(["a", "b"][task as usize % 2]);
             tokio::spawn(async move {
                 for n in 0..2000_u64 {
-                    if (task + n).is_multiple_of(7) {
-                        drop(desk.sum().await.unwrap())
-                    } else {
-                        drop(desk.add(1).await.unwrap())
-                    }
+                    let reads = (task + n).is_multiple_of(7);
+                    let _sum = if reads { desk.sum().await.unwrap() } else { desk.add(1).await.unwrap() };
                 }
             })
         })

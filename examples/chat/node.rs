@@ -1,17 +1,8 @@
-//! One node: opens the store, hosts the grains, serves the page, and takes everything down in the right order.
+//! One node: hosts the grains, serves the page, and takes everything down in the right order.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use grains::{
-    Error, Node, Result,
-    store::RedbStore,
-    world::{World, tokio_world},
-};
+use grains::{Error, Node, Result};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{http, room::RoomGrain, rooms::RoomsGrain, signals::Signals, stopping};
@@ -43,16 +34,14 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     // From here on a signal is ours: whoever reads the URL below may send one.
     let mut signals = Signals::take()?;
     let listener = listen(args.http)?;
-    let world = tokio_world()?;
-    let store = open_store(&world, &args.data_dir)?;
     let node = Node::builder()
         .name(args.name)
-        .world(world)
-        .store(store.clone())
+        .data_dir(args.data_dir.clone())
         .host::<RoomGrain>()
         .host::<RoomsGrain>()
         .start()
-        .await?;
+        .await
+        .map_err(|why| Error::new(format!("cannot use `--data-dir {}`: {why}", args.data_dir.display())))?;
     let (stop, stopping) = stopping::stop();
     println!("node {}: http://{}/", node.name(), listener.local_addr()?);
     println!("what is said is kept in {}; Ctrl-C stops the node", args.data_dir.display());
@@ -74,7 +63,6 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     }
     server.abort();
     let stopped = node.stop().await;
-    store.close().await;
     match stopped.dropped {
         0 => Ok(()),
         dropped => Err(Error::new(format!("{dropped} grains were still busy and were dropped: see `stop_timeout`"))),
@@ -99,10 +87,4 @@ fn listen(at: SocketAddr) -> Result<TcpListener> {
         }
         _ => Error::new(format!("cannot listen on {at} ({error}): choose another with `--http 127.0.0.1:0`")),
     })
-}
-
-fn open_store(world: &World, folder: &Path) -> Result<RedbStore> {
-    let failed = |why: Error| Error::new(format!("cannot use `--data-dir {}`: {why}", folder.display()));
-    std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
-    RedbStore::open(world, &folder.join("grains.redb")).map_err(|error| failed(error.into()))
 }

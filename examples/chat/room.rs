@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grains::{CommitError, FanoutLimits, StartError, prelude::*, stream::FanoutFull};
+use grains::{CommitError, FanoutLimits, ScheduleError, prelude::*, stream::FanoutFull};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -167,7 +167,7 @@ impl RoomGrain {
         let look = self.ctx.me::<DoorkeeperRef>().look_who_left();
         self.ctx
             .call_every(DOOR_TIMER, DOOR_PERIOD, look)
-            .map_err(|error: StartError| RoomError::Unattended(error.to_string()))
+            .map_err(|error: ScheduleError| RoomError::Unattended(error.to_string()))
     }
 
     /// Whether one more can come in. Seats count until the next look at the door, unless that decides.

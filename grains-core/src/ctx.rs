@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     call::{Call, StoredCall},
@@ -66,18 +66,22 @@ pub const SPAWNED_MAX: usize = 1024;
 /// The most timers one activation may have, of both kinds together: they are kept in memory and checked one by one.
 pub const TIMERS_MAX: usize = 128;
 
-/// Why a timer or task was not started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a timer or task was not started. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum ScheduleError {
     /// The activation has ended.
     #[error(transparent)]
     Gone(#[from] Gone),
-    /// Too many are running: [`SPAWNED_MAX`] or [`TIMERS_MAX`].
-    #[error("this activation already has {max} {what}")]
-    TooMany {
-        /// `"timers"` or `"spawned tasks"`.
-        what: &'static str,
+    /// It has [`TIMERS_MAX`] timers already.
+    #[error("this activation already has {max} timers")]
+    TooManyTimers {
+        /// The limit.
+        max: usize,
+    },
+    /// It has [`SPAWNED_MAX`] running tasks already.
+    #[error("this activation already has {max} spawned tasks")]
+    TooManyTasks {
         /// The limit.
         max: usize,
     },
@@ -113,6 +117,17 @@ impl<G: Grain> Ctx<G> {
     #[must_use]
     pub fn answers<C: Interface>(self, fake: impl Fakes<C>) -> Self {
         self.test().answers::<C>(fake);
+        self
+    }
+
+    /// Keeps the states of a [`detached`](Self::detached) context in `store` in place of a memory of its own: one that
+    /// refuses, say, or one that another context has filled.
+    ///
+    /// # Panics
+    /// On a context of a node.
+    #[must_use]
+    pub fn stored_in(self, store: impl Store) -> Self {
+        self.test().set_store(Arc::new(store));
         self
     }
 
@@ -172,27 +187,27 @@ impl<G: Grain> Ctx<G> {
     ///
     /// A tick that is late or long makes the ticks it covers disappear: they never pile up. Ticks do not count as calls:
     /// an activation that only ticks becomes idle. Set it again in every `activate`.
-    pub fn every<T>(&self, period: Duration, tick: T) -> Result<(), StartError>
+    pub fn every<T>(&self, period: Duration, tick: T) -> Result<(), ScheduleError>
     where
         T: for<'g> Tick<'g, G>,
     {
         if period.is_zero() {
-            return Err(StartError::ZeroPeriod);
+            return Err(ScheduleError::ZeroPeriod);
         }
         self.host()?.every(self.life, period, Arc::new(tick))
     }
 
     /// Makes `call` once after `delay`, if the activation still lives then. A timer of the same name is replaced.
-    pub fn call_after<M: Method>(&self, name: &str, delay: Duration, call: Call<M>) -> Result<(), StartError> {
+    pub fn call_after<M: Method>(&self, name: &str, delay: Duration, call: Call<M>) -> Result<(), ScheduleError> {
         let timer = StoredTimer { name: name.into(), first: delay, period: None, call: call.store()? };
         self.host()?.set_timer(self.life, timer)
     }
 
     /// Makes `call` every `period`, first after one period, until the activation ends. A timer of the same name is
     /// replaced. The next call is made when the one before has ended; periods that passed meanwhile are left out.
-    pub fn call_every<M: Method>(&self, name: &str, period: Duration, call: Call<M>) -> Result<(), StartError> {
+    pub fn call_every<M: Method>(&self, name: &str, period: Duration, call: Call<M>) -> Result<(), ScheduleError> {
         if period.is_zero() {
-            return Err(StartError::ZeroPeriod);
+            return Err(ScheduleError::ZeroPeriod);
         }
         let timer = StoredTimer { name: name.into(), first: period, period: Some(period), call: call.store()? };
         self.host()?.set_timer(self.life, timer)
@@ -206,7 +221,7 @@ impl<G: Grain> Ctx<G> {
 
     /// Runs `task` beside the turns of this grain, until it ends or the activation does. It keeps the request context of
     /// the turn that spawned it; its calls are not part of that turn's chain, so it may call this grain.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), ScheduleError> {
         self.host()?.spawn(self.life, Box::pin(task))
     }
 
@@ -345,9 +360,9 @@ pub trait Anchor: Send + Sync + 'static {
     /// Memory and store may differ from now on: no further turn of `life` may run.
     fn lose(&self, life: ActivationId, why: &str) -> AfterLoss;
     /// See [`Ctx::spawn`].
-    fn spawn(&self, life: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), StartError>;
+    fn spawn(&self, life: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), ScheduleError>;
     /// See [`Ctx::call_after`] and [`Ctx::call_every`].
-    fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), StartError>;
+    fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), ScheduleError>;
     /// See [`Ctx::cancel_timer`].
     fn cancel_timer(&self, life: ActivationId, name: &str) -> bool;
     /// See [`Ctx::deactivate_on_idle`].
@@ -361,5 +376,5 @@ pub trait Anchor: Send + Sync + 'static {
 /// The activation behind a context of `G`. Implemented by runtimes.
 pub trait Host<G>: Anchor {
     /// See [`Ctx::every`].
-    fn every(&self, life: ActivationId, period: Duration, tick: SharedTick<G>) -> Result<(), StartError>;
+    fn every(&self, life: ActivationId, period: Duration, tick: SharedTick<G>) -> Result<(), ScheduleError>;
 }

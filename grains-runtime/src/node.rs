@@ -9,7 +9,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -20,7 +20,7 @@ use grains_core::{
     route::{AnySlot, Route},
     store::Store,
     stream::{StreamTable, with_exports},
-    world::World,
+    world::{BoxFuture, World},
 };
 
 pub use self::{
@@ -68,6 +68,8 @@ pub(crate) struct NodeInner {
     lives: AtomicU64,
     scan: AtomicU32,
     phase: AtomicU8,
+    /// Closes the store, if the node opened it.
+    close: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 /// How to make activations of one grain type.

@@ -12,7 +12,7 @@ use std::{
 pub use self::fake::Fakes;
 use self::{fake::FakeRoute, world::ManualClock};
 use crate::{
-    ctx::{AfterLoss, Anchor, Host, SharedTick, StartError, StoredTimer, TIMERS_MAX},
+    ctx::{AfterLoss, Anchor, Host, ScheduleError, SharedTick, StoredTimer, TIMERS_MAX},
     error::Result,
     grain::Grain,
     id::ActivationId,
@@ -27,7 +27,7 @@ use crate::{
 /// What a unit test sees and controls of a context made by [`Ctx::detached`](crate::Ctx::detached).
 pub struct Detached<G> {
     route: Arc<FakeRoute>,
-    store: MemoryStore,
+    store: Mutex<Arc<dyn Store>>,
     inner: Mutex<Inner<G>>,
 }
 
@@ -52,7 +52,11 @@ impl<G: 'static> Detached<G> {
             request: RequestContext::new(),
             deactivation_requested: false,
         };
-        Self { route: Arc::new(FakeRoute::new()), store: MemoryStore::default(), inner: Mutex::new(inner) }
+        Self {
+            route: Arc::new(FakeRoute::new()),
+            store: Mutex::new(Arc::new(MemoryStore::default())),
+            inner: Mutex::new(inner),
+        }
     }
 
     pub(crate) fn route(&self) -> Arc<dyn Route> {
@@ -63,9 +67,13 @@ impl<G: 'static> Detached<G> {
         self.route.add(fake.erase());
     }
 
+    pub(crate) fn set_store(&self, store: Arc<dyn Store>) {
+        *lock(&self.store) = store;
+    }
+
     /// The store behind [`Ctx::state`](crate::Ctx::state): fill it before `activate`, look into it afterwards.
-    pub fn store(&self) -> &MemoryStore {
-        &self.store
+    pub fn store(&self) -> Arc<dyn Store> {
+        lock(&self.store).clone()
     }
 
     /// Moves the clock, and wakes what waited for that time.
@@ -117,7 +125,7 @@ impl<G: Grain> Anchor for Detached<G> {
         life == Self::LIFE
     }
     fn store(&self) -> Arc<dyn Store> {
-        Arc::new(self.store.clone())
+        lock(&self.store).clone()
     }
     fn state_bytes_max(&self) -> usize {
         STATE_BYTES_MAX
@@ -131,15 +139,15 @@ impl<G: Grain> Anchor for Detached<G> {
     fn lose(&self, _: ActivationId, _: &str) -> AfterLoss {
         AfterLoss::TurnGoesOn
     }
-    fn spawn(&self, _: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), StartError> {
+    fn spawn(&self, _: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), ScheduleError> {
         self.route.tasks().add(task);
         Ok(())
     }
-    fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), StartError> {
+    fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), ScheduleError> {
         self.cancel_timer(life, &timer.name);
         let mut inner = lock(&self.inner);
         if inner.timers.len() + inner.ticks.len() >= TIMERS_MAX {
-            return Err(StartError::TooMany { what: "timers", max: TIMERS_MAX });
+            return Err(ScheduleError::TooManyTimers { max: TIMERS_MAX });
         }
         inner.timers.push(timer);
         Ok(())
@@ -162,10 +170,10 @@ impl<G: Grain> Anchor for Detached<G> {
 }
 
 impl<G: Grain> Host<G> for Detached<G> {
-    fn every(&self, _: ActivationId, _: Duration, tick: SharedTick<G>) -> Result<(), StartError> {
+    fn every(&self, _: ActivationId, _: Duration, tick: SharedTick<G>) -> Result<(), ScheduleError> {
         let mut inner = lock(&self.inner);
         if inner.timers.len() + inner.ticks.len() >= TIMERS_MAX {
-            return Err(StartError::TooMany { what: "timers", max: TIMERS_MAX });
+            return Err(ScheduleError::TooManyTimers { max: TIMERS_MAX });
         }
         inner.ticks.push(tick);
         Ok(())

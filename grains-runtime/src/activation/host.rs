@@ -9,8 +9,8 @@ use std::{
 };
 
 use grains_core::{
-    ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, SPAWNED_MAX, SharedTick,
-    StartError, StoredTimer, TIMERS_MAX, store::Store, world::BoxFuture,
+    ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, SPAWNED_MAX, ScheduleError,
+    SharedTick, StoredTimer, TIMERS_MAX, store::Store, world::BoxFuture,
 };
 
 use super::{Activation, Extras, lock, turn::panic_message};
@@ -59,7 +59,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         }
     }
 
-    fn spawn(&self, life: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), StartError> {
+    fn spawn(&self, life: ActivationId, task: BoxFuture<'static, ()>) -> Result<(), ScheduleError> {
         let request = ambient::current(|frame| frame.map(|frame| frame.request.clone())).unwrap_or_default();
         let inherited = Inherited { request, ..Inherited::nothing(self.node.config.call_timeout) };
         let grain = self.id.clone();
@@ -71,11 +71,11 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         };
         self.start_task(life, task, |extras| {
             let full = extras.tasks.len() - extras.ticks >= SPAWNED_MAX;
-            if full { Err(StartError::TooMany { what: "spawned tasks", max: SPAWNED_MAX }) } else { Ok(()) }
+            if full { Err(ScheduleError::TooManyTasks { max: SPAWNED_MAX }) } else { Ok(()) }
         })
     }
 
-    fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), StartError> {
+    fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), ScheduleError> {
         self.cancel_timer(life, &timer.name);
         let mut extras = lock(&self.extras);
         // Checked under the lock that the end of a life takes to find what it must end.
@@ -84,7 +84,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         }
         let extras = extras.get_or_insert_default();
         if extras.ticks + extras.timers.len() >= TIMERS_MAX {
-            return Err(StartError::TooMany { what: "timers", max: TIMERS_MAX });
+            return Err(ScheduleError::TooManyTimers { max: TIMERS_MAX });
         }
         let name = timer.name.clone();
         let id = self.node.tasks.spawn_with(|id| self.timer_task(timer, id)).ok_or(Gone)?;
@@ -126,12 +126,12 @@ impl<G: Lifecycle> Anchor for Activation<G> {
 }
 
 impl<G: Lifecycle> Host<G> for Activation<G> {
-    fn every(&self, life: ActivationId, period: Duration, tick: SharedTick<G>) -> Result<(), StartError> {
+    fn every(&self, life: ActivationId, period: Duration, tick: SharedTick<G>) -> Result<(), ScheduleError> {
         let me = self.me.upgrade().ok_or(Gone)?;
         let task = Self::tick_task(&me, life, period, tick);
         self.start_task(life, task, |extras| {
             if extras.ticks + extras.timers.len() >= TIMERS_MAX {
-                return Err(StartError::TooMany { what: "timers", max: TIMERS_MAX });
+                return Err(ScheduleError::TooManyTimers { max: TIMERS_MAX });
             }
             extras.ticks += 1;
             Ok(())
@@ -145,8 +145,8 @@ impl<G: Lifecycle> Activation<G> {
         &self,
         life: ActivationId,
         task: impl Future<Output = ()> + Send + 'static,
-        room: impl FnOnce(&mut Extras) -> Result<(), StartError>,
-    ) -> Result<(), StartError> {
+        room: impl FnOnce(&mut Extras) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
         let mut extras = lock(&self.extras);
         if !self.is_life(life) {
             return Err(Gone.into());

@@ -184,7 +184,7 @@ impl<E: Entry> Mailbox<E> {
                 return Released::HandOver(next);
             }
         }
-        if word & LEAVING != 0 && self.try_close_free() { Released::Close } else { Released::Done }
+        if word & LEAVING != 0 && self.try_close() { Released::Close } else { Released::Done }
     }
 
     /// Takes from the queue what may run next, and begins its turns.
@@ -215,11 +215,6 @@ impl<E: Entry> Mailbox<E> {
 
     /// Closes if nothing runs and nothing waits. The caller then holds the exclusive turn.
     pub(crate) fn try_close(&self) -> bool {
-        let _queue = lock(&self.queue);
-        self.try_close_free()
-    }
-
-    fn try_close_free(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & !LEAVING == 0 {
             match self.word.compare_exchange(word, EXCLUSIVE | CLOSING, Ordering::AcqRel, Ordering::Relaxed) {
@@ -250,7 +245,7 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn leave_when_idle(&self) -> bool {
         let _queue = lock(&self.queue);
         let word = self.word.fetch_or(LEAVING, Ordering::AcqRel);
-        !held(word) && self.try_close_free()
+        !held(word) && self.try_close()
     }
 
     /// A new life begins: whoever closed, and holds the exclusive turn, lets turns begin again once it gives that back.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     hash::RandomState,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,6 +14,13 @@ use grains_core::{
     GrainKey, Lifecycle,
     store::{LoadError, Store, memory::MemoryStore},
     world::World,
+};
+
+#[cfg(feature = "redb")]
+use {
+    crate::store::{OpenError, RedbStore},
+    grains_core::world::BoxFuture,
+    std::path::PathBuf,
 };
 
 use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
@@ -32,6 +39,8 @@ pub struct NodeBuilder {
     config: NodeConfig,
     types: Vec<Hosting>,
     store: Option<Arc<dyn Store>>,
+    #[cfg(feature = "redb")]
+    data_dir: Option<PathBuf>,
     world: Option<World>,
 }
 
@@ -60,6 +69,19 @@ pub enum StartError {
         /// The struct hosted second.
         second: &'static str,
     },
+    /// The store in the data directory cannot be opened.
+    #[cfg(feature = "redb")]
+    #[error("data directory `{folder}` cannot be used: {why}", folder = folder.display())]
+    DataDir {
+        /// The data directory.
+        folder: PathBuf,
+        /// What is wrong with the store in it, and the fix.
+        #[source]
+        why: OpenError,
+    },
+    /// Both a store and a data directory were given.
+    #[error("give the node either `.store(..)` or `.data_dir(..)`, not both")]
+    TwoStores,
     /// The store did not say which start this is.
     #[error("the store cannot be used: {0}")]
     Store(#[from] LoadError),
@@ -101,6 +123,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps the states of grains in an embedded store in `folder`, which is made if it is not there. They survive restarts
+    /// and kills. The node opens the store when it starts and closes it when it stops; no other may use it meanwhile.
+    #[cfg(feature = "redb")]
+    pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(folder.into());
+        self
+    }
+
     /// Changes the limits, from their defaults.
     pub fn configure(mut self, change: impl FnOnce(&mut NodeConfig)) -> Self {
         change(&mut self.config);
@@ -115,14 +145,29 @@ impl NodeBuilder {
 
     /// Starts the node. It runs on the tokio runtime this is awaited on.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { config, types, store, world } = self;
-        check(&config)?;
-        let world = match world {
+        check(&self.config)?;
+        let types = hosted(self.types, &self.config)?;
+        let config = self.config;
+        let world = match self.world {
             Some(world) => world,
             None => tokio_world()?,
         };
+        #[cfg(feature = "redb")]
+        let (store, close) = match (self.store, self.data_dir) {
+            (Some(_), Some(_)) => return Err(StartError::TwoStores),
+            (None, Some(folder)) => {
+                let store = open(&world, folder).await?;
+                let closing = store.clone();
+                (
+                    Some(Arc::new(store) as Arc<dyn Store>),
+                    Some(Box::pin(async move { closing.close().await }) as BoxFuture<_>),
+                )
+            }
+            (store, None) => (store, None),
+        };
+        #[cfg(not(feature = "redb"))]
+        let (store, close) = (self.store, None);
         let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
-        let types = hosted(types, &config)?;
         let epoch = store.next_epoch().await?;
         let shortest_idle = types.values().map(|hosted| hosted.info.idle_timeout).min().unwrap_or(config.idle_timeout);
         let inner = Arc::new_cyclic(|me| NodeInner {
@@ -139,11 +184,23 @@ impl NodeBuilder {
             lives: AtomicU64::new(0),
             scan: AtomicU32::new(0),
             phase: AtomicU8::new(RUNNING),
+            close: Mutex::new(close),
         });
         inner.scan_for_idle(shortest_idle);
         tracing::info!(node = inner.config.name, epoch, "started");
         Ok(Node { _stop: Arc::new(StopHard(inner.clone())), inner })
     }
+}
+
+/// Opens the store in `folder`, which takes reads and writes that block.
+#[cfg(feature = "redb")]
+async fn open(world: &World, folder: PathBuf) -> Result<RedbStore, StartError> {
+    let (sender, opened) = tokio::sync::oneshot::channel();
+    let (file, inside) = (folder.join("grains.redb"), world.clone());
+    let work = move || drop(sender.send(RedbStore::open(&inside, &file)));
+    world.tasks.blocking(Box::new(work)).await;
+    let opened = opened.await.map_err(|_| StartError::NoRuntime(NoRuntime))?;
+    opened.map_err(|why| StartError::DataDir { folder, why })
 }
 
 fn next_number() -> u64 {

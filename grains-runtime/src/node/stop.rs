@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use grains_core::DeactivationReason;
 
 use super::{DRAINING, NodeInner, RUNNING, STOPPED};
+use crate::activation::lock;
 
 /// How a node stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,10 @@ impl NodeInner {
             tracing::warn!(node = self.config.name, dropped, "stop_timeout has passed: what is still busy is dropped");
         }
         self.stop_hard();
+        let close = lock(&self.close).take();
+        if let Some(close) = close {
+            close.await;
+        }
         Stopped { dropped }
     }
 
