@@ -1,9 +1,7 @@
 //! The room without a node: built by hand, with a fake in place of the list of rooms.
 
-use grains::{
-    ActivationId, CommitError, FencingToken, StreamError, Version,
-    store::{Store, Write, WriteSet},
-};
+use grains::{CommitError, StreamError, store::MemoryStore};
+use grains_runtime::store::{Fault, FaultyStore};
 
 use super::*;
 use crate::rooms::Rooms;
@@ -94,21 +92,21 @@ async fn everybody_hears_a_line_once_it_is_stored() {
 
 #[tokio::test]
 async fn a_line_the_store_refuses_was_not_said() {
-    let ctx = lobby(ListOfRooms::Takes);
-    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    let store = FaultyStore::new(MemoryStore::default());
+    let ctx = lobby(ListOfRooms::Takes).stored_in(store.clone());
+    let mut room = RoomGrain::activate(ctx).await.unwrap();
     say(&mut room, "one").await.unwrap();
     let mut watch = room.watch(None).await.unwrap();
 
-    // Another activation has written since.
-    let token = FencingToken::from(ActivationId { epoch: 9, counter: 1 });
-    let write = Write { name: "log".into(), expected: Version(1), value: None };
-    ctx.test().store().commit(WriteSet { grain: ctx.id().clone(), token, writes: vec![write] }).await.unwrap();
-
+    store.script_commits([Fault::Refuse]);
     let refused = say(&mut room, "two").await;
-    assert!(matches!(refused, Err(RoomError::NotStored(CommitError::Fenced { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(RoomError::NotStored(CommitError::NotStored { .. }))), "{refused:?}");
     assert_eq!(texts(&room.history(0).await.unwrap()), [(1, "one")], "memory does not run ahead of the store");
+    assert_eq!(say(&mut room, "three").await, Ok(2), "and the refused line left no gap");
     drop(room);
-    assert_eq!(watch.events.next().await, Some(Err(StreamError::ActivationGone)), "nobody heard the line");
+    let Some(Ok(Event::Said(heard))) = watch.events.next().await else { panic!("the second line is heard") };
+    assert_eq!((heard.number, heard.text.as_str()), (2, "three"));
+    assert_eq!(watch.events.next().await, Some(Err(StreamError::ActivationGone)), "nobody heard the refused one");
 }
 
 #[tokio::test]
