@@ -93,12 +93,9 @@ impl<M: Method> Call<M> {
 
     /// The deadline has passed: takes the call back, and says whether it had begun.
     fn give_up(&self, waiting: Waiting<M>) -> Answer<M> {
-        let outcome = match &waiting.source {
-            AnswerSource::Reply(receiver) => match receiver.withdraw() {
-                Withdrawn::BeforeTheTurn => Outcome::NotExecuted,
-                Withdrawn::DuringTheTurn => Outcome::Unknown,
-            },
-            AnswerSource::Here(_) => Outcome::Unknown,
+        let outcome = match waiting.withdraw() {
+            Withdrawn::BeforeTheTurn => Outcome::NotExecuted,
+            Withdrawn::DuringTheTurn => Outcome::Unknown,
         };
         Err(timed_out(self.to.id(), &M::INFO, waiting.after, outcome).widen())
     }
@@ -161,7 +158,10 @@ impl<M: Method> Future for Call<M> {
 }
 
 fn unanswered<E>(to: &RawRef) -> CallError<E> {
-    CallError::Lost { grain: to.id().to_string().into(), why: "its node stopped".into() }
+    CallError::Lost {
+        grain: to.id().to_string().into(),
+        why: "its turn ended without an answer, as when a node stops or dropping a value panics".into(),
+    }
 }
 
 impl<M: Method> fmt::Debug for Call<M> {

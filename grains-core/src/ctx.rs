@@ -179,7 +179,7 @@ impl<G: Grain> Ctx<G> {
     where
         T: Serialize + DeserializeOwned + Default + Send,
     {
-        State::load(self.anchor()?, name).await
+        State::load(self.anchor()?, &self.route, name).await
     }
 
     /// Runs `tick` every `period`, first after one period, as an exclusive turn, until the activation ends. `tick` is an

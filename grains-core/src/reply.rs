@@ -100,17 +100,28 @@ pub struct ReplyReceiver<T> {
 impl<T> ReplyReceiver<T> {
     /// Waits for the answer; `None` if the turn ended without one.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut shared = lock(&self.shared);
-        match std::mem::replace(&mut shared.stage, Stage::Closed) {
-            Stage::Answered(answer) => Poll::Ready(answer),
-            Stage::Closed => Poll::Ready(None),
-            stage => {
-                shared.stage = stage;
-                match &mut shared.waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
+        let mut waker = None; // a waker is cloned and dropped outside the lock: it may be a user's
+        loop {
+            let mut shared = lock(&self.shared);
+            match std::mem::replace(&mut shared.stage, Stage::Closed) {
+                Stage::Answered(answer) => return Poll::Ready(answer),
+                Stage::Closed => return Poll::Ready(None),
+                stage => shared.stage = stage,
+            }
+            if shared.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            match waker.take() {
+                None => {
+                    drop(shared);
+                    waker = Some(cx.waker().clone());
                 }
-                Poll::Pending
+                mine => {
+                    let old = std::mem::replace(&mut shared.waker, mine);
+                    drop(shared);
+                    drop(old);
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -120,8 +131,9 @@ impl<T> ReplyReceiver<T> {
         let mut shared = lock(&self.shared);
         let queued = matches!(shared.stage, Stage::Queued);
         let stage = std::mem::replace(&mut shared.stage, Stage::Closed);
-        shared.waker = None;
+        let waker = shared.waker.take();
         drop(shared);
+        drop(waker);
         drop(stage); // an answer may run the user's code when it is dropped: not under the lock
         if queued { Withdrawn::BeforeTheTurn } else { Withdrawn::DuringTheTurn }
     }

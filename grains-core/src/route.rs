@@ -12,7 +12,7 @@ use crate::{
     id::GrainId,
     method::{Method, MethodInfo, Reply},
     reference::RawRef,
-    reply::ReplyReceiver,
+    reply::{ReplyReceiver, Withdrawn},
     request::RequestContext,
     time::Instant,
     world::{BoxFuture, World},
@@ -64,6 +64,32 @@ pub struct Waiting<M: Method> {
     pub after: Duration,
     /// Says to whoever looks for call cycles that this caller waits, until it is dropped.
     pub edge: Option<WaitEdge>,
+    /// The queue to tell when the call is taken back before its turn: others may be waiting behind it.
+    pub queue: Option<Arc<dyn Queue>>,
+}
+
+/// Where a call waits for its turn.
+pub trait Queue: Send + Sync {
+    /// A call in it was taken back.
+    fn withdrawn(&self);
+}
+
+impl<M: Method> Waiting<M> {
+    /// Takes the call back, if its turn has not begun.
+    pub(crate) fn withdraw(&self) -> Withdrawn {
+        let AnswerSource::Reply(receiver) = &self.source else { return Withdrawn::DuringTheTurn };
+        let withdrawn = receiver.withdraw();
+        if let (Withdrawn::BeforeTheTurn, Some(queue)) = (withdrawn, &self.queue) {
+            queue.withdrawn();
+        }
+        withdrawn
+    }
+}
+
+impl<M: Method> Drop for Waiting<M> {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
 }
 
 /// Tells a [`Waits`] when a caller stops waiting.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,6 +13,8 @@ use crate::{
     ctx::{AfterLoss, Anchor, StateHome},
     error::StateError,
     id::Version,
+    reference::with_route,
+    route::Route,
     store::{CommitError, LoadError, Write, WriteSet},
 };
 
@@ -50,7 +53,7 @@ impl<T> State<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Default + Send> State<T> {
-    pub(crate) async fn load(home: StateHome, name: &str) -> Result<Self, StateError> {
+    pub(crate) async fn load(home: StateHome, route: &Arc<dyn Route>, name: &str) -> Result<Self, StateError> {
         let anchor = home.anchor()?;
         let store = anchor.store();
         let mut loaded = None;
@@ -62,7 +65,7 @@ impl<T: Serialize + DeserializeOwned + Default + Send> State<T> {
             Some(stored) => match stored.value {
                 None => (T::default(), stored.version),
                 Some(bytes) => {
-                    let value = codec::decode(&bytes).map_err(|e| StateError::Decode {
+                    let value = with_route(route, || codec::decode(&bytes)).map_err(|e| StateError::Decode {
                         grain: home.grain.to_string(),
                         name: name.to_owned(),
                         why: e.why,

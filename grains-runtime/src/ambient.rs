@@ -2,7 +2,7 @@
 //! calls it makes.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +26,16 @@ pub(crate) struct Frame {
     deadline: Cell<Option<Instant>>,
     /// How long its caller waits, counted from the first question.
     timeout: Duration,
+    /// Shared with the links of the calls this turn makes, if it makes any.
+    over: OnceCell<Arc<AtomicBool>>,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if let Some(over) = self.over.get() {
+            over.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// The name of a turn, for chains and messages.
@@ -42,7 +52,7 @@ impl Frame {
     /// The frame of a turn whose caller gives up at `deadline`, or `timeout` after the first time anyone asks.
     pub(crate) fn new(turn: Option<TurnName>, inherited: Inherited) -> Self {
         let Inherited { caller, request, deadline, timeout } = inherited;
-        Self { turn, caller, request, deadline: Cell::new(deadline), timeout }
+        Self { turn, caller, request, deadline: Cell::new(deadline), timeout, over: OnceCell::new() }
     }
 
     /// When the caller of this turn gives up.
@@ -89,19 +99,21 @@ impl Inherited {
     ) -> Self {
         current(|frame| {
             let Some(frame) = frame else {
+                let deadline = timeout.map(|timeout| clock.now() + timeout);
                 let timeout = timeout.unwrap_or(default);
-                return Self { caller: None, request: request.unwrap_or_default(), deadline: None, timeout };
+                return Self { caller: None, request: request.unwrap_or_default(), deadline, timeout };
             };
             let Some(turn) = frame.turn.clone() else {
                 // A task of a grain may run for ever: nobody waits for it, so nobody's deadline binds it.
                 let request = request.unwrap_or_else(|| frame.request.clone());
-                return Self { caller: None, request, deadline: None, timeout: timeout.unwrap_or(default) };
+                let deadline = timeout.map(|timeout| clock.now() + timeout);
+                return Self { caller: None, request, deadline, timeout: timeout.unwrap_or(default) };
             };
             let now = clock.now();
             let left = frame.deadline(clock).since(now);
             let timeout = timeout.map_or(left, |wish| wish.min(left));
             Self {
-                caller: Some(Link::new(turn, frame.caller.clone())),
+                caller: Some(Link::new(turn, frame)),
                 request: request.unwrap_or_else(|| frame.request.clone()),
                 deadline: Some(now + timeout),
                 timeout,
@@ -130,11 +142,14 @@ pub(crate) struct Link {
     turn: TurnName,
     caller: Option<Arc<Link>>,
     waits: AtomicBool,
+    /// Whether that turn has ended: a call can outlive it, moved into a task.
+    over: Arc<AtomicBool>,
 }
 
 impl Link {
-    fn new(turn: TurnName, caller: Option<Arc<Link>>) -> Arc<Self> {
-        Arc::new(Self { turn, caller, waits: AtomicBool::new(true) })
+    fn new(turn: TurnName, frame: &Frame) -> Arc<Self> {
+        let over = frame.over.get_or_init(Arc::default).clone();
+        Arc::new(Self { turn, caller: frame.caller.clone(), waits: AtomicBool::new(true), over })
     }
 }
 
@@ -169,7 +184,7 @@ pub(crate) fn chain_to(callee: &TurnName, caller: Option<&Arc<Link>>) -> Chain {
     let mut names = vec![callee];
     let mut next = caller;
     while let Some(link) = next {
-        if !link.waits.load(Ordering::Acquire) {
+        if !link.waits.load(Ordering::Acquire) || link.over.load(Ordering::Acquire) {
             return Chain::Apart;
         }
         names.push(&link.turn);

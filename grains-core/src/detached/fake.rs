@@ -155,7 +155,8 @@ impl<F: Send + Sync + 'static> Turns<F> for Start<'_, F> {
         let turn = turn::<F, M>(self.cell, slot);
         let after = slot.timeout.unwrap_or(TIMEOUT);
         let deadline = self.world.clock.now() + after;
-        slot.waiting = Some(Waiting { source: AnswerSource::Here(Box::pin(turn)), deadline, after, edge: None });
+        slot.waiting =
+            Some(Waiting { source: AnswerSource::Here(Box::pin(turn)), deadline, after, edge: None, queue: None });
     }
 }
 
@@ -208,7 +209,9 @@ impl<F> FakeCell<F> {
             match idle.0.take() {
                 Some(fake) => Poll::Ready(fake),
                 None => {
-                    idle.1.push(cx.waker().clone());
+                    if !idle.1.iter().any(|waker| waker.will_wake(cx.waker())) {
+                        idle.1.push(cx.waker().clone());
+                    }
                     Poll::Pending
                 }
             }

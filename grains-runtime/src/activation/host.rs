@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,6 +17,7 @@ use super::{Activation, Extras, lock, turn::panic_message};
 use crate::{
     ambient::{self, Frame, Inherited},
     catch::catch_unwind,
+    tasks::TaskId,
     timeout::timeout,
 };
 
@@ -69,27 +70,31 @@ impl<G: Lifecycle> Anchor for Activation<G> {
                 tracing::error!(%grain, message = panic_message(&*panic), "a task of a grain panicked");
             }
         };
-        self.start_task(life, task, |extras| {
-            let full = extras.tasks.len() - extras.ticks >= SPAWNED_MAX;
-            if full { Err(ScheduleError::TooManyTasks { max: SPAWNED_MAX }) } else { Ok(()) }
-        })
+        self.start_task(
+            life,
+            || task,
+            |extras, id| {
+                if extras.tasks.len() >= SPAWNED_MAX {
+                    return Err(ScheduleError::TooManyTasks { max: SPAWNED_MAX });
+                }
+                extras.tasks.insert(id);
+                Ok(())
+            },
+        )
     }
 
     fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), ScheduleError> {
         self.cancel_timer(life, &timer.name);
-        let mut extras = lock(&self.extras);
-        // Checked under the lock that the end of a life takes to find what it must end.
-        if !self.is_life(life) {
-            return Err(Gone.into());
-        }
-        let extras = extras.get_or_insert_default();
-        if extras.ticks + extras.timers.len() >= TIMERS_MAX {
-            return Err(ScheduleError::TooManyTimers { max: TIMERS_MAX });
-        }
         let name = timer.name.clone();
-        let id = self.node.tasks.spawn_with(|id| self.timer_task(timer, id)).ok_or(Gone)?;
-        extras.timers.push((name, id));
-        Ok(())
+        self.start_task(
+            life,
+            || self.timer_task(timer),
+            |extras, id| {
+                extras.room_for_a_timer()?;
+                extras.timers.push((name, id));
+                Ok(())
+            },
+        )
     }
 
     fn cancel_timer(&self, life: ActivationId, name: &str) -> bool {
@@ -129,39 +134,67 @@ impl<G: Lifecycle> Host<G> for Activation<G> {
     fn every(&self, life: ActivationId, period: Duration, tick: SharedTick<G>) -> Result<(), ScheduleError> {
         let me = self.me.upgrade().ok_or(Gone)?;
         let task = Self::tick_task(&me, life, period, tick);
-        self.start_task(life, task, |extras| {
-            if extras.ticks + extras.timers.len() >= TIMERS_MAX {
-                return Err(ScheduleError::TooManyTimers { max: TIMERS_MAX });
-            }
-            extras.ticks += 1;
-            Ok(())
-        })
+        self.start_task(
+            life,
+            || task,
+            |extras, id| {
+                extras.room_for_a_timer()?;
+                extras.ticks.insert(id);
+                Ok(())
+            },
+        )
+    }
+}
+
+impl Extras {
+    fn room_for_a_timer(&self) -> Result<(), ScheduleError> {
+        let full = self.ticks.len() + self.timers.len() >= TIMERS_MAX;
+        if full { Err(ScheduleError::TooManyTimers { max: TIMERS_MAX }) } else { Ok(()) }
     }
 }
 
 impl<G: Lifecycle> Activation<G> {
-    /// Runs `task` until it ends or this life does, if `room` lets it.
-    fn start_task(
+    /// Runs a task until it ends or this life does, if `enter` finds room for it.
+    fn start_task<F>(
         &self,
         life: ActivationId,
-        task: impl Future<Output = ()> + Send + 'static,
-        room: impl FnOnce(&mut Extras) -> Result<(), ScheduleError>,
-    ) -> Result<(), ScheduleError> {
-        let mut extras = lock(&self.extras);
-        if !self.is_life(life) {
-            return Err(Gone.into());
+        task: impl FnOnce() -> F,
+        enter: impl FnOnce(&mut Extras, TaskId) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let id = self.node.tasks.reserve().ok_or(Gone)?;
+        let entered = {
+            let mut extras = lock(&self.extras);
+            // Checked under the lock that the end of a life takes to find what it must end.
+            if self.is_life(life) { enter(extras.get_or_insert_default(), id) } else { Err(Gone.into()) }
+        };
+        if let Err(error) = entered {
+            self.node.tasks.abort(id);
+            return Err(error);
         }
-        let extras = extras.get_or_insert_default();
-        room(extras)?;
-        let me = self.me.clone();
-        let id = self.node.tasks.spawn_with(|id| async move {
+        let forget = Forget { activation: self.me.clone(), id };
+        let task = task();
+        self.node.tasks.start(id, async move {
             task.await;
-            if let Some(me) = me.upgrade() {
-                me.forget_task(id);
-            }
+            drop(forget);
         });
-        extras.tasks.insert(id.ok_or(Gone)?);
         Ok(())
+    }
+}
+
+/// Makes room for another task when this one ends, or panics.
+struct Forget<G: Lifecycle> {
+    activation: Weak<Activation<G>>,
+    id: TaskId,
+}
+
+impl<G: Lifecycle> Drop for Forget<G> {
+    fn drop(&mut self) {
+        if let Some(activation) = self.activation.upgrade() {
+            activation.forget_task(self.id);
+        }
     }
 }
 

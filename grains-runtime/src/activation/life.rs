@@ -14,12 +14,14 @@ use grains_core::{
 };
 
 use super::{
-    Activation, AnyActivation, lock,
+    Activation, AnyActivation, Extras, lock,
+    start::Deeper,
     turn::{ACTIVATE, Closer, DEACTIVATE, Turn, drop_quietly, panic_message},
 };
 use crate::{
     ambient::{Frame, Inherited},
     catch::catch_unwind,
+    tasks::TaskId,
     timeout::timeout,
 };
 
@@ -40,7 +42,8 @@ impl<G: Lifecycle> Activation<G> {
             slot.keep(WaitEdge(caller.clone()));
         }
         let mut life = me.begin(Inherited { deadline: None, timeout: limit, ..inherited });
-        if me.node.world.tasks.here() {
+        let deeper = if me.node.world.tasks.here() { Deeper::enter() } else { None };
+        if deeper.is_some() {
             match life.as_mut().poll(cx) {
                 Poll::Ready(Ok(())) => return Ok(None),
                 Poll::Ready(Err(failure)) => return Err(failure),
@@ -50,10 +53,10 @@ impl<G: Lifecycle> Activation<G> {
         Ok(Some(Box::pin(async move { drop(life.await) })))
     }
 
-    /// Begins a life for calls that wait already.
-    pub(super) fn begin_elsewhere(me: &Arc<Self>) {
+    /// A life for calls that wait, or are about to: a task yet to be run.
+    pub(super) fn life_elsewhere(me: &Arc<Self>) -> BoxFuture<'static, ()> {
         let life = me.begin(Inherited::nothing(me.node.config.activate_timeout));
-        me.node.tasks.spawn(async move { drop(life.await) });
+        Box::pin(async move { drop(life.await) })
     }
 
     /// Makes the instance and opens the mailbox; or fails whatever waits, and leaves nothing behind.
@@ -63,19 +66,21 @@ impl<G: Lifecycle> Activation<G> {
         self.life.store(life.counter, Ordering::Release);
         self.broken.store(false, Ordering::Release);
         self.lost.store(false, Ordering::Release);
+        self.mailbox.renew();
         self.set_reason(DeactivationReason::Requested);
         self.grain_type.live.fetch_add(1, Ordering::Relaxed);
 
         let weak = Arc::downgrade(self);
         let ctx = Ctx::live(self.id.clone(), life, self.node.route(), weak);
-        let activate = G::activate(ctx);
         let frame = Frame::new(Some(self.name_of(&ACTIVATE)), inherited);
         let limit = self.node.config.activate_timeout;
-        let guarded =
-            timeout(&self.node.world.clock, limit, InFrame { frame, future: Box::pin(catch_unwind(activate)) });
+        // Called inside the future: an `activate` written as a plain function may panic before there is one.
+        let activate = Box::pin(catch_unwind(async move { G::activate(ctx).await }));
+        let activate = InFrame { frame, activation: self.clone(), future: activate };
+        let activate = timeout(&self.node.world.clock, limit, activate);
         Box::pin(async move {
-            let error = match guarded.await {
-                Some(Ok(Ok(grain))) => {
+            let error = match activate.await {
+                Some(Ok(Ok(Ok(grain)))) => {
                     *closer.place() = Some(grain);
                     closer.activation().mailbox.open();
                     let activation = closer.give_back();
@@ -85,13 +90,14 @@ impl<G: Lifecycle> Activation<G> {
                     }
                     return Ok(());
                 }
-                Some(Ok(Err(error))) => error,
-                Some(Err(panic)) => Error::new(format_args!("`activate` panicked: {}", panic_message(&*panic))),
+                Some(Ok(Ok(Err(error)))) => error,
+                Some(Ok(Err(panic))) => Error::new(format_args!("`activate` panicked: {}", panic_message(&*panic))),
+                Some(Err(lost)) => Error::new(lost),
                 None => Error::new(format_args!("`activate` took longer than activate_timeout = {limit:?}")),
             };
             let activation = closer.give_back();
             tracing::warn!(grain = %activation.id, %error, "could not be activated");
-            activation.end_of_life();
+            drop(activation.end_of_life());
             let failure = CallError::NotActivated { grain: activation.id.to_string().into(), error };
             activation.finish_failing(&failure);
             Err(failure)
@@ -105,7 +111,8 @@ impl<G: Lifecycle> Activation<G> {
             return me.drop_and_fail();
         }
         let node = me.node.clone();
-        let mut closing: BoxFuture<'static, ()> = Box::pin(me.closing());
+        // Made here: a task that is dropped before its first poll must end the activation too.
+        let mut closing: BoxFuture<'static, ()> = Box::pin(Self::closing(Closer::of(me)));
         let here = node.world.tasks.here() && !std::thread::panicking();
         if here && closing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             return;
@@ -113,32 +120,52 @@ impl<G: Lifecycle> Activation<G> {
         node.tasks.spawn(closing);
     }
 
-    async fn closing(self: Arc<Self>) {
-        let mut closer = Closer::of(self);
+    async fn closing(mut closer: Closer<G>) {
+        // Beats that come now would only wait for a life of their own.
+        closer.activation().end_timers();
         if !closer.activation().broken.load(Ordering::Acquire) {
             deactivate(&mut closer).await;
         }
+        let aborted = closer.activation().end_of_life();
+        if !aborted.is_empty() {
+            let node = closer.activation().node.clone();
+            let (clock, limit) = (&node.world.clock, node.config.deactivate_timeout);
+            if timeout(clock, limit, node.tasks.gone(&aborted)).await.is_none() {
+                tracing::warn!(grain = %closer.activation().id, "a task of a grain did not end with it: it blocks its thread");
+            }
+        }
         let activation = closer.give_back();
-        activation.end_of_life();
         activation.drop_instance();
         if activation.mailbox.finish() {
             activation.leave_catalog();
         } else if activation.node.is_stopped() {
             activation.finish_failing(&stopped());
         } else {
-            Self::begin_elsewhere(&activation);
+            activation.node.tasks.spawn(Self::life_elsewhere(&activation));
         }
     }
 
-    /// Nothing that belongs to this life acts from now on.
-    fn end_of_life(&self) {
+    /// No timer of this life beats any more, but for those that do at this moment.
+    fn end_timers(&self) {
+        let mut extras = lock(&self.extras);
+        let Some(extras) = extras.as_mut() else { return };
+        let ticks = std::mem::take(&mut extras.ticks);
+        let timers = extras.timers.drain(..).map(|(_, id)| id);
+        let ended: Vec<_> = ticks.into_iter().chain(timers).collect();
+        ended.iter().for_each(|id| self.node.tasks.abort(*id));
+        extras.ended.extend(ended);
+    }
+
+    /// Nothing that belongs to this life begins any more. Gives the tasks that may not have ended yet.
+    fn end_of_life(&self) -> Vec<TaskId> {
         self.life.store(0, Ordering::Release);
         self.grain_type.live.fetch_sub(1, Ordering::Relaxed);
-        let extras = lock(&self.extras).take();
-        if let Some(extras) = extras {
-            let timers = extras.timers.into_iter().map(|(_, id)| id);
-            extras.tasks.into_iter().chain(timers).for_each(|id| self.node.tasks.abort(id));
-        }
+        self.end_timers();
+        let Some(extras) = lock(&self.extras).take() else { return Vec::new() };
+        let Extras { tasks, mut ended, .. } = *extras;
+        tasks.iter().for_each(|id| self.node.tasks.abort(*id));
+        ended.extend(tasks);
+        ended
     }
 
     fn drop_instance(self: &Arc<Self>) {
@@ -165,7 +192,7 @@ impl<G: Lifecycle> Activation<G> {
 
     pub(super) fn drop_and_fail(self: Arc<Self>) {
         if self.life.load(Ordering::Acquire) != 0 {
-            self.end_of_life();
+            drop(self.end_of_life());
         }
         self.drop_instance();
         self.finish_failing(&stopped());
@@ -199,26 +226,34 @@ async fn deactivate<G: Lifecycle>(closer: &mut Closer<G>) {
     let reason = activation.reason();
     let limit = activation.node.config.deactivate_timeout;
     let frame = Frame::new(Some(activation.name_of(&DEACTIVATE)), Inherited::nothing(limit));
-    let future = Box::pin(catch_unwind(grain.deactivate(reason)));
-    let problem = match timeout(&activation.node.world.clock, limit, InFrame { frame, future }).await {
-        Some(Ok(Ok(()))) => return,
-        Some(Ok(Err(error))) => error,
-        Some(Err(panic)) => Error::new(format_args!("it panicked: {}", panic_message(&*panic))),
+    let future = Box::pin(catch_unwind(async move { grain.deactivate(reason).await }));
+    let deactivate = InFrame { frame, activation: activation.clone(), future };
+    let problem = match timeout(&activation.node.world.clock, limit, deactivate).await {
+        Some(Ok(Ok(Ok(())))) => return,
+        Some(Ok(Ok(Err(error)))) => error,
+        Some(Ok(Err(panic))) => Error::new(format_args!("it panicked: {}", panic_message(&*panic))),
+        Some(Err(lost)) => Error::new(lost),
         None => Error::new(format_args!("it took longer than deactivate_timeout = {limit:?}")),
     };
     tracing::warn!(grain = %activation.id, ?reason, error = %problem, "`deactivate` failed; the activation is dropped all the same");
 }
 
-/// A future polled inside a frame, so that the calls it makes have a chain.
-struct InFrame<'f, T> {
+/// `activate` or `deactivate`, polled inside a frame, so that the calls it makes have a chain. Ends with a failure when the
+/// life has lost its state: whoever waits for that commit would wait for ever.
+struct InFrame<'f, G: Lifecycle, T> {
     frame: Frame,
+    activation: Arc<Activation<G>>,
     future: Pin<Box<dyn Future<Output = T> + Send + 'f>>,
 }
 
-impl<T> Future for InFrame<'_, T> {
-    type Output = T;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let Self { frame, future } = &mut *self;
-        frame.enter(|| future.as_mut().poll(cx))
+impl<G: Lifecycle, T> Future for InFrame<'_, G, T> {
+    type Output = Result<T, Failure>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { frame, activation, future } = &mut *self;
+        let polled = frame.enter(|| future.as_mut().poll(cx));
+        if activation.lost.load(Ordering::Acquire) {
+            return Poll::Ready(Err(activation.lost_error()));
+        }
+        polled.map(Ok)
     }
 }

@@ -6,7 +6,8 @@
 //! Invariants, explored by the loom tests at the end:
 //! 1. An exclusive turn is alone: `EXCLUSIVE` is never set together with a count of shared turns.
 //! 2. First come, first served: while `WAITING` is set no turn begins but those taken from the queue, in its order.
-//! 3. Nobody is forgotten: `WAITING` is only set while somebody holds a turn, and who gives back the last turn hands over.
+//! 3. Nobody is forgotten: `WAITING` is only set while somebody holds a turn or has one granted that did not begin yet,
+//!    and whoever gives a turn back, begins a granted one or takes a call back looks at who comes next.
 //! 4. When `CLOSING` is set no turn begins. Exactly one party is told to close: whoever gives back the last turn, or
 //!    whoever sets the mark while none is held. It holds the exclusive turn from then on.
 //! 5. Nothing enters the queue of a mailbox that is `GONE`.
@@ -15,6 +16,7 @@ use std::collections::VecDeque;
 
 use grains_core::AccessKind;
 
+use super::turn::drop_quietly;
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 
 /// An exclusive turn runs.
@@ -30,6 +32,10 @@ const GONE: u32 = 16;
 /// One shared turn; the bits from here up count them.
 const SHARED: u32 = 32;
 
+/// The most shared turns that run beside each other in one activation. What comes beyond waits in the mailbox, which is
+/// bounded too. Far above any machine's threads; turns that only wait for something are better answered with a stream.
+pub(crate) const SHARED_TURNS_MAX: u32 = 4096;
+
 /// The most shared turns handed over at once: enough for any machine's threads, few enough to stay fair.
 const HAND_OVER_MAX: usize = 64;
 
@@ -43,7 +49,24 @@ pub(crate) trait Entry {
 
 pub(crate) struct Mailbox<E> {
     word: AtomicU32,
-    queue: Mutex<VecDeque<E>>,
+    queue: Mutex<Queue<E>>,
+}
+
+struct Queue<E> {
+    entries: VecDeque<E>,
+    /// Shared turns that were granted to waiters and have not begun yet. As long as there are any, `WAITING` stays set:
+    /// otherwise a later call could begin before them.
+    granted: u32,
+}
+
+/// Entries that nobody wants any more. They are dropped after the lock, and one by one: arguments may run users' code when
+/// they drop, and that may panic.
+struct Unwanted<E>(Vec<E>);
+
+impl<E> Drop for Unwanted<E> {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|entry| drop_quietly(entry, "the arguments of a call that was taken back"));
+    }
 }
 
 /// What became of a call that had to wait.
@@ -80,27 +103,49 @@ fn one(access: AccessKind) -> u32 {
     }
 }
 
-/// Whether a turn of this access may begin beside what `word` says is running.
-fn free(word: u32, access: AccessKind) -> bool {
-    let blocked = match access {
-        AccessKind::Shared => EXCLUSIVE | WAITING | CLOSING | GONE,
-        AccessKind::Exclusive => !LEAVING,
-    };
-    word & blocked == 0
+/// How many more shared turns may run.
+fn room(word: u32) -> usize {
+    SHARED_TURNS_MAX.saturating_sub(word / SHARED) as usize
 }
 
-/// Moves what nobody wants any more out of the queue.
-fn purge<E: Entry>(queue: &mut VecDeque<E>, unwanted: &mut Vec<E>) {
-    for _ in 0..queue.len() {
-        let Some(entry) = queue.pop_front() else { return };
-        if entry.wanted() { queue.push_back(entry) } else { unwanted.push(entry) }
+/// Whether a turn of this access may begin beside what `word` says is running.
+fn free(word: u32, access: AccessKind) -> bool {
+    match access {
+        AccessKind::Shared => word & (EXCLUSIVE | WAITING | CLOSING | GONE) == 0 && room(word) > 0,
+        AccessKind::Exclusive => word & !LEAVING == 0,
+    }
+}
+
+impl<E: Entry> Queue<E> {
+    /// Moves what nobody wants any more out of the queue.
+    fn purge(&mut self, unwanted: &mut Unwanted<E>) {
+        for _ in 0..self.entries.len() {
+            let Some(entry) = self.entries.pop_front() else { return };
+            if entry.wanted() { self.entries.push_back(entry) } else { unwanted.0.push(entry) }
+        }
+    }
+
+    /// The first entry that somebody wants.
+    fn front(&mut self, unwanted: &mut Unwanted<E>) -> Option<&E> {
+        while let Some(entry) = self.entries.pop_front_if(|entry| !entry.wanted()) {
+            unwanted.0.push(entry);
+        }
+        self.entries.front()
+    }
+
+    /// Whether later calls must wait behind others.
+    fn keeps_others_waiting(&self) -> bool {
+        !self.entries.is_empty() || self.granted > 0
     }
 }
 
 impl<E: Entry> Mailbox<E> {
     /// The mailbox of an activation that is being made: its maker holds the exclusive turn, and calls wait.
     pub(crate) fn closed() -> Self {
-        Self { word: AtomicU32::new(EXCLUSIVE | CLOSING), queue: Mutex::new(VecDeque::new()) }
+        Self {
+            word: AtomicU32::new(EXCLUSIVE | CLOSING),
+            queue: Mutex::new(Queue { entries: VecDeque::new(), granted: 0 }),
+        }
     }
 
     /// Begins a turn if none that excludes it runs and nobody waits.
@@ -119,7 +164,7 @@ impl<E: Entry> Mailbox<E> {
     /// this chain would never end.
     pub(crate) fn try_begin_beside(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
-        while word >= SHARED && word & CLOSING == 0 {
+        while word >= SHARED && word & CLOSING == 0 && room(word) > 0 {
             match self.word.compare_exchange_weak(word, word + SHARED, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
@@ -130,10 +175,10 @@ impl<E: Entry> Mailbox<E> {
 
     /// Waits in the queue, or takes the turn if it has become free.
     pub(crate) fn enqueue(&self, entry: E, len_max: usize) -> Enqueued<E> {
-        let mut unwanted = Vec::new(); // dropped after the lock: arguments may run users' code when they drop
+        let mut unwanted = Unwanted(Vec::new());
         let mut queue = lock(&self.queue);
-        if queue.len() >= len_max {
-            purge(&mut queue, &mut unwanted);
+        if queue.entries.len() >= len_max {
+            queue.purge(&mut unwanted);
         }
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -141,18 +186,27 @@ impl<E: Entry> Mailbox<E> {
                 return Enqueued::Gone(entry);
             }
             let takes = free(word, entry.access());
-            if !takes && queue.len() >= len_max {
+            if !takes && queue.entries.len() >= len_max {
                 return Enqueued::Full(entry);
             }
-            debug_assert!(takes || held(word), "somebody must hold a turn to hand it over");
-            let next = if takes { word + one(entry.access()) } else { word | WAITING };
+            let shared = entry.access() == AccessKind::Shared;
+            let next = match takes {
+                // It begins on a task: until then nobody may overtake it. An exclusive turn keeps others out by itself.
+                true if shared => (word + SHARED) | WAITING,
+                true => word + EXCLUSIVE,
+                false => word | WAITING,
+            };
             match self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) if takes => return Enqueued::Granted(entry),
+                Ok(_) if takes => {
+                    queue.granted += u32::from(shared);
+                    return Enqueued::Granted(entry);
+                }
                 Ok(_) => break,
                 Err(now) => word = now,
             }
         }
-        queue.push_back(entry);
+        debug_assert!(held(word) || queue.granted > 0, "somebody must be there to hand over");
+        queue.entries.push_back(entry);
         Enqueued::Waits
     }
 
@@ -162,55 +216,79 @@ impl<E: Entry> Mailbox<E> {
         if self.word.compare_exchange(mine, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
             return Released::Done;
         }
-        let mut unwanted = Vec::new();
+        let mut unwanted = Unwanted(Vec::new());
         let mut queue = lock(&self.queue);
-        let word = self.word.fetch_sub(mine, Ordering::AcqRel) - mine;
-        self.pass_on(&mut queue, word, &mut unwanted)
+        self.word.fetch_sub(mine, Ordering::AcqRel);
+        self.pass_on(&mut queue, &mut unwanted)
     }
 
-    /// Nobody may hold a turn and not know what comes next: decides it, under the queue's lock.
-    fn pass_on(&self, queue: &mut VecDeque<E>, word: u32, unwanted: &mut Vec<E>) -> Released<E> {
+    /// A shared turn that was handed over or granted by the queue has begun: others may begin beside it.
+    pub(crate) fn begun(&self) -> Released<E> {
+        let mut unwanted = Unwanted(Vec::new());
+        let mut queue = lock(&self.queue);
+        queue.granted -= 1;
+        self.pass_on(&mut queue, &mut unwanted)
+    }
+
+    /// A call that waited was taken back: those behind it may not have to wait any more.
+    pub(crate) fn withdrawn(&self) -> Released<E> {
+        let mut unwanted = Unwanted(Vec::new());
+        let mut queue = lock(&self.queue);
+        self.pass_on(&mut queue, &mut unwanted)
+    }
+
+    /// Decides what comes next, under the queue's lock, after whatever may have changed it.
+    fn pass_on(&self, queue: &mut Queue<E>, unwanted: &mut Unwanted<E>) -> Released<E> {
+        let front = queue.front(unwanted).map(Entry::access);
+        if !queue.keeps_others_waiting() {
+            self.word.fetch_and(!WAITING, Ordering::AcqRel);
+        }
         // While WAITING or CLOSING is set and the queue is locked, nobody else can begin a turn.
-        if held(word) {
+        let word = self.word.load(Ordering::Acquire);
+        if word & (EXCLUSIVE | GONE) != 0 {
             return Released::Done;
         }
         if word & CLOSING != 0 {
+            if held(word) {
+                return Released::Done;
+            }
             self.word.fetch_or(EXCLUSIVE, Ordering::AcqRel);
             return Released::Close;
         }
-        if word & WAITING != 0 {
-            let next = self.take_next(queue, unwanted);
-            if !next.is_empty() {
-                return Released::HandOver(next);
-            }
+        match front {
+            Some(AccessKind::Exclusive) if held(word) => Released::Done,
+            Some(AccessKind::Exclusive) => self.hand_over_one(queue),
+            Some(AccessKind::Shared) => self.hand_over_shared(queue, unwanted, room(word)),
+            None if word & LEAVING != 0 && self.try_close() => Released::Close,
+            None => Released::Done,
         }
-        if word & LEAVING != 0 && self.try_close() { Released::Close } else { Released::Done }
     }
 
-    /// Takes from the queue what may run next, and begins its turns.
-    fn take_next(&self, queue: &mut VecDeque<E>, unwanted: &mut Vec<E>) -> Vec<E> {
-        let mut next = Vec::new();
-        while let Some(entry) = queue.front() {
-            let goes_along = match next.first() {
-                None => true,
-                Some(first) => {
-                    let first: &E = first;
-                    (first.access(), entry.access()) == (AccessKind::Shared, AccessKind::Shared)
-                }
-            };
-            if !goes_along || next.len() >= HAND_OVER_MAX {
-                break;
-            }
-            let Some(entry) = queue.pop_front() else { break };
-            if entry.wanted() { next.push(entry) } else { unwanted.push(entry) }
-        }
-        let begun = next.first().map_or(0, |first| one(first.access()) * next.len() as u32);
-        // WAITING still keeps everybody else out, so the turns begin before it is taken away.
-        self.word.fetch_add(begun, Ordering::AcqRel);
-        if queue.is_empty() {
+    fn hand_over_one(&self, queue: &mut Queue<E>) -> Released<E> {
+        let Some(entry) = queue.entries.pop_front() else { return Released::Done };
+        // WAITING still keeps everybody else out, so the turn begins before it is taken away.
+        self.word.fetch_add(EXCLUSIVE, Ordering::AcqRel);
+        if !queue.keeps_others_waiting() {
             self.word.fetch_and(!WAITING, Ordering::AcqRel);
         }
-        next
+        Released::HandOver(vec![entry])
+    }
+
+    fn hand_over_shared(&self, queue: &mut Queue<E>, unwanted: &mut Unwanted<E>, room: usize) -> Released<E> {
+        let mut next = Vec::new();
+        while next.len() < HAND_OVER_MAX.min(room)
+            && queue.front(unwanted).map(Entry::access) == Some(AccessKind::Shared)
+            && let Some(entry) = queue.entries.pop_front()
+        {
+            next.push(entry);
+        }
+        if next.is_empty() {
+            return Released::Done;
+        }
+        let begun = next.len() as u32;
+        queue.granted += begun;
+        self.word.fetch_add(begun * SHARED, Ordering::AcqRel);
+        Released::HandOver(next)
     }
 
     /// Closes if nothing runs and nothing waits. The caller then holds the exclusive turn.
@@ -248,18 +326,23 @@ impl<E: Entry> Mailbox<E> {
         !held(word) && self.try_close()
     }
 
-    /// A new life begins: whoever closed, and holds the exclusive turn, lets turns begin again once it gives that back.
+    /// A new life begins to be made: what the last one was asked does not count for it.
+    pub(crate) fn renew(&self) {
+        self.word.fetch_and(!LEAVING, Ordering::AcqRel);
+    }
+
+    /// A new life is made: whoever closed, and holds the exclusive turn, lets turns begin again once it gives that back.
     pub(crate) fn open(&self) {
         let _queue = lock(&self.queue);
-        self.word.fetch_and(!(CLOSING | LEAVING), Ordering::AcqRel);
+        self.word.fetch_and(!CLOSING, Ordering::AcqRel);
     }
 
     /// Ends the mailbox for good if nothing waits. Only whoever closed may ask. `false` if calls wait for a new life.
     pub(crate) fn finish(&self) -> bool {
-        let mut unwanted = Vec::new();
+        let mut unwanted = Unwanted(Vec::new());
         let mut queue = lock(&self.queue);
-        purge(&mut queue, &mut unwanted);
-        if !queue.is_empty() {
+        queue.purge(&mut unwanted);
+        if !queue.entries.is_empty() {
             return false;
         }
         self.word.fetch_or(GONE, Ordering::AcqRel);
@@ -270,12 +353,12 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn abandon(&self) -> VecDeque<E> {
         let mut queue = lock(&self.queue);
         self.word.fetch_or(GONE, Ordering::AcqRel);
-        std::mem::take(&mut queue)
+        std::mem::take(&mut queue.entries)
     }
 
     /// How many calls wait.
     pub(crate) fn len(&self) -> usize {
-        lock(&self.queue).len()
+        lock(&self.queue).entries.len()
     }
 }
 

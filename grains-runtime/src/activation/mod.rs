@@ -75,12 +75,14 @@ unsafe impl<G: Lifecycle> Sync for Activation<G> {}
 /// What few lives have.
 #[derive(Default)]
 struct Extras {
-    /// Tasks spawned by the grain, and those that drive its ticks.
+    /// Tasks spawned by the grain.
     tasks: BTreeSet<TaskId>,
-    /// How many of them drive ticks.
-    ticks: usize,
+    /// Tasks that drive ticks.
+    ticks: BTreeSet<TaskId>,
     /// Timers that make stored calls, by name.
     timers: Vec<(Box<str>, TaskId)>,
+    /// Timers that were ended and may not be dropped yet.
+    ended: Vec<TaskId>,
     /// Why the state was lost.
     lost: Option<Box<str>>,
 }
@@ -163,6 +165,8 @@ impl<G: Lifecycle> Activation<G> {
     fn forget_task(&self, id: TaskId) {
         if let Some(extras) = lock(&self.extras).as_mut() {
             extras.tasks.remove(&id);
+            extras.ticks.remove(&id);
+            extras.timers.retain(|(_, timer)| *timer != id);
         }
     }
 }

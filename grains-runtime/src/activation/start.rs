@@ -9,44 +9,55 @@ use std::{
 };
 
 use grains_core::{
-    Access, AnsweredBy, CallError, DeactivationReason, GrainId, InterfaceSet, Lifecycle, MethodInfo, Outcome, Turns,
+    Access, AnsweredBy, CallError, DeactivationReason, Error, GrainId, InterfaceSet, Lifecycle, MethodInfo, Outcome,
+    Turns,
     reply::{ReplySender, reply_channel},
-    route::{Answer, AnswerSource, AnySlot, Slot, WaitEdge, Waiting},
-    through_bytes,
+    route::{Answer, AnswerSource, AnySlot, Queue, Slot, WaitEdge, Waiting},
+    through_bytes, timed_out,
 };
 
 use super::{
     Activation, AnyActivation, IsGone,
     mailbox::Enqueued,
-    turn::{AsTurn, Turn, answer, answer_through_bytes},
+    turn::{AsTurn, Turn, answer, answer_through_bytes, encoding},
     waiter::{CallWaiter, Waiter},
 };
 use crate::ambient::{Chain, Inherited, Link, chain_to};
 
-/// How many inline turns may stand on one thread's stack. A deeper chain goes on on a task with a stack of its own: 32
-/// turns of tens of kilobytes each still fit the 2 MB of a worker thread in a debug build.
-const INLINE_DEPTH_MAX: u32 = 32;
+/// How much of a thread's stack nested inline turns may take before the next one goes to a task with a stack of its own. A
+/// worker thread has 2 MiB; one more turn, and what called the first one, must still fit.
+const INLINE_STACK_BYTES_MAX: usize = 256 * 1024;
 
 thread_local! {
-    static INLINE_DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Where on the stack the outermost of the inline turns on this thread began; 0 without one.
+    static INLINE_BASE: Cell<usize> = const { Cell::new(0) };
 }
 
 /// One inline turn on this thread's stack.
-struct Deeper;
+pub(super) struct Deeper {
+    outermost: bool,
+}
 
 impl Deeper {
-    fn enter() -> Option<Self> {
-        let depth = INLINE_DEPTH.get();
-        (depth < INLINE_DEPTH_MAX).then(|| {
-            INLINE_DEPTH.set(depth + 1);
-            Self
-        })
+    /// `None` if the stack below is used up.
+    pub(super) fn enter() -> Option<Self> {
+        let marker = 0_u8;
+        let here = std::ptr::from_ref(&marker) as usize;
+        match INLINE_BASE.get() {
+            0 => {
+                INLINE_BASE.set(here);
+                Some(Self { outermost: true })
+            }
+            base => (base.abs_diff(here) < INLINE_STACK_BYTES_MAX).then_some(Self { outermost: false }),
+        }
     }
 }
 
 impl Drop for Deeper {
     fn drop(&mut self) {
-        INLINE_DEPTH.set(INLINE_DEPTH.get() - 1);
+        if self.outermost {
+            INLINE_BASE.set(0);
+        }
     }
 }
 
@@ -99,8 +110,10 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
     }
 
     fn send_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone> {
+        // Made first: if the arguments cannot even be encoded, what was begun must end.
+        let life = Self::life_elsewhere(&self);
         let sent = self.clone().send(method, slot);
-        Self::begin_elsewhere(&self);
+        self.node.tasks.spawn(life);
         sent
     }
 
@@ -148,6 +161,11 @@ impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
         let Some((slot, args)) = typed::<G, M>(&activation, slot) else { return Ok(()) };
         let clock = &*node.world.clock;
         let inherited = Inherited::here(slot.timeout, node.config.call_timeout, slot.request.clone(), clock);
+        if inherited.timeout.is_zero() {
+            let late = timed_out(&activation.id, &M::INFO, inherited.timeout, Outcome::NotExecuted);
+            slot.fail(late);
+            return Ok(());
+        }
         let deeper = if node.world.tasks.here() { Deeper::enter() } else { None };
         if deeper.is_some() && activation.mailbox.try_begin(M::Access::KIND) {
             run_inline(activation, args, slot, inherited, cx);
@@ -159,12 +177,17 @@ impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
                 Ok(())
             }
             Chain::HoldsShared if activation.mailbox.try_begin_beside() => {
-                run_inline(activation, args, slot, inherited, cx);
+                match deeper {
+                    Some(_) => run_inline(activation, args, slot, inherited, cx),
+                    None => run_elsewhere(&activation, args, slot, inherited),
+                }
                 Ok(())
             }
             Chain::HoldsShared => {
-                let grain = activation.id.to_string().into();
-                slot.answer = Some(Err(CallError::Lost { grain, why: "its activation is ending".into() }));
+                let error = Error::new(
+                    "it is ending or has too many shared turns, and this call is made on behalf of one of them",
+                );
+                slot.answer = Some(Err(CallError::NotActivated { grain: activation.id.to_string().into(), error }));
                 Ok(())
             }
             Chain::Apart => wait(&activation, args, slot, inherited),
@@ -195,7 +218,7 @@ fn typed<'s, G: Lifecycle, M: AnsweredBy<G>>(
         return Some((slot, args));
     }
     let node = &activation.node;
-    match node.with_streams(|| through_bytes(&args, &node.route())) {
+    match encoding(|| node.with_streams(|| through_bytes(&args, &node.route()))) {
         Ok(args) => Some((slot, args)),
         Err(why) => {
             let why = format!("arguments of {}: {why}", M::INFO.name).into();
@@ -233,9 +256,38 @@ fn run_inline<G, M>(
             let (sender, receiver) = reply_channel();
             let begun = sender.begin();
             debug_assert!(begun, "the receiver is still here");
-            slot.waiting =
-                Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
+            slot.waiting = Some(Waiting {
+                source: AnswerSource::Reply(receiver),
+                deadline,
+                after,
+                edge: edge.map(waits_on),
+                queue: None,
+            });
             node.tasks.spawn(async move { sender.send(finish(future.await)) });
+        }
+    }
+}
+
+/// Runs a turn that has begun on a task.
+fn run_elsewhere<G, M>(activation: &Arc<Activation<G>>, args: M, slot: &mut Slot<M>, inherited: Inherited)
+where
+    G: Lifecycle,
+    M: AnsweredBy<G>,
+{
+    let (sender, receiver) = reply_channel();
+    let deadline = inherited.deadline(&*activation.node.world.clock);
+    let (after, edge) = (inherited.timeout, inherited.caller.clone().map(waits_on));
+    let waiter = CallWaiter { args, reply: Some(sender), inherited, deadline, grain: activation.id.clone() };
+    let turn = Turn::granted(activation.clone(), M::Access::KIND);
+    let waiter: Waiter<G> = Box::new(waiter);
+    slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
+    activation.node.tasks.spawn(async move { waiter.run(turn) });
+}
+
+impl<G: Lifecycle> Queue for Activation<G> {
+    fn withdrawn(&self) {
+        if let Some(me) = self.me.upgrade() {
+            Self::released(&me, self.mailbox.withdrawn());
         }
     }
 }
@@ -255,8 +307,8 @@ where
     let (after, edge) = (inherited.timeout, inherited.caller.clone());
     match enqueue(activation, args, Some(sender), inherited, deadline) {
         Ok(()) => {
-            slot.waiting =
-                Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge: edge.map(waits_on) });
+            let (source, queue) = (AnswerSource::Reply(receiver), Some(activation.clone() as Arc<dyn Queue>));
+            slot.waiting = Some(Waiting { source, deadline, after, edge: edge.map(waits_on), queue });
             Ok(())
         }
         Err(Refused::Full(failure)) => {

@@ -12,9 +12,7 @@ use grains_core::{
     reply::{ReplyReceiver, reply_channel},
 };
 
-use crate::tasks::TaskId;
-
-use super::{Activation, lock, mailbox::Enqueued, waiter::TickWaiter};
+use super::{Activation, mailbox::Enqueued, waiter::TickWaiter};
 
 /// The next beat after `now` of a timer that beats every `period`: beats that have passed are left out.
 fn next_beat(last: Instant, period: Duration, now: Instant) -> Instant {
@@ -52,7 +50,8 @@ impl<G: Lifecycle> Activation<G> {
     fn beat(me: &Weak<Self>, life: ActivationId, tick: &SharedTick<G>) -> Option<ReplyReceiver<()>> {
         let me = me.upgrade()?;
         let (done, receiver) = reply_channel();
-        let waiter = TickWaiter { tick: tick.clone(), done, life, timeout: me.node.config.call_timeout };
+        let timeout = me.node.config.call_timeout;
+        let waiter = TickWaiter { tick: tick.clone(), done, activation: Arc::downgrade(&me), life, timeout };
         match me.mailbox.enqueue(Box::new(waiter), me.grain_type.mailbox_len_max) {
             Enqueued::Waits => {}
             Enqueued::Granted(waiter) => Self::hand_over(&me, vec![waiter]),
@@ -65,13 +64,8 @@ impl<G: Lifecycle> Activation<G> {
         Some(receiver)
     }
 
-    pub(super) fn timer_task(
-        &self,
-        timer: StoredTimer,
-        id: TaskId,
-    ) -> impl Future<Output = ()> + Send + 'static + use<G> {
+    pub(super) fn timer_task(&self, timer: StoredTimer) -> impl Future<Output = ()> + Send + 'static + use<G> {
         let clock = self.node.world.clock.clone();
-        let me = self.me.clone();
         let grain = self.id.clone();
         let begun = clock.now();
         async move {
@@ -83,18 +77,9 @@ impl<G: Lifecycle> Activation<G> {
                 }
                 match timer.period {
                     Some(period) => at = next_beat(at, period, clock.now()),
-                    None => break,
+                    None => return,
                 }
             }
-            if let Some(me) = me.upgrade() {
-                me.forget_timer(id);
-            }
-        }
-    }
-
-    fn forget_timer(&self, id: TaskId) {
-        if let Some(extras) = lock(&self.extras).as_mut() {
-            extras.timers.retain(|(_, other)| *other != id);
         }
     }
 }

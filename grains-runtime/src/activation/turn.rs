@@ -185,7 +185,7 @@ where
 
 impl<G: Lifecycle> Activation<G> {
     /// What the caller of a turn is told when this life lost its state.
-    fn lost_error(&self) -> Failure {
+    pub(super) fn lost_error(&self) -> Failure {
         let why = lock(&self.extras).as_ref().and_then(|extras| extras.lost.clone());
         CallError::Lost { grain: self.id.to_string().into(), why: why.unwrap_or_else(|| "it lost its state".into()) }
     }
@@ -222,16 +222,24 @@ pub(super) fn answer_through_bytes<G: Lifecycle, M: Method>(
         Err(failure) => return Err(failure),
     };
     let route = activation.node.route();
-    let trip = activation.node.with_streams(|| {
+    let trip = || {
         let bytes = codec::encode(&result)?;
         with_route(&route, || codec::decode::<Result<<M::Reply as Reply>::Ok, <M::Reply as Reply>::Err>>(&bytes))
-    });
-    match trip {
+    };
+    match encoding(|| activation.node.with_streams(trip)) {
         Ok(result) => result.map_err(CallError::Grain),
         Err(why) => Err(CallError::Codec {
             why: format!("answer of {}: {why}", M::INFO.name).into(),
             outcome: Outcome::Executed,
         }),
+    }
+}
+
+/// What users' `Serialize` and `Deserialize` come to; their panics are errors too.
+pub(super) fn encoding<T>(trip: impl FnOnce() -> Result<T, codec::CodecError>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(trip)) {
+        Ok(done) => done.map_err(|why| why.to_string()),
+        Err(panic) => Err(format!("encoding or decoding it panicked: {}", panic_message(&*panic))),
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     collections::VecDeque,
     future::Future,
-    sync::Arc,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -18,12 +20,9 @@ use grains_core::{
 use super::{
     Activation,
     mailbox::{Entry, Released},
-    turn::{TICK, Turn, TurnFuture, answer, answer_through_bytes},
+    turn::{TICK, Turn, TurnFuture, answer, answer_through_bytes, panic_message},
 };
-use crate::{
-    ambient::{Frame, Inherited},
-    node::NodeInner,
-};
+use crate::ambient::{Frame, Inherited};
 
 /// A call or tick that waits for its turn.
 pub(crate) type Waiter<G> = Box<dyn Waits<G>>;
@@ -121,10 +120,11 @@ fn report<G: Lifecycle>(activation: &Activation<G>, method: &str, failure: Optio
 }
 
 /// One beat of `ctx.every`.
-pub(super) struct TickWaiter<G: 'static> {
+pub(super) struct TickWaiter<G: Lifecycle> {
     pub(super) tick: SharedTick<G>,
     /// Dropped when the tick has run, or will not.
     pub(super) done: ReplySender<()>,
+    pub(super) activation: Weak<Activation<G>>,
     /// The life that asked for it.
     pub(super) life: grains_core::ActivationId,
     pub(super) timeout: Duration,
@@ -136,7 +136,7 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
     }
 
     fn wanted(&self) -> bool {
-        !self.done.is_withdrawn()
+        self.activation.upgrade().is_some_and(|activation| activation.is_life(self.life)) && !self.done.is_withdrawn()
     }
 
     fn run(self: Box<Self>, mut turn: Turn<G>) {
@@ -184,48 +184,76 @@ impl<G: Lifecycle> Activation<G> {
         }
     }
 
-    /// Runs waiters whose turns have begun, on a task: whoever gave the turn back has other things to do.
+    /// Runs waiters that have been granted their turns, on a task: whoever gave the turn back has other things to do.
     pub(super) fn hand_over(me: &Arc<Self>, next: Vec<Waiter<G>>) {
-        if me.node.is_stopped() {
-            for waiter in next {
-                let turn = Turn::granted(me.clone(), (*waiter).access());
-                waiter.fail(CallError::Stopped { outcome: Outcome::NotExecuted });
-                drop(turn);
-            }
-            return;
-        }
+        let stopped = me.node.is_stopped();
         let jobs = next.into_iter().map(|waiter| {
-            let turn = Turn::granted(me.clone(), (*waiter).access());
-            Box::new(move || waiter.run(turn)) as Job
+            let begun = Begun { activation: me.clone(), access: (*waiter).access() };
+            let turn = Turn::granted(me.clone(), begun.access);
+            Box::new(move || {
+                match stopped {
+                    true => waiter.fail(CallError::Stopped { outcome: Outcome::NotExecuted }),
+                    false => waiter.run(turn),
+                }
+                drop(begun);
+            }) as Job
         });
-        serve(&me.node, jobs.collect());
+        let jobs = jobs.collect();
+        if stopped { drop(serve_some(Serving { activation: me.address(), jobs })) } else { serve(me, jobs) }
+    }
+
+    /// Which activation of this process this is.
+    fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self) as usize
+    }
+}
+
+/// A granted turn that has not begun. Dropped when it has, or never will.
+struct Begun<G: Lifecycle> {
+    activation: Arc<Activation<G>>,
+    access: AccessKind,
+}
+
+impl<G: Lifecycle> Drop for Begun<G> {
+    fn drop(&mut self) {
+        if self.access == AccessKind::Shared {
+            Activation::released(&self.activation, self.activation.mailbox.begun());
+        }
     }
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// Turns of one activation that a task runs one after the other.
+struct Serving {
+    activation: usize,
+    jobs: VecDeque<Job>,
+}
+
 thread_local! {
-    /// The jobs of the serving task that runs on this thread: turns that end there add their successors, so that a busy
-    /// grain is served by one task without a spawn per turn.
-    static SERVING: std::cell::RefCell<Option<VecDeque<Job>>> = const { std::cell::RefCell::new(None) };
+    /// What the serving task on this thread has left: turns that end there add their successors, so that a busy grain is
+    /// served by one task without a spawn per turn. Other grains' turns are not added: they may belong to another node, or
+    /// be waited for by the very turn that runs.
+    static SERVING: RefCell<Option<Serving>> = const { RefCell::new(None) };
 }
 
 /// How many turns a serving task runs before it lets other tasks run: a few tens of microseconds of short turns.
 const SERVED_AT_ONCE: usize = 64;
 
-fn serve(node: &NodeInner, jobs: VecDeque<Job>) {
-    let added = SERVING.with_borrow_mut(|serving| match serving {
-        Some(queue) => {
-            queue.extend(jobs);
-            None
+fn serve<G: Lifecycle>(me: &Arc<Activation<G>>, jobs: VecDeque<Job>) {
+    let activation = me.address();
+    let mut jobs = Some(jobs);
+    SERVING.with_borrow_mut(|serving| {
+        if let Some(serving) = serving.as_mut().filter(|serving| serving.activation == activation) {
+            serving.jobs.extend(jobs.take().into_iter().flatten());
         }
-        None => Some(jobs),
     });
-    if let Some(mut jobs) = added {
-        node.tasks.spawn(async move {
-            while !jobs.is_empty() {
-                jobs = serve_some(jobs);
-                if !jobs.is_empty() {
+    if let Some(jobs) = jobs {
+        let mut serving = Serving { activation, jobs };
+        me.node.tasks.spawn(async move {
+            while !serving.jobs.is_empty() {
+                serving = serve_some(serving);
+                if !serving.jobs.is_empty() {
                     let_others_run().await;
                 }
             }
@@ -247,20 +275,16 @@ async fn let_others_run() {
 }
 
 /// Runs up to [`SERVED_AT_ONCE`] jobs, with those that they add, and gives back the rest.
-fn serve_some(jobs: VecDeque<Job>) -> VecDeque<Job> {
-    struct Clear;
-    impl Drop for Clear {
-        fn drop(&mut self) {
-            SERVING.set(None);
+fn serve_some(serving: Serving) -> Serving {
+    let activation = serving.activation;
+    let outer = SERVING.replace(Some(serving));
+    for _ in 0..SERVED_AT_ONCE {
+        let job = SERVING.with_borrow_mut(|serving| serving.as_mut().and_then(|serving| serving.jobs.pop_front()));
+        let Some(job) = job else { break };
+        // Turns catch their own panics; what is left is arguments and answers that panic when they are dropped.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+            tracing::error!(message = panic_message(&*panic), "the end of a turn panicked");
         }
     }
-    SERVING.set(Some(jobs));
-    let _clear = Clear;
-    for _ in 0..SERVED_AT_ONCE {
-        let Some(job) = SERVING.with_borrow_mut(|serving| serving.as_mut().and_then(VecDeque::pop_front)) else {
-            break;
-        };
-        job();
-    }
-    SERVING.take().unwrap_or_default()
+    SERVING.replace(outer).unwrap_or(Serving { activation, jobs: VecDeque::new() })
 }

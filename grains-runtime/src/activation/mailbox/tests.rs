@@ -88,10 +88,20 @@ impl Grain {
         self.after(released);
     }
 
+    /// A turn that came through the queue: others learn that it has begun when it has been polled once, which may be
+    /// after its end.
+    fn granted(&self, access: AccessKind) {
+        self.turn(access);
+        if access == AccessKind::Shared {
+            let released = self.mailbox.begun();
+            self.after(released);
+        }
+    }
+
     fn after(&self, released: Released<Job>) {
         match released {
             Released::Done => {}
-            Released::HandOver(jobs) => jobs.into_iter().for_each(|job| self.turn(job.access)),
+            Released::HandOver(jobs) => jobs.into_iter().for_each(|job| self.granted(job.access)),
             Released::Close => self.close(),
         }
     }
@@ -116,7 +126,7 @@ impl Grain {
         match self.mailbox.enqueue(job(access), 8) {
             Enqueued::Waits => true,
             Enqueued::Granted(job) => {
-                self.turn(job.access);
+                self.granted(job.access);
                 true
             }
             Enqueued::Gone(_) => false,
@@ -300,12 +310,18 @@ mod as_they_like {
         assert_eq!(first.len(), 2, "two readers together, but not the one behind the writer");
         assert!(!mailbox.try_begin(AccessKind::Shared), "nobody overtakes the writer");
         assert!(mailbox.try_begin_beside(), "but one of the chain that holds a turn");
+        assert!(matches!(mailbox.begun(), Released::Done));
         assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
+        assert!(matches!(mailbox.begun(), Released::Done));
         assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
         let Released::HandOver(second) = mailbox.release(AccessKind::Shared) else { panic!() };
         assert!(matches!(&second[..], [Job { access: AccessKind::Exclusive, .. }]));
         let Released::HandOver(third) = mailbox.release(AccessKind::Exclusive) else { panic!() };
         assert_eq!(third.len(), 1);
+        assert!(!mailbox.try_begin(AccessKind::Shared), "nobody overtakes a turn that was granted and has not begun");
+        assert!(matches!(mailbox.begun(), Released::Done));
+        assert!(mailbox.try_begin(AccessKind::Shared), "but afterwards they run beside each other");
+        assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
         assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
         assert!(mailbox.try_begin(AccessKind::Exclusive));
     }
@@ -322,6 +338,37 @@ mod as_they_like {
         mailbox.open();
         let Released::HandOver(next) = mailbox.release(AccessKind::Exclusive) else { panic!() };
         assert!(matches!(&next[..], [Job { access: AccessKind::Shared, .. }]));
+    }
+
+    #[test]
+    fn readers_do_not_wait_behind_a_writer_that_gave_up() {
+        let mailbox = Mailbox::closed();
+        mailbox.open();
+        assert!(matches!(mailbox.release(AccessKind::Exclusive), Released::Done));
+        assert!(mailbox.try_begin(AccessKind::Shared));
+        let writer = job(AccessKind::Exclusive);
+        let gave_up = writer.withdrawn.clone();
+        assert!(matches!(mailbox.enqueue(writer, 8), Enqueued::Waits));
+        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 8), Enqueued::Waits));
+        gave_up.store(true, SeqCst);
+        let Released::HandOver(next) = mailbox.withdrawn() else { panic!() };
+        assert_eq!(next.len(), 1, "the reader that waited");
+        assert!(matches!(mailbox.begun(), Released::Done));
+        assert!(mailbox.try_begin(AccessKind::Shared), "and later ones");
+    }
+
+    #[test]
+    fn shared_turns_have_a_limit_and_go_on_below_it() {
+        let mailbox = Mailbox::closed();
+        mailbox.open();
+        assert!(matches!(mailbox.release(AccessKind::Exclusive), Released::Done));
+        for _ in 0..SHARED_TURNS_MAX {
+            assert!(mailbox.try_begin(AccessKind::Shared));
+        }
+        assert!(!mailbox.try_begin(AccessKind::Shared) && !mailbox.try_begin_beside());
+        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 8), Enqueued::Waits));
+        let Released::HandOver(next) = mailbox.release(AccessKind::Shared) else { panic!() };
+        assert_eq!(next.len(), 1, "one ended, one begins");
     }
 
     #[test]
