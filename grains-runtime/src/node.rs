@@ -196,8 +196,9 @@ impl NodeInner {
 
     /// Finds the grain and does `call` with it, again if the activation turns out to be gone.
     fn deliver(&self, to: &RawRef, mut call: impl FnMut(Made) -> Result<(), ()>) -> Result<(), Failure> {
-        self.admit()?;
         loop {
+            // Each time: a node that stops meanwhile ends every activation as soon as it is made.
+            self.admit()?;
             let made = self.activation(to)?;
             let found = match &made {
                 Made::New(activation) | Made::Found(activation) => activation.clone(),

@@ -111,11 +111,12 @@ impl<G: Lifecycle> Anchor for Activation<G> {
     }
 
     fn deactivate_on_idle(&self, life: ActivationId) {
-        if self.is_life(life)
-            && self.mailbox.leave_when_idle()
-            && let Some(me) = self.me.upgrade()
-        {
-            Self::close(me);
+        if !self.is_life(life) {
+            return;
+        }
+        match self.activating.load(Ordering::Acquire) {
+            true => self.leaves.store(true, Ordering::Release),
+            false => self.leave_when_idle(),
         }
     }
 

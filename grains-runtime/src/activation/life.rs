@@ -50,13 +50,23 @@ impl<G: Lifecycle> Activation<G> {
                 Poll::Pending => {}
             }
         }
-        Ok(Some(Box::pin(async move { drop(life.await) })))
+        Ok(Some(Self::then_leave(me, life)))
     }
 
     /// A life for calls that wait, or are about to: a task yet to be run.
     pub(super) fn life_elsewhere(me: &Arc<Self>) -> BoxFuture<'static, ()> {
         let life = me.begin(Inherited::nothing(me.node.config.activate_timeout));
-        Box::pin(async move { drop(life.await) })
+        Self::then_leave(me, life)
+    }
+
+    /// A life whose calls wait already: they are served before it leaves, if it wants to.
+    fn then_leave(me: &Arc<Self>, life: BoxFuture<'static, Result<(), Failure>>) -> BoxFuture<'static, ()> {
+        let me = me.clone();
+        Box::pin(async move {
+            if life.await.is_ok() {
+                me.leave_if_asked();
+            }
+        })
     }
 
     /// Makes the instance and opens the mailbox; or fails whatever waits, and leaves nothing behind.
@@ -66,7 +76,8 @@ impl<G: Lifecycle> Activation<G> {
         self.life.store(life.counter, Ordering::Release);
         self.broken.store(false, Ordering::Release);
         self.lost.store(false, Ordering::Release);
-        self.mailbox.renew();
+        self.leaves.store(false, Ordering::Release);
+        self.activating.store(true, Ordering::Release);
         self.set_reason(DeactivationReason::Requested);
         self.grain_type.live.fetch_add(1, Ordering::Relaxed);
 
@@ -82,6 +93,7 @@ impl<G: Lifecycle> Activation<G> {
             let error = match activate.await {
                 Some(Ok(Ok(Ok(grain)))) => {
                     *closer.place() = Some(grain);
+                    closer.activation().activating.store(false, Ordering::Release);
                     closer.activation().mailbox.open();
                     let activation = closer.give_back();
                     Turn::granted(activation.clone(), AccessKind::Exclusive).end();

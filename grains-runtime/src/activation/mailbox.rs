@@ -326,15 +326,10 @@ impl<E: Entry> Mailbox<E> {
         !held(word) && self.try_close()
     }
 
-    /// A new life begins to be made: what the last one was asked does not count for it.
-    pub(crate) fn renew(&self) {
-        self.word.fetch_and(!LEAVING, Ordering::AcqRel);
-    }
-
     /// A new life is made: whoever closed, and holds the exclusive turn, lets turns begin again once it gives that back.
     pub(crate) fn open(&self) {
         let _queue = lock(&self.queue);
-        self.word.fetch_and(!CLOSING, Ordering::AcqRel);
+        self.word.fetch_and(!(CLOSING | LEAVING), Ordering::AcqRel);
     }
 
     /// Ends the mailbox for good if nothing waits. Only whoever closed may ask. `false` if calls wait for a new life.

@@ -63,6 +63,9 @@ pub(crate) struct Activation<G: Lifecycle> {
     /// This life's memory may differ from the store: its turns end at their next poll.
     lost: AtomicBool,
     reason: AtomicU8,
+    /// `activate` runs. What asks for the end of this life then is heeded once a call was served: the life was made for it.
+    activating: AtomicBool,
+    leaves: AtomicBool,
     extras: Mutex<Option<Box<Extras>>>,
     /// The instance. `Some` whenever a turn other than the closing one runs.
     grain: UnsafeCell<Option<G>>,
@@ -140,6 +143,8 @@ impl<G: Lifecycle> Activation<G> {
             broken: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             reason: AtomicU8::new(0),
+            activating: AtomicBool::new(false),
+            leaves: AtomicBool::new(false),
             extras: Mutex::new(None),
             grain: UnsafeCell::new(None),
         })
@@ -156,6 +161,22 @@ impl<G: Lifecycle> Activation<G> {
 
     fn name_of(&self, method: &'static MethodInfo) -> TurnName {
         TurnName { node: self.node.number, grain: self.id.clone(), life: self.life(), method }
+    }
+
+    /// Ends this life as soon as nothing runs and nothing waits.
+    fn leave_when_idle(&self) {
+        if self.mailbox.leave_when_idle()
+            && let Some(me) = self.me.upgrade()
+        {
+            Self::close(me);
+        }
+    }
+
+    /// The same, if it was asked for in `activate`.
+    fn leave_if_asked(&self) {
+        if self.leaves.swap(false, Ordering::AcqRel) {
+            self.leave_when_idle();
+        }
     }
 
     fn touch(&self) {

@@ -89,7 +89,11 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
     ) -> Result<(), IsGone> {
         match Self::begin_here(&self, slot, cx) {
             // It lives: the call goes the ordinary way, and most likely inline.
-            Ok(None) => self.start(method, slot, cx),
+            Ok(None) => {
+                let started = self.clone().start(method, slot, cx);
+                self.leave_if_asked();
+                started
+            }
             // It will: the call waits in front of all others.
             Ok(Some(rest)) => {
                 let started = self.clone().start(method, slot, cx);
