@@ -38,7 +38,8 @@ impl<M: Method> Call<M> {
         Self { to, slot, sleep: None }
     }
 
-    /// Gives up waiting after `timeout`. Inside a grain the time left to its own caller still counts, if it is shorter.
+    /// Gives up waiting after `timeout`. Inside a grain the time left to its own caller still counts, if it is shorter. A
+    /// call with no time left fails at once and does not run.
     ///
     /// Without this, calls wait as long as their caller's caller does, and the outermost as long as the node's
     /// `call_timeout` (30 s unless configured).

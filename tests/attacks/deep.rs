@@ -53,12 +53,14 @@ async fn shared_turns_may_come_back_a_thousand_times() {
     let n = tokio::spawn(node.get::<DeepRef>("a").look(path)).await.unwrap().unwrap();
     assert_eq!(n, 2001);
 }
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_of_a_thousand_activations_needs_no_deep_stack() {
     let node = node().await;
     let n = tokio::spawn(node.get::<DeepRef>("child:1000").who()).await.unwrap().unwrap();
     assert_eq!(n, 1000);
 }
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_two_turns_with_48_kb_each_fit_the_stack() {
     let node = node().await;

@@ -147,7 +147,7 @@ async fn started<F: Future + Unpin>(mut call: F) -> F {
 }
 const S2: Duration = Duration::from_secs(2);
 
-/// F2a: a late shared call whose argument panics when dropped takes the readers handed over with it along.
+/// A late shared call whose argument panics when dropped takes the readers handed over with it along.
 #[tokio::test]
 async fn a_late_call_with_a_panicking_drop_does_not_take_others_along() {
     let node = node().await;
@@ -162,7 +162,8 @@ async fn a_late_call_with_a_panicking_drop_does_not_take_others_along() {
     drop(bomb);
     assert!(behind.is_ok(), "{behind:?}");
 }
-/// F2b: across grains.
+
+/// Across grains.
 #[tokio::test]
 async fn a_panicking_drop_of_an_answer_does_not_lose_another_grains_call() {
     let node = node().await;
@@ -174,7 +175,7 @@ async fn a_panicking_drop_of_an_answer_does_not_lose_another_grains_call() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(c.add().await.unwrap(), 3, "c got the one-way call and is in its first life");
 }
-/// F24
+
 #[tokio::test]
 async fn a_panicking_serialize_of_a_first_one_way_call_does_not_wedge_the_grain() {
     let node = node_with(|c| c.encode_local_calls = true).await;
@@ -184,7 +185,8 @@ async fn a_panicking_serialize_of_a_first_one_way_call_does_not_wedge_the_grain(
     let answer = a.add().timeout(S2).await;
     assert!(answer.is_ok(), "sent {sent:?}; later {answer:?}");
 }
-/// F24b: encode mode; an answer that panics while it is encoded.
+
+/// Encode mode; an answer that panics while it is encoded.
 #[tokio::test]
 async fn a_panicking_serialize_of_an_answer_is_a_codec_error() {
     let node = node_with(|c| c.encode_local_calls = true).await;
@@ -199,7 +201,7 @@ async fn a_panicking_serialize_of_an_answer_is_a_codec_error() {
         "{inline:?} {queued:?}"
     );
 }
-/// F25
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_deadline_of_the_first_caller_does_not_fail_the_activation_for_others() {
     let node = node().await;
@@ -211,7 +213,7 @@ async fn a_short_deadline_of_the_first_caller_does_not_fail_the_activation_for_o
     drop(first.await);
     assert!(second.is_ok(), "{second:?}: this caller had 30 s");
 }
-/// F26
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_of_an_ended_life_does_not_run_beside_the_next_life() {
     let node = node().await;
@@ -224,7 +226,7 @@ async fn a_task_of_an_ended_life_does_not_run_beside_the_next_life() {
     a.add().await.unwrap();
     assert!(!OVERLAP.load(SeqCst), "`activate` ran beside a task of the life before");
 }
-/// F21
+
 #[test]
 fn a_task_refused_by_a_stopped_node_is_dropped_outside_of_locks() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -245,7 +247,8 @@ fn a_task_refused_by_a_stopped_node_is_dropped_outside_of_locks() {
     }
     drop(call);
 }
-/// F27: low
+
+/// Low
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_timeout_counts_from_the_call() {
     let node = node().await;

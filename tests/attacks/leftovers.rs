@@ -11,22 +11,27 @@ use grains::{
 };
 use grains_core::{GrainId, world::BoxFuture};
 
-struct Token(MemoryStore, #[allow(dead_code)] Arc<()>);
+/// A store that is dropped with its node, and with it the token.
+struct Token {
+    store: MemoryStore,
+    _token: Arc<()>,
+}
+
 impl Store for Token {
     fn load<'a>(&'a self, g: &'a GrainId, n: &'a str) -> BoxFuture<'a, Result<Option<Stored>, LoadError>> {
-        self.0.load(g, n)
+        self.store.load(g, n)
     }
     fn commit(&self, w: WriteSet) -> BoxFuture<'_, Result<(), CommitError>> {
-        self.0.commit(w)
+        self.store.commit(w)
     }
     fn list<'a>(&'a self, t: &'a str, a: Option<&'a str>, l: usize) -> BoxFuture<'a, Result<Vec<String>, LoadError>> {
-        self.0.list(t, a, l)
+        self.store.list(t, a, l)
     }
     fn next_epoch(&self) -> BoxFuture<'_, Result<u64, LoadError>> {
-        self.0.next_epoch()
+        self.store.next_epoch()
     }
 }
-static EVENTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static ACTIVATED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 #[rpc_trait]
 pub trait Last {
@@ -36,7 +41,6 @@ pub trait Last {
     async fn timers(&mut self) -> Result<()>;
     async fn ring(&mut self) -> Result<()>;
     async fn go(&mut self) -> Result<()>;
-    async fn cross(&mut self, other: String) -> Result<u64, String>;
 }
 #[grain(Last)]
 pub struct LastGrain {
@@ -45,7 +49,7 @@ pub struct LastGrain {
 }
 impl Lifecycle for LastGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
-        EVENTS.lock().unwrap().push(format!("activate {}", ctx.key()));
+        ACTIVATED.lock().unwrap().push(format!("activate {}", ctx.key()));
         if ctx.key() == "rings" {
             ctx.call_every("r", Duration::from_millis(5), ctx.me::<LastRef>().ring())?;
         }
@@ -97,13 +101,14 @@ impl Last for LastGrain {
         self.ctx.deactivate_on_idle();
         Ok(())
     }
-    async fn cross(&mut self, other: String) -> Result<u64, String> {
-        self.ctx.sleep(Duration::from_millis(20)).await;
-        self.ctx.get::<LastRef>(other).add().await.map_err(|e| format!("{e:?}"))
-    }
 }
 async fn node(token: &Arc<()>) -> Node {
-    Node::builder().host::<LastGrain>().store(Token(MemoryStore::default(), token.clone())).start().await.unwrap()
+    Node::builder()
+        .host::<LastGrain>()
+        .store(Token { store: MemoryStore::default(), _token: token.clone() })
+        .start()
+        .await
+        .unwrap()
 }
 async fn started<F: Future + Unpin>(mut call: F) -> F {
     std::future::poll_fn(|cx| {
@@ -122,6 +127,7 @@ async fn freed(token: &Arc<()>) -> bool {
     }
     false
 }
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_node_is_freed() {
     for hard in [false, true] {
@@ -144,7 +150,7 @@ async fn a_stopped_node_is_freed() {
         assert!(freed(&token).await, "hard: {hard}");
     }
 }
-/// F9b
+
 #[tokio::test]
 async fn a_node_stopped_right_after_a_panic_is_freed() {
     let token = Arc::new(());
@@ -153,17 +159,18 @@ async fn a_node_stopped_right_after_a_panic_is_freed() {
     drop(node);
     assert!(freed(&token).await, "the node, its store and the instance leak");
 }
-/// F10c
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grain_with_a_stored_timer_and_a_slow_deactivate_is_not_revived_by_it() {
     let token = Arc::new(());
     let node = node(&token).await;
     node.get::<LastRef>("rings").go().await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let lives = EVENTS.lock().unwrap().iter().filter(|e| *e == "activate rings").count();
+    let lives = ACTIVATED.lock().unwrap().iter().filter(|e| *e == "activate rings").count();
     assert_eq!(lives, 1);
 }
-/// F29: the node's runtime ends while another runtime's caller waits in a mailbox.
+
+/// The node's runtime ends while another runtime's caller waits in a mailbox.
 #[test]
 fn a_caller_elsewhere_is_told_when_the_nodes_runtime_ends() {
     let home = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

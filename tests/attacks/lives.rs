@@ -1,8 +1,8 @@
 //! Lives that begin and end at bad moments.
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -164,7 +164,7 @@ async fn someone_else_writes(store: &MemoryStore, node: &Node, key: &str) {
         .unwrap();
 }
 
-/// F9: the end of a life is a task that was not polled yet when the node stops.
+/// The end of a life is a task that was not polled yet when the node stops.
 #[tokio::test]
 async fn a_stop_right_after_a_panic_fails_what_waits_and_drops_the_instance() {
     let node = node().await;
@@ -184,7 +184,6 @@ async fn a_stop_right_after_a_panic_fails_what_waits_and_drops_the_instance() {
     assert!(events("stop after panic").contains(&"dropped".into()));
 }
 
-/// F10
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grain_with_ticks_and_a_slow_deactivate_stops() {
     let node = node().await;
@@ -199,7 +198,7 @@ async fn a_grain_with_ticks_and_a_slow_deactivate_stops() {
         events("ticks: stop").iter().filter(|e| *e == "activate").count()
     );
 }
-/// F10b
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grain_with_ticks_and_a_slow_deactivate_is_not_activated_again_by_its_own_tick() {
     let node = node().await;
@@ -209,7 +208,6 @@ async fn a_grain_with_ticks_and_a_slow_deactivate_is_not_activated_again_by_its_
     assert_eq!(events("ticks: go"), ["activate", "deactivate", "dropped"]);
 }
 
-/// F11a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conflict_in_deactivate_does_not_hang_until_deactivate_timeout() {
     let store = MemoryStore::default();
@@ -226,6 +224,7 @@ async fn a_conflict_in_deactivate_does_not_hang_until_deactivate_timeout() {
         begun.elapsed()
     );
 }
+
 /// A store whose commits always conflict.
 struct Conflicts(MemoryStore);
 impl Store for Conflicts {
@@ -254,7 +253,7 @@ impl Store for Conflicts {
         self.0.next_epoch()
     }
 }
-/// F11b
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_commit_in_activate_fails_the_activation_at_once() {
     let node = node_with(Conflicts(MemoryStore::default())).await;
@@ -262,7 +261,7 @@ async fn a_lost_commit_in_activate_fails_the_activation_at_once() {
     let answer = node.get::<LifeRef>("commits early").who().await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{answer:?} after {:?}", begun.elapsed());
 }
-/// F11c
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_activation_that_lost_its_state_is_not_opened() {
     let node = node_with(Conflicts(MemoryStore::default())).await;
@@ -273,7 +272,6 @@ async fn an_activation_that_lost_its_state_is_not_opened() {
     );
 }
 
-/// F12
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reference_in_a_state_can_be_called_after_it_was_loaded() {
     let node = node().await;
@@ -296,7 +294,6 @@ fn within(what: &str, limit: Duration, f: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// F7
 #[test]
 fn a_call_after_the_nodes_runtime_has_ended_fails() {
     let home = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -313,7 +310,7 @@ fn a_call_after_the_nodes_runtime_has_ended_fails() {
         eprintln!("answer: {answer:?}");
     });
 }
-/// F7b
+
 #[test]
 fn a_one_way_call_after_the_nodes_runtime_has_ended_returns() {
     let home = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -324,7 +321,7 @@ fn a_one_way_call_after_the_nodes_runtime_has_ended_returns() {
     drop(home);
     within("`send`", Duration::from_secs(5), move || eprintln!("{:?}", a.add().send()));
 }
-/// F8
+
 #[test]
 fn the_end_of_the_runtime_does_not_hang_while_a_node_lives() {
     let home = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -339,7 +336,7 @@ fn the_end_of_the_runtime_does_not_hang_while_a_node_lives() {
     drop(calls);
 }
 
-/// F17: a one-way call from a served turn of node 1 to a grain of node 2 on another runtime.
+/// A one-way call from a served turn of node 1 to a grain of node 2 on another runtime.
 #[test]
 fn a_turn_runs_on_its_own_nodes_runtime() {
     let rt = |name: &str| {
@@ -395,7 +392,8 @@ impl Eager for EagerGrain {
         Ok(())
     }
 }
-/// F19a: a deactivate that is not an `async fn` panics in its first lines.
+
+/// A deactivate that is not an `async fn` panics in its first lines.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deactivate_that_panics_before_its_future_does_not_end_the_scan() {
     let idle = GrainOptions::new().idle_timeout(Duration::from_millis(20));
@@ -407,19 +405,17 @@ async fn a_deactivate_that_panics_before_its_future_does_not_end_the_scan() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(node.activations()["eager"], 0, "idle activations still go");
 }
-/// F19b
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deactivate_that_panics_before_its_future_does_not_change_the_answer() {
     let node = Node::builder().host::<EagerGrain>().start().await.unwrap();
     let answer = node.get::<EagerRef>("eager deactivate 2").go().await;
     assert!(answer.is_ok(), "{answer:?}");
 }
-/// F19c
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_activate_that_panics_before_its_future_is_a_failed_activation() {
     let node = Node::builder().host::<EagerGrain>().start().await.unwrap();
     let answer = tokio::spawn(node.get::<EagerRef>("eager activate").hi()).await;
     assert!(matches!(answer, Ok(Err(CallError::NotActivated { .. }))), "{answer:?}");
 }
-#[allow(dead_code)]
-static UNUSED: (AtomicU64, Option<Arc<()>>) = (AtomicU64::new(0), None);

@@ -54,6 +54,7 @@ async fn started<F: Future + Unpin>(mut call: F) -> F {
 async fn node() -> Node {
     Node::builder().host::<FineGrain>().start().await.unwrap()
 }
+
 #[tokio::test]
 async fn timeouts_of_max_and_zero() {
     let node = node().await;
@@ -65,8 +66,10 @@ async fn timeouts_of_max_and_zero() {
     nap.await.unwrap();
     assert_eq!(queued.await.unwrap(), 1);
     assert_eq!(a.add().timeout(Duration::MAX).retry(3).await.unwrap(), 2);
-    println!("zero, idle: {:?}", a.add().timeout(Duration::ZERO).await);
+    let zero = a.add().timeout(Duration::ZERO).await.unwrap_err();
+    assert_eq!(zero.outcome(), Outcome::NotExecuted, "no time is no time, on an idle grain too");
 }
+
 #[tokio::test]
 async fn forgotten_calls_stall_nothing() {
     let node = node().await;
@@ -76,6 +79,7 @@ async fn forgotten_calls_stall_nothing() {
     assert_eq!(a.add().timeout(Duration::from_secs(2)).await.unwrap(), 2);
     assert_eq!(node.stop().await.dropped, 0);
 }
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guard_in_a_task_may_use_the_context_at_the_end_of_a_life() {
     let node = node().await;
@@ -85,6 +89,7 @@ async fn a_guard_in_a_task_may_use_the_context_at_the_end_of_a_life() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(a.add().timeout(Duration::from_secs(2)).await.is_ok());
 }
+
 #[tokio::test]
 async fn a_caller_aborted_at_any_moment_leaves_nothing() {
     let node = node().await;
