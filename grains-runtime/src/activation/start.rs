@@ -161,8 +161,9 @@ impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
 
     fn turn<M: AnsweredBy<G>>(self) -> Self::Output {
         let Self { activation, slot, cx } = self;
-        let node = activation.node.clone();
         let Some((slot, args)) = typed::<G, M>(&activation, slot) else { return Ok(()) };
+        // Borrowed, not cloned: the node's count is the one thing that all callers of all grains would share.
+        let node = &activation.node;
         let clock = &*node.world.clock;
         let inherited = Inherited::here(slot.timeout, node.config.call_timeout, slot.request.clone(), clock);
         if inherited.timeout.is_zero() {
@@ -244,9 +245,8 @@ fn run_inline<G, M>(
     G: Lifecycle,
     M: AnsweredBy<G>,
 {
-    let node = activation.node.clone();
     let edge = inherited.caller.clone();
-    let encoded = node.config.encode_local_calls.then(|| activation.clone());
+    let encoded = activation.node.config.encode_local_calls.then(|| activation.clone());
     let mut future = answer(Turn::granted(activation, M::Access::KIND), args, inherited);
     let finish = move |answer| match encoded {
         Some(activation) => answer_through_bytes::<G, M>(&activation, answer),
@@ -255,6 +255,7 @@ fn run_inline<G, M>(
     match future.as_mut().poll(cx) {
         Poll::Ready(answer) => slot.answer = Some(finish(answer)),
         Poll::Pending => {
+            let node = future.node().clone();
             let deadline = future.frame().deadline(&*node.world.clock);
             let after = future.frame().timeout();
             let (sender, receiver) = reply_channel();

@@ -16,7 +16,10 @@ use grains_core::{
 use pin_project_lite::pin_project;
 
 use super::{Activation, lock};
-use crate::ambient::{Frame, Inherited};
+use crate::{
+    ambient::{Frame, Inherited},
+    node::NodeInner,
+};
 
 /// A granted turn. Dropping it gives the turn back; unless [`end`](Self::end) was called first, it was cut off half-way and
 /// the instance is not used again.
@@ -152,11 +155,15 @@ impl<G: Lifecycle, F> TurnFuture<G, F> {
 /// A future with a frame.
 pub(super) trait AsTurn {
     fn frame(&self) -> &Frame;
+    fn node(&self) -> &Arc<NodeInner>;
 }
 
 impl<G: Lifecycle, F> AsTurn for TurnFuture<G, F> {
     fn frame(&self) -> &Frame {
         &self.frame
+    }
+    fn node(&self) -> &Arc<NodeInner> {
+        &self.activation.node
     }
 }
 
