@@ -2,19 +2,28 @@
 #![forbid(unsafe_code)]
 
 pub use grains_core::{
-    ActivationId, Call, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure, FencingToken,
-    Gone, Grain, GrainId, GrainKey, Instant, Interface, IntoKey, KEY_BYTES_MAX, KeyError, KeyReader, KeyWriter,
-    Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext, RequestContextFull,
-    Result, Retry, SPAWNED_MAX, ScheduleError, State, StateError, StoredCall, TIMERS_MAX, Version, Wire, commit,
+    ActivationId, Answers, Call, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure,
+    FencingToken, Gone, Grain, GrainId, GrainKey, Instant, Interface, IntoKey, KEY_BYTES_MAX, KeyError, KeyReader,
+    KeyWriter, Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext,
+    RequestContextFull, Result, Retry, SPAWNED_MAX, ScheduleError, State, StateError, StoredCall, StoredTimer,
+    TIMERS_MAX, Tick, Version, Wire, commit,
 };
 pub use grains_core::{
     Detached, Fakes,
-    stream::{self, Fanout, FanoutFull, FanoutLimits, StreamError, StreamSink, Streaming},
+    stream::{Fanout, FanoutFull, FanoutLimits, StreamError, StreamSink, Streaming},
 };
 pub use grains_macros::{GrainKey, grain, main, rpc_trait};
 
 #[cfg(feature = "runtime")]
 pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped};
+
+/// Answers of many items over time.
+pub mod stream {
+    pub use grains_core::stream::{
+        Fanout, FanoutFull, FanoutLimits, STREAM_CREDIT, SendError, Source, StreamError, StreamSink, Streaming,
+        TrySendError,
+    };
+}
 
 /// Where states are kept: the trait for stores, its errors, and the stores that come with grains.
 pub mod store {
@@ -54,13 +63,13 @@ pub mod __private {
     pub use serde;
 }
 
-/// `use grains::prelude::*;`
+/// What nearly every grain needs: `use grains::prelude::*;`. Note that its `Result` has [`Error`](crate::Error) as default error.
 pub mod prelude {
     #[cfg(feature = "runtime")]
     pub use crate::Node;
     pub use crate::{
-        Call, CallError, Ctx, DeactivationReason, Fanout, GrainKey, Lifecycle, Result, State, Streaming, grain,
-        rpc_trait,
+        Call, CallError, CommitError, Ctx, DeactivationReason, Error, Fanout, GrainKey, Lifecycle, Result, State,
+        Streaming, grain, rpc_trait,
     };
 }
 

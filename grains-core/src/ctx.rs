@@ -94,7 +94,8 @@ pub enum ScheduleError {
 }
 
 impl<G: Grain> Ctx<G> {
-    /// A context for the activation that `host` holds.
+    /// A context for the activation that `host` holds: for runtimes.
+    #[doc(hidden)]
     pub fn live(id: GrainId, life: ActivationId, route: Arc<dyn Route>, host: Weak<dyn Host<G>>) -> Self {
         Self { id, life, route, host: Link::Live(host) }
     }
@@ -164,7 +165,7 @@ impl<G: Grain> Ctx<G> {
         self.life.into()
     }
 
-    /// A reference to another grain.
+    /// A reference to another grain: `let room: RoomRef = ctx.get("lobby")`.
     pub fn get<C: Interface>(&self, key: impl IntoKey<C::Key>) -> C {
         RawRef::get(key, self.route.clone())
     }
@@ -307,6 +308,11 @@ impl StateHome {
 }
 
 /// A local timer's body: any `async fn(&mut G) -> grains::Result<()>`.
+#[diagnostic::on_unimplemented(
+    message = "this is not a tick of `{G}`",
+    label = "not a tick",
+    note = "pass a method, `Self::tick`, that is an `async fn(&mut self) -> grains::Result<()>`; closures cannot be ticks"
+)]
 pub trait Tick<'g, G: 'g>: Send + Sync + 'static {
     /// Runs it once.
     fn tick(&self, grain: &'g mut G) -> BoxFuture<'g, Result<()>>;

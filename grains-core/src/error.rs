@@ -8,8 +8,8 @@ use crate::store::LoadError;
 
 /// The default error of a grain: a message that can be sent anywhere.
 ///
-/// `?` turns any error into one, like `anyhow::Error`, and like it this is not a `std::error::Error` itself. Use an enum
-/// of your own where callers must tell errors apart.
+/// `?` turns any error into one, like `anyhow::Error`, and like it this is not a `std::error::Error` itself. Make one from
+/// text with [`new`](Self::new). Use an enum of your own where callers must tell errors apart.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     message: String,
@@ -242,7 +242,9 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             Self::UnknownMethod { grain, method } => write!(f, "{grain} has no method {method}"),
             Self::Codec { why, .. } => f.write_str(why),
             Self::Stopped { outcome: Outcome::NotExecuted } => {
-                f.write_str("the node is stopping, the call did not run")
+                f.write_str(
+                "the node is stopping or has stopped, by `stop()` or because its last handle was dropped; the call did not run",
+            )
             }
             Self::Stopped { .. } => f.write_str("the node stopped, the call may have run"),
             Self::Lost { grain, why } => write!(f, "{grain} was dropped during the call, it may have run: {why}"),

@@ -11,7 +11,8 @@ use uuid::Uuid;
 /// `#[derive(GrainKey)]` implements it for structs whose fields are keys.
 ///
 /// ```
-/// use grains_core::GrainKey;
+/// # use grains_core as grains;
+/// use grains::GrainKey;
 /// let key = ("eu/west".to_owned(), 7_u64);
 /// assert_eq!(key.to_text(), "eu%2Fwest/7");
 /// assert_eq!(<(String, u64)>::from_text("eu%2Fwest/7"), Ok(key));

@@ -13,10 +13,11 @@ pub const REQUEST_CONTEXT_BYTES_MAX: usize = 4096;
 /// [`Ctx::request`](crate::Ctx::request).
 ///
 /// ```
-/// use grains_core::RequestContext;
+/// # use grains_core as grains;
+/// use grains::RequestContext;
 /// let request = RequestContext::new().with("tenant", "acme")?;
 /// assert_eq!(request.get("tenant"), Some("acme"));
-/// # Ok::<(), grains_core::RequestContextFull>(())
+/// # Ok::<(), grains::RequestContextFull>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestContext {

@@ -94,7 +94,8 @@ impl Node {
         NodeBuilder::default()
     }
 
-    /// A reference to the grain with this key. This makes no call and cannot fail: grains always exist.
+    /// A reference to the grain with this key: `let room: RoomRef = node.get("lobby")`. This makes no call and cannot fail:
+    /// grains always exist. The reference does not keep the node alive.
     pub fn get<C: Interface>(&self, key: impl IntoKey<C::Key>) -> C {
         RawRef::get(key, self.inner.route())
     }

@@ -76,7 +76,8 @@ impl<G: 'static> Detached<G> {
         lock(&self.store).clone()
     }
 
-    /// Moves the clock, and wakes what waited for that time.
+    /// Moves the clock, and wakes what waited for that time. Ticks and stored calls do not run by it: see
+    /// [`tick`](Self::tick) and [`timers`](Self::timers).
     pub fn advance(&self, by: Duration) {
         self.clock().advance(by);
     }

@@ -20,7 +20,8 @@ use crate::{
 /// rules of [`Store`]; it has no limit of its own, because what it holds is what the grains have written.
 ///
 /// ```
-/// use grains_core::{
+/// # use grains_core as grains;
+/// use grains::{
 ///     FencingToken, GrainId, Version,
 ///     store::{Store, Write, WriteSet, memory::MemoryStore},
 /// };

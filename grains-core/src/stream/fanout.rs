@@ -53,7 +53,8 @@ pub struct FanoutFull {
 /// what they have not read yet.
 ///
 /// ```
-/// use grains_core::stream::{Fanout, StreamError, Streaming};
+/// # use grains_core as grains;
+/// use grains::stream::{Fanout, StreamError, Streaming};
 ///
 /// #[derive(Default)]
 /// struct RoomGrain {
@@ -61,11 +62,11 @@ pub struct FanoutFull {
 /// }
 ///
 /// impl RoomGrain {
-///     async fn say(&mut self, text: String) -> grains_core::Result<()> {
+///     async fn say(&mut self, text: String) -> grains::Result<()> {
 ///         self.lines.send(text);
 ///         Ok(())
 ///     }
-///     async fn watch(&self) -> grains_core::Result<Streaming<String>> {
+///     async fn watch(&self) -> grains::Result<Streaming<String>> {
 ///         Ok(self.lines.subscribe())
 ///     }
 /// }
@@ -81,7 +82,7 @@ pub struct FanoutFull {
 /// assert_eq!(lines.next().await, Some(Ok("hello".into())));
 /// drop(room);
 /// assert_eq!(lines.next().await, Some(Err(StreamError::ActivationGone)));
-/// # Ok::<(), grains_core::Error>(())
+/// # Ok::<(), grains::Error>(())
 /// # }).unwrap();
 /// ```
 pub struct Fanout<T> {

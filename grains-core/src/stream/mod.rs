@@ -34,7 +34,8 @@ pub use fanout::{Fanout, FanoutFull, FanoutLimits};
 /// [is terminal](StreamError::is_terminal) there is only `None`. Dropping it tells the sender to stop.
 ///
 /// ```
-/// use grains_core::stream::{StreamError, Streaming};
+/// # use grains_core as grains;
+/// use grains::stream::{StreamError, Streaming};
 /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
 /// # fn run<F: Future>(f: F) -> F::Output {
 /// #     let mut f = pin!(f);

@@ -178,7 +178,7 @@ fn yield_now() {
 }
 #[cfg(not(grains_loom))]
 fn yield_now() {
-    std::hint::spin_loop();
+    spin_loop();
 }
 
 #[cfg(grains_loom)]
