@@ -113,7 +113,7 @@ async fn main() -> Result<()> {
         for grain in &cold {
             grain.add(1).await?;
         }
-        Ok::<_, grains::Error>(())
+        Ok::<_, Error>(())
     });
     calling.await??;
     println!("activation with its first call: {:.0} ns", begun.elapsed().as_nanos() as f64 / count);

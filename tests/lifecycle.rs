@@ -59,12 +59,12 @@ impl Lifecycle for FickleGrain {
         happened(&key, "activate");
         let behaviour = key.split(':').next().unwrap_or_default().to_owned();
         match &*behaviour {
-            "refuses" => return Err(grains::Error::new("not today")),
+            "refuses" => return Err(Error::new("not today")),
             "refuses slowly" => {
                 ctx.sleep(Duration::from_millis(10)).await;
-                return Err(grains::Error::new("not today"));
+                return Err(Error::new("not today"));
             }
-            "refuses twice" if REFUSALS.fetch_add(1, SeqCst) < 2 => return Err(grains::Error::new("not yet")),
+            "refuses twice" if REFUSALS.fetch_add(1, SeqCst) < 2 => return Err(Error::new("not yet")),
             "panics" => panic!("in activate"),
             "slow" => ctx.sleep(Duration::from_millis(30)).await,
             "never" => std::future::pending().await,
@@ -79,7 +79,7 @@ impl Lifecycle for FickleGrain {
             "slow end" => self.ctx.sleep(Duration::from_millis(30)).await,
             "endless end" => std::future::pending().await,
             "bad end" => panic!("in deactivate"),
-            "refusing end" => return Err(grains::Error::new("no")),
+            "refusing end" => return Err(Error::new("no")),
             _ => {}
         }
         happened(&self.key, "ended");

@@ -58,11 +58,7 @@ impl ClockworkGrain {
         self.ticks += 1;
         TICKS.fetch_add(1, SeqCst);
         self.ctx.sleep(Duration::from_millis(self.busy)).await;
-        if self.ticks.is_multiple_of(3) {
-            Err(grains::Error::new("an error is logged and the ticks go on"))
-        } else {
-            Ok(())
-        }
+        if self.ticks.is_multiple_of(3) { Err(Error::new("an error is logged and the ticks go on")) } else { Ok(()) }
     }
 }
 

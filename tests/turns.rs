@@ -93,7 +93,7 @@ impl Desk for DeskGrain {
         panic!("as asked");
     }
     async fn fail(&self) -> Result<()> {
-        Err(grains::Error::new("no"))
+        Err(Error::new("no"))
     }
 }
 
@@ -136,7 +136,7 @@ async fn a_grains_own_error_is_told_from_delivery() {
     let node = node().await;
     let error = node.get::<DeskRef>("a").fail().await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Executed);
-    assert_eq!(error, CallError::Grain(grains::Error::new("no")));
+    assert_eq!(error, CallError::Grain(Error::new("no")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
