@@ -63,7 +63,7 @@ pub mod __private {
     pub use serde;
 }
 
-/// What nearly every grain needs: `use grains::prelude::*;`. Note that its `Result` has [`Error`](crate::Error) as default error.
+/// What nearly every grain needs: `use grains::prelude::*;`. Note that its `Result` has [`Error`] as default error.
 pub mod prelude {
     #[cfg(feature = "runtime")]
     pub use crate::Node;
