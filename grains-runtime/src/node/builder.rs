@@ -124,7 +124,8 @@ impl NodeBuilder {
     }
 
     /// Keeps the states of grains in an embedded store in `folder`, which is made if it is not there. They survive restarts
-    /// and kills. The node opens the store when it starts and closes it when it stops; no other may use it meanwhile.
+    /// and kills. The node opens the store when it starts and closes it when it stops;
+    /// meanwhile another node that wants it fails to start with [`StartError::DataDir`].
     #[cfg(feature = "redb")]
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(folder.into());
