@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::started;
 use grains::{CallError, Outcome, prelude::*};
 use serde::{Deserialize, Serialize};
 
@@ -136,14 +137,6 @@ async fn node_with(change: impl FnOnce(&mut grains::NodeConfig)) -> Node {
 }
 async fn node() -> Node {
     node_with(|_| {}).await
-}
-async fn started<F: Future + Unpin>(mut call: F) -> F {
-    std::future::poll_fn(|cx| {
-        assert!(std::pin::Pin::new(&mut call).poll(cx).is_pending(), "the call has to wait");
-        std::task::Poll::Ready(())
-    })
-    .await;
-    call
 }
 const S2: Duration = Duration::from_secs(2);
 

@@ -4,6 +4,7 @@ use std::{
     time::Duration,
 };
 
+use crate::started;
 use grains::{
     CallError,
     prelude::*,
@@ -109,14 +110,6 @@ async fn node(token: &Arc<()>) -> Node {
         .start()
         .await
         .unwrap()
-}
-async fn started<F: Future + Unpin>(mut call: F) -> F {
-    std::future::poll_fn(|cx| {
-        assert!(std::pin::Pin::new(&mut call).poll(cx).is_pending());
-        std::task::Poll::Ready(())
-    })
-    .await;
-    call
 }
 async fn freed(token: &Arc<()>) -> bool {
     for _ in 0..200 {

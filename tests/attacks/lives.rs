@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::started;
 use grains::{
     CallError, GrainOptions,
     prelude::*,
@@ -138,14 +139,6 @@ async fn node_with(store: impl Store) -> Node {
 }
 async fn node() -> Node {
     node_with(MemoryStore::default()).await
-}
-async fn started<F: Future + Unpin>(mut call: F) -> F {
-    std::future::poll_fn(|cx| {
-        assert!(std::pin::Pin::new(&mut call).poll(cx).is_pending(), "the call has to wait");
-        std::task::Poll::Ready(())
-    })
-    .await;
-    call
 }
 async fn someone_else_writes(store: &MemoryStore, node: &Node, key: &str) {
     let id = {

@@ -1,4 +1,5 @@
 //! Attacks that never succeeded, kept to stay so.
+use crate::started;
 use grains::{CallError, Outcome, prelude::*};
 use std::time::Duration;
 #[rpc_trait]
@@ -42,14 +43,6 @@ impl Fine for FineGrain {
         self.ctx.deactivate_on_idle();
         Ok(())
     }
-}
-async fn started<F: Future + Unpin>(mut call: F) -> F {
-    std::future::poll_fn(|cx| {
-        assert!(std::pin::Pin::new(&mut call).poll(cx).is_pending());
-        std::task::Poll::Ready(())
-    })
-    .await;
-    call
 }
 async fn node() -> Node {
     Node::builder().host::<FineGrain>().start().await.unwrap()

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::started;
 use grains::{CallError, GrainOptions, Outcome, prelude::*};
 use serde::{Deserialize, Serialize};
 
@@ -173,14 +174,6 @@ async fn node() -> Node {
     Node::builder().host::<ProbeGrain>().start().await.unwrap()
 }
 
-async fn started<F: Future + Unpin>(mut call: F) -> F {
-    std::future::poll_fn(|cx| {
-        assert!(std::pin::Pin::new(&mut call).poll(cx).is_pending(), "the call has to wait");
-        std::task::Poll::Ready(())
-    })
-    .await;
-    call
-}
 const S2: Duration = Duration::from_secs(2);
 async fn nap(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await

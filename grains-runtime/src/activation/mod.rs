@@ -116,7 +116,8 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn send(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone>;
     /// The first call of a new activation, one-way.
     fn send_first(self: Arc<Self>, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), IsGone>;
-    /// Ends this life if nothing runs and nothing waits, and no call came for `scans` scans (0: whenever the last came).
+    /// Ends this life if nothing runs and nothing waits, and no call came for as many scans as `scans_of` its type's idle
+    /// time says (0: whenever the last came).
     fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason);
     /// Drops the instance without ceremony and fails whatever waits: the node has stopped.
     fn drop_now(self: Arc<Self>);

@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -78,20 +79,13 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         let Self { args, reply, mut inherited, deadline, .. } = *self;
         inherited.deadline = Some(deadline);
         let encoded = activation.node.config.encode_local_calls;
-        let mut future = answer(turn, args, inherited);
-        let finish =
-            move |answer: Answer<M>, reply: Option<ReplySender<Answer<M>>>, activation: &Activation<G>| match reply {
-                Some(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
-                Some(reply) => reply.send(answer),
-                None => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
-            };
-        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => finish(answer, reply, &activation),
-            Poll::Pending => {
-                let node = activation.node.clone();
-                node.tasks.spawn(async move { finish(future.await, reply, &activation) });
-            }
-        }
+        let future = answer(turn, args, inherited);
+        let finish = move |answer: Answer<M>, activation: &Activation<G>| match reply {
+            Some(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
+            Some(reply) => reply.send(answer),
+            None => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
+        };
+        run_to_end(activation, future, finish);
     }
 
     fn fail(self: Box<Self>, failure: Failure) {
@@ -103,6 +97,21 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+/// Polls a turn once here; what has to wait becomes a task.
+fn run_to_end<G: Lifecycle, F: Future + Send + 'static>(
+    activation: Arc<Activation<G>>,
+    mut turn: Pin<Box<F>>,
+    finish: impl FnOnce(F::Output, &Activation<G>) + Send + 'static,
+) {
+    match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => finish(answer, &activation),
+        Poll::Pending => {
+            let node = activation.node.clone();
+            node.tasks.spawn(async move { finish(turn.await, &activation) });
+        }
     }
 }
 
@@ -151,20 +160,14 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
             turn.finish().map_err(Failure::widen)?;
             result.map_err(CallError::Grain)
         };
-        let mut future = Box::pin(TurnFuture::new(frame, activation.clone(), future));
+        let future = Box::pin(TurnFuture::new(frame, activation.clone(), future));
         let finish = move |result: Result<(), CallError>, activation: &Activation<G>| {
             if let Err(error) = result {
                 tracing::warn!(grain = %activation.id, %error, "a tick failed");
             }
             done.send(());
         };
-        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => finish(result, &activation),
-            Poll::Pending => {
-                let node = activation.node.clone();
-                node.tasks.spawn(async move { finish(future.await, &activation) });
-            }
-        }
+        run_to_end(activation, future, finish);
     }
 
     fn fail(self: Box<Self>, _: Failure) {}
