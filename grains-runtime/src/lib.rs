@@ -9,13 +9,21 @@ mod activation;
 mod ambient;
 mod catalog;
 mod catch;
+#[cfg(feature = "cluster")]
+#[allow(dead_code, reason = "the rooms of a cluster are wired up one after the other")]
+pub mod cluster;
 mod config;
 mod main_fn;
 mod node;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 mod sync;
 mod tasks;
 mod timeout;
+#[cfg(feature = "cluster")]
+#[allow(dead_code, reason = "the rooms of a cluster are wired up one after the other")]
+pub(crate) mod wire;
 pub mod world;
 
 pub use config::{GrainOptions, NodeConfig};

@@ -1,0 +1,15 @@
+//! Several nodes as one. The pure rooms decide, given time and messages: `names` and `member` (who), `view` (what all
+//! agree on), `command` and `state` (how it changes), `lease` (who may act), `directory` and `host` (where grains live),
+//! `placement`, `founding`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say.
+
+pub(crate) mod command;
+pub(crate) mod consensus;
+pub(crate) mod member;
+pub(crate) mod names;
+pub(crate) mod view;
+
+pub use self::{
+    member::{Joiner, Member, MemberState, Placement, Strategy},
+    names::{BadName, Epoch, Incarnation, MemberId, NODE_NAME_BYTES_MAX, NodeId, NodeName, PartitionId, ViewVersion},
+    view::{Assignment, Grant, Partition, View},
+};

@@ -1,0 +1,1 @@
+//! A whole cluster in one thread, in virtual time, from one seed.
