@@ -239,13 +239,15 @@ fn safe_to_repeat<E>(method: &MethodInfo, error: &CallError<E>) -> bool {
     safe && error.may_pass()
 }
 
-fn encode_args<M: Method>(args: &M) -> Result<Vec<u8>, CodecError> {
+/// The arguments of a method as they travel.
+pub fn encode_args<M: Method>(args: &M) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
     args.encode_args(&mut ArgsWriter::new(&mut bytes))?;
     Ok(bytes)
 }
 
-fn decode_args<M: Method>(bytes: &[u8]) -> Result<M, CodecError> {
+/// Arguments that [`encode_args`] wrote.
+pub fn decode_args<M: Method>(bytes: &[u8]) -> Result<M, CodecError> {
     M::decode_args(&mut ArgsReader::new(bytes)?)
 }
 

@@ -142,6 +142,25 @@ pub enum CallError<E = Error> {
         /// Why the turn ended.
         why: Box<str>,
     },
+    /// This node cannot act now: it is joining its cluster, or its lease has ended. Not executed.
+    NotReady {
+        /// Why, and what has to happen first.
+        why: Box<str>,
+    },
+    /// The members of the cluster that host this grain type cannot take the grain now. Not executed.
+    NoHost {
+        /// The callee.
+        grain: Box<str>,
+        /// What is missing.
+        why: Box<str>,
+    },
+    /// The node that was given the call is gone, or the connection to it, before an answer came. Unknown.
+    Unanswered {
+        /// The callee.
+        grain: Box<str>,
+        /// What became of the node or the connection.
+        why: Box<str>,
+    },
     /// The address is not one that can be called: a key over its limit, or a reference that was read outside a node.
     /// Not executed.
     BadReference {
@@ -158,19 +177,29 @@ impl<E> CallError<E> {
         match self {
             Self::Grain(_) | Self::Panicked { .. } => Outcome::Executed,
             Self::Timeout { outcome, .. } | Self::Codec { outcome, .. } | Self::Stopped { outcome } => *outcome,
-            Self::Lost { .. } => Outcome::Unknown,
+            Self::Lost { .. } | Self::Unanswered { .. } => Outcome::Unknown,
             Self::Overloaded { .. }
             | Self::Deadlock { .. }
             | Self::NotActivated { .. }
             | Self::NotHosted { .. }
             | Self::UnknownMethod { .. }
+            | Self::NotReady { .. }
+            | Self::NoHost { .. }
             | Self::BadReference { .. } => Outcome::NotExecuted,
         }
     }
 
     /// Whether the same call may succeed if it is made again, leaving aside whether that is safe.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::NotActivated { .. } | Self::Lost { .. })
+        matches!(
+            self,
+            Self::Overloaded { .. }
+                | Self::NotActivated { .. }
+                | Self::NotReady { .. }
+                | Self::NoHost { .. }
+                | Self::Unanswered { .. }
+                | Self::Lost { .. }
+        )
     }
 
     /// The grain's own error, if it is that.
@@ -195,6 +224,9 @@ impl<E> CallError<E> {
             Self::Codec { why, outcome } => CallError::Codec { why, outcome },
             Self::Stopped { outcome } => CallError::Stopped { outcome },
             Self::Lost { grain, why } => CallError::Lost { grain, why },
+            Self::NotReady { why } => CallError::NotReady { why },
+            Self::NoHost { grain, why } => CallError::NoHost { grain, why },
+            Self::Unanswered { grain, why } => CallError::Unanswered { grain, why },
             Self::BadReference { grain, why } => CallError::BadReference { grain, why },
         }
     }
@@ -248,6 +280,9 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             }
             Self::Stopped { .. } => f.write_str("the node stopped, the call may have run"),
             Self::Lost { grain, why } => write!(f, "{grain} was dropped during the call, it may have run: {why}"),
+            Self::NotReady { why } => write!(f, "this node cannot act now, the call did not run: {why}"),
+            Self::NoHost { grain, why } => write!(f, "no node can host {grain} now, the call did not run: {why}"),
+            Self::Unanswered { grain, why } => write!(f, "no answer from {grain}, it may have run: {why}"),
             Self::BadReference { grain, why } => write!(f, "{grain} cannot be called: {why}"),
         }
     }

@@ -29,7 +29,7 @@ pub mod stream;
 mod time;
 pub mod world;
 
-pub use call::{Call, Retry, StoredCall, through_bytes, timed_out};
+pub use call::{Call, Retry, StoredCall, decode_args, encode_args, through_bytes, timed_out};
 pub use ctx::{AfterLoss, Anchor, Ctx, Host, SPAWNED_MAX, ScheduleError, SharedTick, StoredTimer, TIMERS_MAX, Tick};
 pub use detached::{Detached, Fakes};
 pub use error::{CallError, Error, Failure, Gone, NoAnswer, Outcome, Result, StateError};

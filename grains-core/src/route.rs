@@ -8,11 +8,12 @@ use std::{
 };
 
 use crate::{
-    error::{CallError, Failure},
+    codec::{self, ArgsWriter, CodecError},
+    error::{CallError, Failure, Outcome},
     id::GrainId,
     method::{Method, MethodInfo, Reply},
-    reference::RawRef,
-    reply::{ReplyReceiver, Withdrawn},
+    reference::{RawRef, with_route},
+    reply::{ReplyReceiver, ReplySender, Withdrawn, reply_channel},
     request::RequestContext,
     time::Instant,
     world::{BoxFuture, World},
@@ -129,6 +130,70 @@ pub trait AnySlot: Send {
     fn fail(&mut self, failure: Failure);
     /// Keeps `edge` until the call ends.
     fn keep(&mut self, edge: WaitEdge);
+    /// How long the caller wants to wait.
+    fn timeout(&self) -> Option<Duration>;
+    /// What the caller adds to the request context of its chain.
+    fn request(&self) -> Option<RequestContext>;
+    /// Appends the arguments as they travel.
+    fn encode_args(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+    /// The arguments have been encoded and leave: from now on the caller waits for what goes into the sink.
+    fn depart(&mut self, wait: Departure) -> Box<dyn ReplySink>;
+}
+
+/// How a caller waits for a call that leaves it.
+pub struct Departure {
+    /// What references in the answer are bound to.
+    pub route: Arc<dyn Route>,
+    /// When the caller gives up.
+    pub deadline: Instant,
+    /// How long it will have waited by then.
+    pub after: Duration,
+    /// The caller's turn, which waits.
+    pub edge: Option<WaitEdge>,
+}
+
+/// Where the answer to a call goes that ran, or will run, on another node.
+pub trait ReplySink: Send {
+    /// The call may leave this node now and can no longer be taken back. `false` if its caller has withdrawn it.
+    fn begin(&self) -> bool;
+    /// Whether nobody waits any more.
+    fn is_withdrawn(&self) -> bool;
+    /// The method's encoded `Result`. Decoding runs users' code, which may panic.
+    fn answered(self: Box<Self>, result: &[u8]);
+    /// The call failed.
+    fn failed(self: Box<Self>, failure: Failure);
+}
+
+/// The sink of a typed call.
+pub struct TypedSink<M: Method> {
+    /// The callee's end of the reply.
+    pub reply: ReplySender<Answer<M>>,
+    /// What references in the answer are bound to.
+    pub route: Arc<dyn Route>,
+}
+
+impl<M: Method> ReplySink for TypedSink<M> {
+    fn begin(&self) -> bool {
+        self.reply.begin()
+    }
+    fn is_withdrawn(&self) -> bool {
+        self.reply.is_withdrawn()
+    }
+    fn answered(self: Box<Self>, result: &[u8]) {
+        let decoded = with_route(&self.route, || {
+            codec::decode::<Result<<M::Reply as Reply>::Ok, <M::Reply as Reply>::Err>>(result)
+        });
+        self.reply.send(match decoded {
+            Ok(result) => result.map_err(CallError::Grain),
+            Err(why) => {
+                let why = format!("answer of {}: {why}", M::INFO.name).into();
+                Err(CallError::Codec { why, outcome: Outcome::Executed })
+            }
+        });
+    }
+    fn failed(self: Box<Self>, failure: Failure) {
+        self.reply.send(Err(failure.widen()));
+    }
 }
 
 impl<M: Method> AnySlot for Slot<M> {
@@ -140,5 +205,22 @@ impl<M: Method> AnySlot for Slot<M> {
     }
     fn keep(&mut self, edge: WaitEdge) {
         self.begun = Some(edge);
+    }
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+    fn request(&self) -> Option<RequestContext> {
+        self.request.clone()
+    }
+    fn encode_args(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        let args = self.args.as_ref().expect("a call is started once");
+        args.encode_args(&mut ArgsWriter::new(out))
+    }
+    fn depart(&mut self, wait: Departure) -> Box<dyn ReplySink> {
+        let Departure { route, deadline, after, edge } = wait;
+        let (reply, receiver) = reply_channel();
+        self.args = None;
+        self.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
+        Box::new(TypedSink::<M> { reply, route })
     }
 }

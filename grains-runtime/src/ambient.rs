@@ -45,7 +45,32 @@ pub(crate) struct TurnName {
     pub(crate) node: u64,
     pub(crate) grain: GrainId,
     pub(crate) life: ActivationId,
-    pub(crate) method: &'static MethodInfo,
+    pub(crate) method: TurnMethod,
+}
+
+/// The method a turn runs.
+#[derive(Clone)]
+pub(crate) enum TurnMethod {
+    /// One of this program.
+    Known(&'static MethodInfo),
+    /// One that runs on another node, as that node described it.
+    Elsewhere(Arc<str>, AccessKind),
+}
+
+impl TurnMethod {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Known(info) => info.name,
+            Self::Elsewhere(name, _) => name,
+        }
+    }
+
+    pub(crate) fn access(&self) -> AccessKind {
+        match self {
+            Self::Known(info) => info.access,
+            Self::Elsewhere(_, access) => *access,
+        }
+    }
 }
 
 impl Frame {
@@ -144,12 +169,98 @@ pub(crate) struct Link {
     waits: AtomicBool,
     /// Whether that turn has ended: a call can outlive it, moved into a task.
     over: Arc<AtomicBool>,
+    /// The chain this link stands for, if it came from another node.
+    arrived: Option<Arc<[Hop]>>,
 }
+
+/// What a call carries of its chain from one node to the next: the turns on one node, the latest first, and the call by
+/// which they left it. That node can tell by the call whether they still wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// The node, by the number of its incarnation in its cluster.
+    pub(crate) origin: u64,
+    /// Its number for the call.
+    pub(crate) call: u64,
+    pub(crate) turns: Vec<HopTurn>,
+}
+
+/// A turn of a [`Hop`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HopTurn {
+    pub(crate) grain: GrainId,
+    pub(crate) method: Arc<str>,
+    pub(crate) access: AccessKind,
+}
+
+/// How many turns of a chain travel with a call. Longer cycles across nodes are ended by the deadline.
+pub(crate) const HOP_TURNS_MAX: usize = 64;
+
+/// Stands for "another node" in the names of turns there: numbers of nodes in this process begin at zero.
+const ELSEWHERE: u64 = u64::MAX;
 
 impl Link {
     fn new(turn: TurnName, frame: &Frame) -> Arc<Self> {
         let over = frame.over.get_or_init(Arc::default).clone();
-        Arc::new(Self { turn, caller: frame.caller.clone(), waits: AtomicBool::new(true), over })
+        Arc::new(Self { turn, caller: frame.caller.clone(), waits: AtomicBool::new(true), over, arrived: None })
+    }
+
+    /// The chain of a call that came from another node. `mine` finds the turn of this node that made a call to another
+    /// one, while it waits for it: only those can be part of a cycle that ends here.
+    pub(crate) fn arrived(hops: Vec<Hop>, mine: impl Fn(&Hop) -> Option<Arc<Link>>) -> Option<Arc<Self>> {
+        let hops: Arc<[Hop]> = hops.into();
+        let mut link = None;
+        for (at, hop) in hops.iter().enumerate().rev() {
+            if let Some(waiting) = mine(hop) {
+                link = Some(waiting);
+                continue;
+            }
+            for (nth, turn) in hop.turns.iter().enumerate().rev() {
+                let method = TurnMethod::Elsewhere(turn.method.clone(), turn.access);
+                let life = ActivationId { epoch: 0, counter: 0 };
+                let first = (at, nth) == (0, 0);
+                link = Some(Arc::new(Self {
+                    turn: TurnName { node: ELSEWHERE, grain: turn.grain.clone(), life, method },
+                    caller: link.take(),
+                    waits: AtomicBool::new(true),
+                    over: Arc::default(),
+                    arrived: first.then(|| hops.clone()),
+                }));
+            }
+        }
+        link
+    }
+
+    /// What a call of this turn to another node carries of its chain.
+    pub(crate) fn hops(self: &Arc<Self>, origin: u64, call: u64) -> Vec<Hop> {
+        let mut turns = Vec::new();
+        let mut earlier: &[Hop] = &[];
+        let mut next = Some(self);
+        while let Some(link) = next.filter(|_| turns.len() < HOP_TURNS_MAX) {
+            if let Some(arrived) = &link.arrived {
+                earlier = arrived;
+                break;
+            }
+            let turn = &link.turn;
+            turns.push(HopTurn {
+                grain: turn.grain.clone(),
+                method: turn.method.name().into(),
+                access: turn.method.access(),
+            });
+            next = link.caller.as_ref();
+        }
+        let mut room = HOP_TURNS_MAX - turns.len();
+        let mut hops = vec![Hop { origin, call, turns }];
+        for hop in earlier {
+            let Some(left) = room.checked_sub(hop.turns.len()) else { break };
+            room = left;
+            hops.push(hop.clone());
+        }
+        hops
+    }
+
+    /// Whether the turn still waits for its call.
+    pub(crate) fn still_waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire) && !self.over.load(Ordering::Acquire)
     }
 }
 
@@ -184,13 +295,13 @@ pub(crate) fn chain_to(callee: &TurnName, caller: Option<&Arc<Link>>) -> Chain {
     let mut names = vec![callee];
     let mut next = caller;
     while let Some(link) = next {
-        if !link.waits.load(Ordering::Acquire) || link.over.load(Ordering::Acquire) {
+        if !link.still_waits() {
             return Chain::Apart;
         }
         names.push(&link.turn);
         if link.turn.holds_same(callee) {
             let shared = AccessKind::Shared;
-            if (link.turn.method.access, callee.method.access) == (shared, shared) {
+            if (link.turn.method.access(), callee.method.access()) == (shared, shared) {
                 return Chain::HoldsShared;
             }
             return Chain::Cycle(names.into_iter().rev().map(TurnName::to_string).collect());
@@ -208,6 +319,6 @@ impl TurnName {
 
 impl std::fmt::Display for TurnName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.grain, self.method.name)
+        write!(f, "{}.{}", self.grain, self.method.name())
     }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use grains_core::store::STATE_BYTES_MAX;
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{Placement, Strategy};
+
 /// The limits of one node. Every field has a default; see each for its reason.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -63,6 +66,9 @@ pub struct GrainOptions {
     pub idle_timeout: Option<Duration>,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
+    /// How the node for a new activation of this type is chosen in a cluster.
+    #[cfg(feature = "cluster")]
+    pub placement: Placement,
 }
 
 impl GrainOptions {
@@ -82,6 +88,22 @@ impl GrainOptions {
     #[must_use]
     pub fn mailbox_len_max(mut self, max: usize) -> Self {
         self.mailbox_len_max = Some(max);
+        self
+    }
+
+    /// Sets how the node for a new activation is chosen. Default: by hash, among all nodes that host the type.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn placement(mut self, strategy: Strategy) -> Self {
+        self.placement.strategy = strategy;
+        self
+    }
+
+    /// Places new activations only on nodes with this role.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.placement.role = Some(role.into());
         self
     }
 }

@@ -20,12 +20,15 @@ pub mod sim;
 pub mod store;
 mod sync;
 mod tasks;
+mod tenure;
 mod timeout;
 #[cfg(feature = "cluster")]
 #[allow(dead_code, reason = "the rooms of a cluster are wired up one after the other")]
 pub(crate) mod wire;
 pub mod world;
 
+#[cfg(feature = "cluster")]
+pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus};
 pub use config::{GrainOptions, NodeConfig};
 #[doc(hidden)]
 pub use main_fn::run_main;

@@ -1,6 +1,8 @@
 //! A node: what hosts grains, and the handle by which a program uses it.
 
 mod builder;
+#[cfg(feature = "cluster")]
+mod clustering;
 mod scan;
 mod stop;
 
@@ -16,7 +18,7 @@ use std::{
 };
 
 use grains_core::{
-    ActivationId, CallError, Failure, GrainId, Interface, IntoKey, MethodInfo, Outcome, RawRef,
+    CallError, Failure, GrainId, Interface, IntoKey, MethodInfo, Outcome, RawRef,
     route::{AnySlot, Route},
     store::Store,
     stream::{StreamTable, with_exports},
@@ -27,12 +29,15 @@ pub use self::{
     builder::{NodeBuilder, StartError},
     stop::Stopped,
 };
+#[cfg(feature = "cluster")]
+use crate::cluster::clustered::Clustered;
 use crate::{
-    activation::{AnyActivation, GrainTypeInfo},
+    activation::{AnyActivation, GrainTypeInfo, Numbering, Place, arrived::Arrived},
     ambient,
     catalog::{Catalog, Made},
     config::NodeConfig,
     tasks::TaskSet,
+    tenure::Tenure,
 };
 
 /// One process's part in hosting grains. Cloning gives another handle to the same node; when the last handle is dropped
@@ -60,7 +65,13 @@ pub(crate) struct NodeInner {
     pub(crate) world: World,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Catalog,
+    /// What the node does for itself.
     pub(crate) tasks: TaskSet,
+    /// Under which activations live outside of clusters.
+    pub(crate) tenure: Arc<Tenure>,
+    /// Its part in a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) clustered: Option<Arc<Clustered>>,
     /// Larger than in every earlier start of a node over the same store.
     pub(crate) epoch: u64,
     types: BTreeMap<&'static str, HostedType>,
@@ -79,8 +90,8 @@ struct HostedType {
     make: MakeActivation,
 }
 
-/// Makes the activation of the grain with this id and hash, before its first life.
-type MakeActivation = fn(Arc<NodeInner>, Arc<GrainTypeInfo>, GrainId, u64) -> Arc<dyn AnyActivation>;
+/// Makes the activation of a grain, before its first life.
+type MakeActivation = fn(Arc<NodeInner>, Arc<GrainTypeInfo>, Place) -> Arc<dyn AnyActivation>;
 
 const RUNNING: u8 = 0;
 /// Calls from outside are refused; turns and the calls they make go on.
@@ -148,8 +159,28 @@ impl NodeInner {
         self.me.upgrade().expect("a node is only used through its Arc")
     }
 
-    pub(crate) fn next_life(&self) -> ActivationId {
-        ActivationId { epoch: self.epoch, counter: self.lives.fetch_add(1, Ordering::Relaxed) + 1 }
+    /// The number of the life of an activation that begins now.
+    pub(crate) fn next_life(&self) -> u64 {
+        self.lives.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// An activation has ended, after its last turn.
+    pub(crate) fn ended(&self, activation: &dyn AnyActivation) {
+        #[cfg(feature = "cluster")]
+        if let Some(clustered) = &self.clustered {
+            clustered.ended(activation.id(), activation.activation_id());
+        }
+        let _ = activation;
+    }
+
+    /// Sends a call that waited for an activation which has ended to where its grain lives next.
+    pub(crate) fn forward(&self, grain: GrainId, call: Arrived) {
+        #[cfg(feature = "cluster")]
+        if let Some(clustered) = &self.clustered {
+            return clustered.forward(grain, call);
+        }
+        let _ = grain;
+        call.fail(CallError::Stopped { outcome: Outcome::NotExecuted });
     }
 
     /// The number of the scan for idle activations that comes next.
@@ -182,6 +213,18 @@ impl NodeInner {
         if let Some(found) = self.catalog.find(hash, id) {
             return Ok(Made::Found(found));
         }
+        let place = Place {
+            id: id.clone(),
+            hash,
+            tenure: self.tenure.clone(),
+            numbering: Numbering::Here { epoch: self.epoch },
+        };
+        self.make(place)
+    }
+
+    /// Finds the activation of a grain, or makes it as `place` says.
+    pub(crate) fn make(&self, place: Place) -> Result<Made, Failure> {
+        let (id, hash) = (place.id.clone(), place.hash);
         let Some(hosted) = self.types.get(id.grain_type()) else {
             return Err(CallError::NotHosted { grain_type: id.grain_type().into() });
         };
@@ -189,8 +232,8 @@ impl NodeInner {
             let why = format!("`{}` is not a key of grain type \"{}\"", id.key(), id.grain_type());
             return Err(CallError::BadReference { grain: id.to_string().into(), why: why.into() });
         }
-        let make = || (hosted.make)(self.arc(), hosted.info.clone(), id.clone(), hash);
-        self.catalog.find_or_add(hash, id, make).map_err(|full| CallError::Overloaded {
+        let make = || (hosted.make)(self.arc(), hosted.info.clone(), place);
+        self.catalog.find_or_add(hash, &id, make).map_err(|full| CallError::Overloaded {
             grain: id.to_string().into(),
             limit: format!("activations_max = {}", full.len_max).into(),
         })

@@ -23,7 +23,7 @@ use crate::{
 
 impl<G: Lifecycle> Anchor for Activation<G> {
     fn lives(&self, life: ActivationId) -> bool {
-        self.is_life(life)
+        self.is_life(life) && self.tenure.may_act()
     }
 
     fn store(&self) -> Arc<dyn Store> {
@@ -106,7 +106,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         let Some(place) = timers.iter().position(|(other, _)| **other == *name) else { return false };
         let (_, id) = timers.remove(place);
         drop(extras);
-        self.node.tasks.abort(id);
+        self.tenure.tasks.abort(id);
         true
     }
 
@@ -165,19 +165,19 @@ impl<G: Lifecycle> Activation<G> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let id = self.node.tasks.reserve().ok_or(Gone)?;
+        let id = self.tenure.tasks.reserve().ok_or(Gone)?;
         let entered = {
             let mut extras = lock(&self.extras);
             // Checked under the lock that the end of a life takes to find what it must end.
             if self.is_life(life) { enter(extras.get_or_insert_default(), id) } else { Err(Gone.into()) }
         };
         if let Err(error) = entered {
-            self.node.tasks.abort(id);
+            self.tenure.tasks.abort(id);
             return Err(error);
         }
         let forget = Forget { activation: self.me.clone(), id };
         let task = task();
-        self.node.tasks.start(id, async move {
+        self.tenure.tasks.start(id, async move {
             task.await;
             drop(forget);
         });

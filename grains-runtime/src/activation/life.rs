@@ -8,13 +8,13 @@ use std::{
 };
 
 use grains_core::{
-    AccessKind, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome,
+    AccessKind, ActivationId, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome,
     route::{AnySlot, WaitEdge},
     world::BoxFuture,
 };
 
 use super::{
-    Activation, AnyActivation, Extras, lock,
+    Activation, AnyActivation, Extras, Numbering, lock,
     start::Deeper,
     turn::{ACTIVATE, Closer, DEACTIVATE, Turn, drop_quietly, panic_message},
 };
@@ -22,6 +22,7 @@ use crate::{
     ambient::{Frame, Inherited},
     catch::catch_unwind,
     tasks::TaskId,
+    tenure::fenced,
     timeout::timeout,
 };
 
@@ -72,7 +73,7 @@ impl<G: Lifecycle> Activation<G> {
     /// Makes the instance and opens the mailbox; or fails whatever waits, and leaves nothing behind.
     fn begin(self: &Arc<Self>, inherited: Inherited) -> BoxFuture<'static, Result<(), Failure>> {
         let mut closer = Closer::of(self.clone());
-        let life = self.node.next_life();
+        let life = self.next_life();
         self.life.store(life.counter, Ordering::Release);
         self.broken.store(false, Ordering::Release);
         self.lost.store(false, Ordering::Release);
@@ -97,8 +98,8 @@ impl<G: Lifecycle> Activation<G> {
                     closer.activation().mailbox.open();
                     let activation = closer.give_back();
                     Turn::granted(activation.clone(), AccessKind::Exclusive).end();
-                    if activation.node.is_stopped() {
-                        activation.drop_now(); // the stop may have passed by before there was anything to drop
+                    if activation.is_over() {
+                        activation.drop_now(); // the end may have passed by before there was anything to drop
                     }
                     return Ok(());
                 }
@@ -119,17 +120,17 @@ impl<G: Lifecycle> Activation<G> {
     /// Ends this life: runs `deactivate`, drops the instance, and begins the next life if calls wait. Goes as far as it
     /// can at once; what has to wait becomes a task.
     pub(super) fn close(me: Arc<Self>) {
-        if me.node.is_stopped() {
+        if me.is_over() {
             return me.drop_and_fail();
         }
-        let node = me.node.clone();
+        let (node, tenure) = (me.node.clone(), me.tenure.clone());
         // Made here: a task that is dropped before its first poll must end the activation too.
         let mut closing: BoxFuture<'static, ()> = Box::pin(Self::closing(Closer::of(me)));
         let here = node.world.tasks.here() && !std::thread::panicking();
         if here && closing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
-        node.tasks.spawn(closing);
+        tenure.tasks.spawn(closing);
     }
 
     async fn closing(mut closer: Closer<G>) {
@@ -140,9 +141,9 @@ impl<G: Lifecycle> Activation<G> {
         }
         let aborted = closer.activation().end_of_life();
         if !aborted.is_empty() {
-            let node = closer.activation().node.clone();
+            let (node, tenure) = (closer.activation().node.clone(), closer.activation().tenure.clone());
             let (clock, limit) = (&node.world.clock, node.config.deactivate_timeout);
-            if timeout(clock, limit, node.tasks.gone(&aborted)).await.is_none() {
+            if timeout(clock, limit, tenure.tasks.gone(&aborted)).await.is_none() {
                 tracing::warn!(grain = %closer.activation().id, "a task of a grain did not end with it: it blocks its thread");
             }
         }
@@ -150,10 +151,20 @@ impl<G: Lifecycle> Activation<G> {
         activation.drop_instance();
         if activation.mailbox.finish() {
             activation.leave_catalog();
-        } else if activation.node.is_stopped() {
-            activation.finish_failing(&stopped());
+        } else if activation.is_over() {
+            let failure = activation.over();
+            activation.finish_failing(&failure);
+        } else if let Numbering::Ordered(_) = activation.numbering {
+            activation.finish_forwarding();
         } else {
-            activation.node.tasks.spawn(Self::life_elsewhere(&activation));
+            activation.tenure.tasks.spawn(Self::life_elsewhere(&activation));
+        }
+    }
+
+    fn next_life(&self) -> ActivationId {
+        match self.numbering {
+            Numbering::Here { epoch } => ActivationId { epoch, counter: self.node.next_life() },
+            Numbering::Ordered(id) => id,
         }
     }
 
@@ -164,7 +175,7 @@ impl<G: Lifecycle> Activation<G> {
         let ticks = std::mem::take(&mut extras.ticks);
         let timers = extras.timers.drain(..).map(|(_, id)| id);
         let ended: Vec<_> = ticks.into_iter().chain(timers).collect();
-        ended.iter().for_each(|id| self.node.tasks.abort(*id));
+        ended.iter().for_each(|id| self.tenure.tasks.abort(*id));
         extras.ended.extend(ended);
     }
 
@@ -175,7 +186,7 @@ impl<G: Lifecycle> Activation<G> {
         self.end_timers();
         let Some(extras) = lock(&self.extras).take() else { return Vec::new() };
         let Extras { tasks, mut ended, .. } = *extras;
-        tasks.iter().for_each(|id| self.node.tasks.abort(*id));
+        tasks.iter().for_each(|id| self.tenure.tasks.abort(*id));
         ended.extend(tasks);
         ended
     }
@@ -187,10 +198,20 @@ impl<G: Lifecycle> Activation<G> {
         drop_quietly(instance, "a grain");
     }
 
+    /// After the last turn: from here on the grain may live elsewhere.
     fn leave_catalog(self: Arc<Self>) {
         let node = self.node.clone();
         let activation: Arc<dyn AnyActivation> = self;
         node.catalog.remove(&activation);
+        node.ended(&*activation);
+    }
+
+    /// Ends the activation for good, and sends whatever waits to where the grain lives next, in the same order.
+    fn finish_forwarding(self: Arc<Self>) {
+        let waiting = self.mailbox.abandon();
+        let node = self.node.clone();
+        self.leave_catalog();
+        waiting.into_iter().for_each(|waiter| waiter.forward(&node));
     }
 
     /// Ends the activation for good, and gives whatever waits this failure.
@@ -207,7 +228,13 @@ impl<G: Lifecycle> Activation<G> {
             drop(self.end_of_life());
         }
         self.drop_instance();
-        self.finish_failing(&stopped());
+        let failure = self.over();
+        self.finish_failing(&failure);
+    }
+
+    /// What calls are told that did not begin because it is over.
+    pub(super) fn over(&self) -> Failure {
+        if self.node.is_stopped() { stopped() } else { fenced() }
     }
 
     pub(super) fn set_reason(&self, reason: DeactivationReason) {
@@ -262,6 +289,9 @@ impl<G: Lifecycle, T> Future for InFrame<'_, G, T> {
     type Output = Result<T, Failure>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { frame, activation, future } = &mut *self;
+        if !activation.tenure.may_act() {
+            return Poll::Ready(Err(activation.fenced_error()));
+        }
         let polled = frame.enter(|| future.as_mut().poll(cx));
         if activation.lost.load(Ordering::Acquire) {
             return Poll::Ready(Err(activation.lost_error()));

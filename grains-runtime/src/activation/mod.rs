@@ -14,6 +14,7 @@
 //!     gone (waiting calls fail)
 //! ```
 
+pub(crate) mod arrived;
 pub(crate) mod host;
 pub(crate) mod life;
 pub(crate) mod mailbox;
@@ -35,8 +36,13 @@ use std::{
 
 use grains_core::{ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot};
 
-use self::{mailbox::Mailbox, waiter::Waiter};
-use crate::{ambient::TurnName, node::NodeInner, tasks::TaskId};
+use self::{arrived::Arrived, mailbox::Mailbox, waiter::Waiter};
+use crate::{
+    ambient::{TurnMethod, TurnName},
+    node::NodeInner,
+    tasks::TaskId,
+    tenure::Tenure,
+};
 
 /// What the activations of one grain type have in common.
 pub(crate) struct GrainTypeInfo {
@@ -53,6 +59,8 @@ pub(crate) struct Activation<G: Lifecycle> {
     hash: u64,
     node: Arc<NodeInner>,
     grain_type: Arc<GrainTypeInfo>,
+    tenure: Arc<Tenure>,
+    numbering: Numbering,
     mailbox: Mailbox<Waiter<G>>,
     /// The counter of the life that lives; 0 between two lives.
     life: AtomicU64,
@@ -74,6 +82,36 @@ pub(crate) struct Activation<G: Lifecycle> {
 // SAFETY: `grain` is only reached through `Turn`, which exists while the mailbox has granted a turn of its access: many
 // `&G` (hence `G: Sync`) or one `&mut G` (hence `G: Send`, as turns move between threads). `Lifecycle` implies both.
 unsafe impl<G: Lifecycle> Sync for Activation<G> {}
+
+/// Where its lives get their ids from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// This node numbers them: nobody else can make an activation of this grain.
+    Here {
+        /// Which start of the node, or which assignment of a singleton.
+        epoch: u64,
+    },
+    /// The owner of its partition ordered this one activation. It has one life; calls that are left then go back to the
+    /// owner.
+    Ordered(ActivationId),
+}
+
+impl Numbering {
+    fn epoch(self) -> u64 {
+        match self {
+            Self::Here { epoch } => epoch,
+            Self::Ordered(id) => id.epoch,
+        }
+    }
+}
+
+/// What an activation is made from.
+pub(crate) struct Place {
+    pub(crate) id: GrainId,
+    pub(crate) hash: u64,
+    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) numbering: Numbering,
+}
 
 /// What few lives have.
 #[derive(Default)]
@@ -123,6 +161,18 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn drop_now(self: Arc<Self>);
     /// How many calls wait.
     fn waiting(&self) -> usize;
+    /// Hands over a call that came from another node. Gives it back if there is no activation here any more.
+    fn arrive(self: Arc<Self>, call: Arrived) -> Result<(), Arrived>;
+    /// The first call of a new activation, from another node.
+    fn arrive_first(self: Arc<Self>, call: Arrived) -> Result<(), Arrived>;
+    /// Makes the instance without a call: singletons live without being called.
+    fn live(self: Arc<Self>);
+    /// Lets no further turn begin; what runs ends, and what waits goes elsewhere.
+    fn send_away(self: Arc<Self>, reason: DeactivationReason);
+    /// The tenure it lives in.
+    fn tenure(&self) -> &Arc<Tenure>;
+    /// The life that lives, or will; the counter is 0 if that is not known yet.
+    fn activation_id(&self) -> ActivationId;
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -131,7 +181,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<G: Lifecycle> Activation<G> {
     /// An activation whose maker holds the exclusive turn, to begin its first life with.
-    pub(crate) fn made(node: Arc<NodeInner>, grain_type: Arc<GrainTypeInfo>, id: GrainId, hash: u64) -> Arc<Self> {
+    pub(crate) fn made(node: Arc<NodeInner>, grain_type: Arc<GrainTypeInfo>, place: Place) -> Arc<Self> {
+        let Place { id, hash, tenure, numbering } = place;
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             id,
@@ -139,6 +190,8 @@ impl<G: Lifecycle> Activation<G> {
             last_used: AtomicU32::new(node.scan()),
             node,
             grain_type,
+            tenure,
+            numbering,
             mailbox: Mailbox::closed(),
             life: AtomicU64::new(0),
             broken: AtomicBool::new(false),
@@ -153,7 +206,12 @@ impl<G: Lifecycle> Activation<G> {
 
     /// The life that lives, or 0 as its counter.
     fn life(&self) -> ActivationId {
-        ActivationId { epoch: self.node.epoch, counter: self.life.load(Ordering::Acquire) }
+        ActivationId { epoch: self.numbering.epoch(), counter: self.life.load(Ordering::Acquire) }
+    }
+
+    /// Nothing of it may run any more: its node has stopped, or its lease has ended.
+    fn is_over(&self) -> bool {
+        self.node.is_stopped() || self.tenure.is_over()
     }
 
     fn is_life(&self, life: ActivationId) -> bool {
@@ -161,7 +219,12 @@ impl<G: Lifecycle> Activation<G> {
     }
 
     fn name_of(&self, method: &'static MethodInfo) -> TurnName {
-        TurnName { node: self.node.number, grain: self.id.clone(), life: self.life(), method }
+        TurnName {
+            node: self.node.number,
+            grain: self.id.clone(),
+            life: self.life(),
+            method: TurnMethod::Known(method),
+        }
     }
 
     /// Ends this life as soon as nothing runs and nothing waits.

@@ -9,20 +9,24 @@ use std::{
 };
 
 use grains_core::{
-    Access, AnsweredBy, CallError, DeactivationReason, Error, GrainId, InterfaceSet, Lifecycle, MethodInfo, Outcome,
-    Turns,
-    reply::{ReplySender, reply_channel},
-    route::{Answer, AnswerSource, AnySlot, Queue, Slot, WaitEdge, Waiting},
+    Access, ActivationId, AnsweredBy, CallError, DeactivationReason, Error, GrainId, InterfaceSet, Lifecycle, Method,
+    MethodInfo, Outcome, Turns,
+    reply::reply_channel,
+    route::{AnswerSource, AnySlot, Queue, Slot, WaitEdge, Waiting},
     through_bytes, timed_out,
 };
 
 use super::{
-    Activation, AnyActivation, IsGone,
+    Activation, AnyActivation, IsGone, Numbering,
+    arrived::{self, Arrived},
     mailbox::Enqueued,
     turn::{AsTurn, Turn, answer, answer_through_bytes, encoding},
-    waiter::{CallWaiter, Waiter},
+    waiter::{CallWaiter, ReplyTo, Waiter},
 };
-use crate::ambient::{Chain, Inherited, Link, chain_to};
+use crate::{
+    ambient::{Chain, Inherited, Link, chain_to},
+    tenure::{Tenure, fenced},
+};
 
 /// How much of a thread's stack nested inline turns may take before the next one goes to a task with a stack of its own. A
 /// worker thread has 2 MiB; one more turn, and what called the first one, must still fit.
@@ -97,7 +101,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
             // It will: the call waits in front of all others.
             Ok(Some(rest)) => {
                 let started = self.clone().start(method, slot, cx);
-                self.node.tasks.spawn(rest);
+                self.tenure.tasks.spawn(rest);
                 started
             }
             Err(failure) => {
@@ -117,7 +121,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         // Made first: if the arguments cannot even be encoded, what was begun must end.
         let life = Self::life_elsewhere(&self);
         let sent = self.clone().send(method, slot);
-        self.node.tasks.spawn(life);
+        self.tenure.tasks.spawn(life);
         sent
     }
 
@@ -137,6 +141,41 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
 
     fn waiting(&self) -> usize {
         self.mailbox.len()
+    }
+
+    fn arrive(self: Arc<Self>, call: Arrived) -> Result<(), Arrived> {
+        self.touch();
+        arrived::arrive(&self, call)
+    }
+
+    fn arrive_first(self: Arc<Self>, call: Arrived) -> Result<(), Arrived> {
+        let life = Self::life_elsewhere(&self);
+        let arrived = arrived::arrive(&self, call);
+        self.tenure.tasks.spawn(life);
+        arrived
+    }
+
+    fn live(self: Arc<Self>) {
+        let life = Self::life_elsewhere(&self);
+        self.tenure.tasks.spawn(life);
+    }
+
+    fn send_away(self: Arc<Self>, reason: DeactivationReason) {
+        self.set_reason(reason);
+        if self.mailbox.shut() {
+            Self::close(self);
+        }
+    }
+
+    fn tenure(&self) -> &Arc<Tenure> {
+        &self.tenure
+    }
+
+    fn activation_id(&self) -> ActivationId {
+        match self.numbering {
+            Numbering::Ordered(id) => id,
+            Numbering::Here { .. } => self.life(),
+        }
     }
 }
 
@@ -164,6 +203,10 @@ impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
         let Some((slot, args)) = typed::<G, M>(&activation, slot) else { return Ok(()) };
         // Borrowed, not cloned: the node's count is the one thing that all callers of all grains would share.
         let node = &activation.node;
+        if !activation.tenure.may_begin() {
+            slot.fail(fenced());
+            return Ok(());
+        }
         let clock = &*node.world.clock;
         let inherited = Inherited::here(slot.timeout, node.config.call_timeout, slot.request.clone(), clock);
         if inherited.timeout.is_zero() {
@@ -255,7 +298,7 @@ fn run_inline<G, M>(
     match future.as_mut().poll(cx) {
         Poll::Ready(answer) => slot.answer = Some(finish(answer)),
         Poll::Pending => {
-            let node = future.node().clone();
+            let (node, tenure) = (future.node().clone(), future.tenure().clone());
             let deadline = future.frame().deadline(&*node.world.clock);
             let after = future.frame().timeout();
             let (sender, receiver) = reply_channel();
@@ -268,7 +311,7 @@ fn run_inline<G, M>(
                 edge: edge.map(waits_on),
                 queue: None,
             });
-            node.tasks.spawn(async move { sender.send(finish(future.await)) });
+            tenure.tasks.spawn(async move { sender.send(finish(future.await)) });
         }
     }
 }
@@ -282,11 +325,11 @@ where
     let (sender, receiver) = reply_channel();
     let deadline = inherited.deadline(&*activation.node.world.clock);
     let (after, edge) = (inherited.timeout, inherited.caller.clone().map(waits_on));
-    let waiter = CallWaiter { args, reply: Some(sender), inherited, deadline, grain: activation.id.clone() };
+    let waiter = CallWaiter { args, reply: ReplyTo::Here(sender), inherited, deadline, grain: activation.id.clone() };
     let turn = Turn::granted(activation.clone(), M::Access::KIND);
     let waiter: Waiter<G> = Box::new(waiter);
     slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
-    activation.node.tasks.spawn(async move { waiter.run(turn) });
+    activation.tenure.tasks.spawn(async move { waiter.run(turn) });
 }
 
 impl<G: Lifecycle> Queue for Activation<G> {
@@ -310,41 +353,38 @@ where
     let (sender, receiver) = reply_channel();
     let deadline = inherited.deadline(&*activation.node.world.clock);
     let (after, edge) = (inherited.timeout, inherited.caller.clone());
-    match enqueue(activation, args, Some(sender), inherited, deadline) {
+    let (reply, grain) = (ReplyTo::Here(sender), activation.id.clone());
+    match enqueue_waiter(activation, CallWaiter { args, reply, inherited, deadline, grain }) {
         Ok(()) => {
             let (source, queue) = (AnswerSource::Reply(receiver), Some(activation.clone() as Arc<dyn Queue>));
             slot.waiting = Some(Waiting { source, deadline, after, edge: edge.map(waits_on), queue });
             Ok(())
         }
-        Err(Refused::Full(failure)) => {
+        Err(Refused::Full(failure, _)) => {
             slot.fail(failure);
             Ok(())
         }
-        Err(Refused::Gone(args)) => {
-            slot.args = Some(args);
+        Err(Refused::Gone(waiter)) => {
+            slot.args = Some(waiter.args);
             Err(IsGone)
         }
     }
 }
 
 /// Why a call is not in the mailbox.
-enum Refused<M> {
-    Full(grains_core::Failure),
-    Gone(M),
+pub(super) enum Refused<M: Method> {
+    Full(grains_core::Failure, Box<CallWaiter<M>>),
+    Gone(Box<CallWaiter<M>>),
 }
 
-fn enqueue<G, M>(
-    activation: &Arc<Activation<G>>,
-    args: M,
-    reply: Option<ReplySender<Answer<M>>>,
-    inherited: Inherited,
-    deadline: grains_core::Instant,
-) -> Result<(), Refused<M>>
+pub(super) fn enqueue_waiter<G, M>(activation: &Arc<Activation<G>>, waiter: CallWaiter<M>) -> Result<(), Refused<M>>
 where
     G: Lifecycle,
     M: AnsweredBy<G>,
 {
-    let waiter: Waiter<G> = Box::new(CallWaiter { args, reply, inherited, deadline, grain: activation.id.clone() });
+    let typed =
+        |waiter: Waiter<G>| waiter.into_any().downcast::<CallWaiter<M>>().expect("it is what was put in a moment ago");
+    let waiter: Waiter<G> = Box::new(waiter);
     let len_max = activation.grain_type.mailbox_len_max;
     match activation.mailbox.enqueue(waiter, len_max) {
         Enqueued::Waits => Ok(()),
@@ -353,14 +393,11 @@ where
             Ok(())
         }
         Enqueued::Full(waiter) => {
-            drop(waiter);
             let limit = format!("mailbox_len_max = {len_max}").into();
-            Err(Refused::Full(CallError::Overloaded { grain: activation.id.to_string().into(), limit }))
+            let failure = CallError::Overloaded { grain: activation.id.to_string().into(), limit };
+            Err(Refused::Full(failure, typed(waiter)))
         }
-        Enqueued::Gone(waiter) => {
-            let waiter = waiter.into_any().downcast::<CallWaiter<M>>().expect("it is what was put in a moment ago");
-            Err(Refused::Gone(waiter.args))
-        }
+        Enqueued::Gone(waiter) => Err(Refused::Gone(typed(waiter))),
     }
 }
 
@@ -379,14 +416,15 @@ impl<G: Lifecycle> Turns<G> for Tell<'_, G> {
         let node = &self.activation.node;
         let inherited = Inherited::one_way(slot.request.clone(), slot.timeout.unwrap_or(node.config.call_timeout));
         let deadline = inherited.deadline(&*node.world.clock);
-        match enqueue(&self.activation, args, None, inherited, deadline) {
+        let (reply, grain) = (ReplyTo::Nobody, self.activation.id.clone());
+        match enqueue_waiter(&self.activation, CallWaiter { args, reply, inherited, deadline, grain }) {
             Ok(()) => Ok(()),
-            Err(Refused::Full(failure)) => {
+            Err(Refused::Full(failure, _)) => {
                 slot.fail(failure);
                 Ok(())
             }
-            Err(Refused::Gone(args)) => {
-                slot.args = Some(args);
+            Err(Refused::Gone(waiter)) => {
+                slot.args = Some(waiter.args);
                 Err(IsGone)
             }
         }

@@ -19,6 +19,7 @@ use super::{Activation, lock};
 use crate::{
     ambient::{Frame, Inherited},
     node::NodeInner,
+    tenure::Tenure,
 };
 
 /// A granted turn. Dropping it gives the turn back; unless [`end`](Self::end) was called first, it was cut off half-way and
@@ -156,6 +157,7 @@ impl<G: Lifecycle, F> TurnFuture<G, F> {
 pub(super) trait AsTurn {
     fn frame(&self) -> &Frame;
     fn node(&self) -> &Arc<NodeInner>;
+    fn tenure(&self) -> &Arc<Tenure>;
 }
 
 impl<G: Lifecycle, F> AsTurn for TurnFuture<G, F> {
@@ -164,6 +166,9 @@ impl<G: Lifecycle, F> AsTurn for TurnFuture<G, F> {
     }
     fn node(&self) -> &Arc<NodeInner> {
         &self.activation.node
+    }
+    fn tenure(&self) -> &Arc<Tenure> {
+        &self.activation.tenure
     }
 }
 
@@ -176,6 +181,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let me = self.project();
+        if !me.activation.tenure.may_act() {
+            return Poll::Ready(Err(me.activation.fenced_error().widen()));
+        }
         if me.activation.lost.load(Ordering::Acquire) {
             return Poll::Ready(Err(me.activation.lost_error().widen()));
         }
@@ -184,6 +192,10 @@ where
             Err(panic) => Poll::Ready(Err(me.activation.panicked(me.frame, &*panic).widen())),
             Ok(Poll::Pending) if me.activation.lost.load(Ordering::Acquire) => {
                 Poll::Ready(Err(me.activation.lost_error().widen()))
+            }
+            // Nothing of an activation whose lease ended meanwhile is heard any more.
+            Ok(Poll::Ready(_)) if !me.activation.tenure.may_act() => {
+                Poll::Ready(Err(me.activation.fenced_error().widen()))
             }
             Ok(polled) => polled,
         }
@@ -197,8 +209,14 @@ impl<G: Lifecycle> Activation<G> {
         CallError::Lost { grain: self.id.to_string().into(), why: why.unwrap_or_else(|| "it lost its state".into()) }
     }
 
+    /// What the caller of a turn is told that was cut off because the lease of its node had ended.
+    pub(super) fn fenced_error(&self) -> Failure {
+        let why = "the lease of its node ended during the turn".into();
+        CallError::Lost { grain: self.id.to_string().into(), why }
+    }
+
     fn panicked(&self, frame: &Frame, panic: &(dyn Any + Send)) -> Failure {
-        let method = frame.turn.as_ref().map_or("turn", |turn| turn.method.name);
+        let method = frame.turn.as_ref().map_or("turn", |turn| turn.method.name());
         let message = panic_message(panic);
         tracing::error!(grain = %self.id, method, message, "panicked; the activation is dropped");
         CallError::Panicked { grain: self.id.to_string().into(), method: method.into(), message: message.into() }

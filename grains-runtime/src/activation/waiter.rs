@@ -15,15 +15,23 @@ use std::{
 
 use grains_core::{
     AccessKind, AnsweredBy, CallError, Exclusive, Failure, GrainId, Instant, Lifecycle, Method, Outcome, Result,
-    SharedTick, reply::ReplySender, route::Answer, timed_out,
+    SharedTick, encode_args,
+    reply::ReplySender,
+    route::{Answer, ReplySink, TypedSink},
+    timed_out,
 };
 
 use super::{
     Activation,
+    arrived::{Arrived, answer_away},
     mailbox::{Entry, Released},
-    turn::{TICK, Turn, TurnFuture, answer, answer_through_bytes, panic_message},
+    turn::{TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, panic_message},
 };
-use crate::ambient::{Frame, Inherited};
+use crate::{
+    ambient::{Frame, Inherited},
+    node::NodeInner,
+    tenure::fenced,
+};
 
 /// A call or tick that waits for its turn.
 pub(crate) type Waiter<G> = Box<dyn Waits<G>>;
@@ -35,6 +43,8 @@ pub(crate) trait Waits<G: Lifecycle>: Send {
     fn run(self: Box<Self>, turn: Turn<G>);
     /// Ends without having run.
     fn fail(self: Box<Self>, failure: Failure);
+    /// Goes on to where its grain lives next, or ends if it means nothing elsewhere.
+    fn forward(self: Box<Self>, node: &NodeInner);
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
@@ -47,11 +57,47 @@ impl<G: Lifecycle> Entry for Waiter<G> {
     }
 }
 
+/// Where a call is answered.
+pub(super) enum ReplyTo<M: Method> {
+    /// A caller on this node.
+    Here(ReplySender<Answer<M>>),
+    /// A caller on another node.
+    Away(Box<dyn ReplySink>),
+    /// The call is one-way.
+    Nobody,
+}
+
+impl<M: Method> ReplyTo<M> {
+    fn is_withdrawn(&self) -> bool {
+        match self {
+            Self::Here(reply) => reply.is_withdrawn(),
+            Self::Away(sink) => sink.is_withdrawn(),
+            Self::Nobody => false,
+        }
+    }
+
+    /// `false` if the caller has withdrawn: then the turn must not run.
+    fn begin(&self) -> bool {
+        match self {
+            Self::Here(reply) => reply.begin(),
+            Self::Away(sink) => sink.begin(),
+            Self::Nobody => true,
+        }
+    }
+
+    pub(super) fn fail(self, failure: Failure) {
+        match self {
+            Self::Here(reply) => reply.send(Err(failure.widen())),
+            Self::Away(sink) => sink.failed(failure),
+            Self::Nobody => tracing::warn!(method = M::INFO.name, %failure, "a one-way call did not run"),
+        }
+    }
+}
+
 /// A call that waits.
 pub(super) struct CallWaiter<M: Method> {
     pub(super) args: M,
-    /// Where to answer; nowhere for a one-way call.
-    pub(super) reply: Option<ReplySender<Answer<M>>>,
+    pub(super) reply: ReplyTo<M>,
     pub(super) inherited: Inherited,
     pub(super) deadline: Instant,
     pub(super) grain: GrainId,
@@ -63,7 +109,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
     }
 
     fn wanted(&self) -> bool {
-        self.reply.as_ref().is_none_or(|reply| !reply.is_withdrawn())
+        !self.reply.is_withdrawn()
     }
 
     fn run(self: Box<Self>, turn: Turn<G>) {
@@ -73,7 +119,11 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
             let late = timed_out(&self.grain, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
             return <Self as Waits<G>>::fail(self, late);
         }
-        if self.reply.as_ref().is_some_and(|reply| !reply.begin()) {
+        if !activation.tenure.may_begin() {
+            turn.end();
+            return <Self as Waits<G>>::fail(self, fenced());
+        }
+        if !self.reply.begin() {
             return turn.end();
         }
         let Self { args, reply, mut inherited, deadline, .. } = *self;
@@ -81,18 +131,34 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         let encoded = activation.node.config.encode_local_calls;
         let future = answer(turn, args, inherited);
         let finish = move |answer: Answer<M>, activation: &Activation<G>| match reply {
-            Some(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
-            Some(reply) => reply.send(answer),
-            None => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
+            ReplyTo::Here(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
+            ReplyTo::Here(reply) => reply.send(answer),
+            ReplyTo::Away(sink) => answer_away::<G, M>(activation, sink, answer),
+            ReplyTo::Nobody => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
         };
         run_to_end(activation, future, finish);
     }
 
     fn fail(self: Box<Self>, failure: Failure) {
-        match self.reply {
-            Some(reply) => reply.send(Err(failure.widen())),
-            None => tracing::warn!(grain = %self.grain, method = M::INFO.name, %failure, "a one-way call did not run"),
-        }
+        self.reply.fail(failure);
+    }
+
+    fn forward(self: Box<Self>, node: &NodeInner) {
+        let Self { args, reply, inherited, deadline, grain } = *self;
+        let bytes = match encoding(|| node.with_streams(|| encode_args(&args))) {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                let why = format!("arguments of {grain}.{}: {why}", M::INFO.name).into();
+                return reply.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
+            }
+        };
+        let sink = match reply {
+            ReplyTo::Here(reply) => Some(Box::new(TypedSink::<M> { reply, route: node.route() }) as Box<dyn ReplySink>),
+            ReplyTo::Away(sink) => Some(sink),
+            ReplyTo::Nobody => None,
+        };
+        let inherited = Inherited { deadline: Some(deadline), ..inherited };
+        node.forward(grain, Arrived { method: M::INFO.id, args: bytes.into(), reply: sink, inherited });
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -109,8 +175,8 @@ fn run_to_end<G: Lifecycle, F: Future + Send + 'static>(
     match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => finish(answer, &activation),
         Poll::Pending => {
-            let node = activation.node.clone();
-            node.tasks.spawn(async move { finish(turn.await, &activation) });
+            let tenure = activation.tenure.clone();
+            tenure.tasks.spawn(async move { finish(turn.await, &activation) });
         }
     }
 }
@@ -172,6 +238,8 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
 
     fn fail(self: Box<Self>, _: Failure) {}
 
+    fn forward(self: Box<Self>, _: &NodeInner) {}
+
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
@@ -189,20 +257,21 @@ impl<G: Lifecycle> Activation<G> {
 
     /// Runs waiters that have been granted their turns, on a task: whoever gave the turn back has other things to do.
     pub(super) fn hand_over(me: &Arc<Self>, next: Vec<Waiter<G>>) {
-        let stopped = me.node.is_stopped();
+        let over = me.is_over().then(|| me.over());
         let jobs = next.into_iter().map(|waiter| {
             let begun = Begun { activation: me.clone(), access: (*waiter).access() };
             let turn = Turn::granted(me.clone(), begun.access);
+            let over = over.clone();
             Box::new(move || {
-                match stopped {
-                    true => waiter.fail(CallError::Stopped { outcome: Outcome::NotExecuted }),
-                    false => waiter.run(turn),
+                match over {
+                    Some(failure) => waiter.fail(failure),
+                    None => waiter.run(turn),
                 }
                 drop(begun);
             }) as Job
         });
         let jobs = jobs.collect();
-        if stopped { drop(serve_some(Serving { activation: me.address(), jobs })) } else { serve(me, jobs) }
+        if me.is_over() { drop(serve_some(Serving { activation: me.address(), jobs })) } else { serve(me, jobs) }
     }
 
     /// Which activation of this process this is.
@@ -253,7 +322,7 @@ fn serve<G: Lifecycle>(me: &Arc<Activation<G>>, jobs: VecDeque<Job>) {
     });
     if let Some(jobs) = jobs {
         let mut serving = Serving { activation, jobs };
-        me.node.tasks.spawn(async move {
+        me.tenure.tasks.spawn(async move {
             while !serving.jobs.is_empty() {
                 serving = serve_some(serving);
                 if !serving.jobs.is_empty() {

@@ -2,14 +2,21 @@
 //! agree on), `command` and `state` (how it changes), `lease` (who may act), `directory` and `host` (where grains live),
 //! `placement`, `founding`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say.
 
+pub(crate) mod clustered;
 pub(crate) mod command;
+pub(crate) mod config;
 pub(crate) mod consensus;
+pub(crate) mod leader;
 pub(crate) mod member;
 pub(crate) mod names;
+pub(crate) mod status;
 pub(crate) mod view;
 
 pub use self::{
+    config::ClusterConfig,
+    leader::{Leader, Leadership},
     member::{Joiner, Member, MemberState, Placement, Strategy},
     names::{BadName, Epoch, Incarnation, MemberId, NODE_NAME_BYTES_MAX, NodeId, NodeName, PartitionId, ViewVersion},
+    status::{ClusterStatus, MemberStatus},
     view::{Assignment, Grant, Partition, View},
 };

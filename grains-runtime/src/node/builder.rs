@@ -16,6 +16,8 @@ use grains_core::{
     world::World,
 };
 
+#[cfg(feature = "cluster")]
+use crate::cluster::ClusterConfig;
 #[cfg(feature = "redb")]
 use {
     crate::store::{OpenError, RedbStore},
@@ -29,6 +31,7 @@ use crate::{
     catalog::Catalog,
     config::{GrainOptions, NodeConfig},
     tasks::TaskSet,
+    tenure::Tenure,
     world::{NoRuntime, tokio_world},
 };
 
@@ -42,14 +45,24 @@ pub struct NodeBuilder {
     #[cfg(feature = "redb")]
     data_dir: Option<PathBuf>,
     world: Option<World>,
+    #[cfg(feature = "cluster")]
+    cluster: Option<ClusterConfig>,
 }
 
 struct Hosting {
+    kind: HostingKind,
     name: &'static str,
     rust_name: &'static str,
     options: GrainOptions,
     accepts: fn(&str) -> bool,
     make: MakeActivation,
+}
+
+/// Whether callers bring a grain to life, or the cluster keeps it alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostingKind {
+    Called,
+    Singleton,
 }
 
 /// Why a node did not start.
@@ -100,13 +113,24 @@ impl NodeBuilder {
     }
 
     /// Hosts the grains of struct `G` with options of their own.
-    pub fn host_with<G: Lifecycle>(mut self, options: GrainOptions) -> Self {
+    pub fn host_with<G: Lifecycle>(self, options: GrainOptions) -> Self {
+        self.hosting::<G>(HostingKind::Called, options)
+    }
+
+    /// Hosts the grain of struct `G` as a singleton: it lives on exactly one node of the cluster (or on this node, outside
+    /// of clusters) without being called, and moves when that node leaves or dies. Its key type is `()`.
+    pub fn singleton<G: Lifecycle<Key = ()>>(self) -> Self {
+        self.hosting::<G>(HostingKind::Singleton, GrainOptions::default())
+    }
+
+    fn hosting<G: Lifecycle>(mut self, kind: HostingKind, options: GrainOptions) -> Self {
         self.types.push(Hosting {
+            kind,
             name: G::GRAIN_TYPE,
             rust_name: std::any::type_name::<G>(),
             options,
             accepts: |key| G::Key::from_text(key).is_ok(),
-            make: |node, info, id, hash| Activation::<G>::made(node, info, id, hash),
+            make: |node, info, place| Activation::<G>::made(node, info, place),
         });
         self
     }
@@ -129,6 +153,14 @@ impl NodeBuilder {
     #[cfg(feature = "redb")]
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(folder.into());
+        self
+    }
+
+    /// Makes the node part of a cluster. With a data directory it keeps there what it has voted and who it is, and comes
+    /// back as the same node after a restart.
+    #[cfg(feature = "cluster")]
+    pub fn cluster(mut self, config: ClusterConfig) -> Self {
+        self.cluster = Some(config);
         self
     }
 
@@ -176,6 +208,9 @@ impl NodeBuilder {
             number: next_number(),
             catalog: Catalog::new(config.activations_max),
             tasks: TaskSet::new(world.tasks.clone()),
+            tenure: Tenure::endless(&world),
+            #[cfg(feature = "cluster")]
+            clustered: None,
             config,
             world,
             store,
@@ -233,7 +268,7 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
 fn hosted(hostings: Vec<Hosting>, config: &NodeConfig) -> Result<BTreeMap<&'static str, HostedType>, StartError> {
     let mut types = BTreeMap::new();
     let mut rust_names = BTreeMap::new();
-    for Hosting { name, rust_name, options, accepts, make } in hostings {
+    for Hosting { kind: _, name, rust_name, options, accepts, make } in hostings {
         if let Some(first) = rust_names.insert(name, rust_name) {
             return Err(StartError::HostedTwice { grain_type: name, first, second: rust_name });
         }

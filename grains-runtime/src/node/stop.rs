@@ -51,6 +51,7 @@ impl NodeInner {
             return;
         }
         self.tasks.close();
+        self.tenure.end();
         for shard in self.catalog.shards() {
             for activation in shard {
                 activation.drop_now();

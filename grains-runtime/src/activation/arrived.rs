@@ -1,0 +1,132 @@
+//! Calls that came from another node: encoded until their method's type is known here, and answered in bytes.
+
+use std::sync::Arc;
+
+use grains_core::{
+    Access, AccessKind, AnsweredBy, CallError, Failure, InterfaceSet, Lifecycle, MethodId, Outcome, Turns, codec,
+    decode_args,
+    route::{Answer, ReplySink},
+    with_route,
+};
+
+use super::{
+    Activation,
+    start::{Refused, enqueue_waiter},
+    turn::{Turn, encoding},
+    waiter::{CallWaiter, ReplyTo},
+};
+use crate::{
+    ambient::{Chain, Inherited, chain_to},
+    tenure::fenced,
+};
+
+/// One such call.
+pub(crate) struct Arrived {
+    pub(crate) method: MethodId,
+    pub(crate) args: Arc<[u8]>,
+    /// Where to answer; nowhere for a one-way call.
+    pub(crate) reply: Option<Box<dyn ReplySink>>,
+    /// With its deadline.
+    pub(crate) inherited: Inherited,
+}
+
+impl Arrived {
+    pub(crate) fn fail(self, failure: Failure) {
+        if let Some(reply) = self.reply {
+            reply.failed(failure);
+        }
+    }
+}
+
+pub(super) fn arrive<G: Lifecycle>(activation: &Arc<Activation<G>>, call: Arrived) -> Result<(), Arrived> {
+    let method = call.method;
+    G::Interfaces::dispatch(method, Arrive { activation, call }).unwrap_or_else(|Arrive { activation, call }| {
+        let method = format!("with id {:08x}", method.0).into();
+        call.fail(CallError::UnknownMethod { grain: activation.id.to_string().into(), method });
+        Ok(())
+    })
+}
+
+struct Arrive<'a, G: Lifecycle> {
+    activation: &'a Arc<Activation<G>>,
+    call: Arrived,
+}
+
+impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
+    type Output = Result<(), Arrived>;
+
+    fn turn<M: AnsweredBy<G>>(self) -> Self::Output {
+        let Self { activation, call } = self;
+        let node = &activation.node;
+        if !activation.tenure.may_begin() {
+            call.fail(fenced());
+            return Ok(());
+        }
+        let args = match encoding(|| with_route(&node.route(), || node.with_streams(|| decode_args::<M>(&call.args)))) {
+            Ok(args) => args,
+            Err(why) => {
+                let why = format!("arguments of {}.{}: {why}", activation.id, M::INFO.name).into();
+                call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
+                return Ok(());
+            }
+        };
+        let beside = match chain_to(&activation.name_of(const { &M::INFO }), call.inherited.caller.as_ref()) {
+            Chain::Cycle(cycle) => {
+                call.fail(CallError::Deadlock { cycle });
+                return Ok(());
+            }
+            Chain::HoldsShared => activation.mailbox.try_begin_beside(),
+            Chain::Apart => false,
+        };
+        let Arrived { method, args: bytes, reply, inherited } = call;
+        let deadline = inherited.deadline(&*node.world.clock);
+        let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Away);
+        let waiter = CallWaiter { args, reply, inherited, deadline, grain: activation.id.clone() };
+        // On the spot, if it may: a turn that does not wait costs no task, and its answer leaves with the next write.
+        if beside || activation.mailbox.try_begin(M::Access::KIND) {
+            run(activation, Box::new(waiter), M::Access::KIND);
+            return Ok(());
+        }
+        match enqueue_waiter(activation, waiter) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full(failure, waiter)) => {
+                waiter.reply.fail(failure);
+                Ok(())
+            }
+            Err(Refused::Gone(waiter)) => {
+                let CallWaiter { reply, inherited, .. } = *waiter;
+                let reply = match reply {
+                    ReplyTo::Away(sink) => Some(sink),
+                    ReplyTo::Here(_) | ReplyTo::Nobody => None,
+                };
+                Err(Arrived { method, args: bytes, reply, inherited })
+            }
+        }
+    }
+}
+
+fn run<G: Lifecycle>(activation: &Arc<Activation<G>>, waiter: super::waiter::Waiter<G>, access: AccessKind) {
+    waiter.run(Turn::granted(activation.clone(), access));
+}
+
+/// Answers a call of another node.
+pub(super) fn answer_away<G, M>(activation: &Activation<G>, sink: Box<dyn ReplySink>, answer: Answer<M>)
+where
+    G: Lifecycle,
+    M: AnsweredBy<G>,
+{
+    let result = match answer {
+        Ok(value) => Ok(value),
+        Err(CallError::Grain(error)) => Err(error),
+        Err(failure) => {
+            return sink.failed(failure.map_grain(|_| unreachable!("a grain's own error was taken out above")));
+        }
+    };
+    match encoding(|| activation.node.with_streams(|| codec::encode(&result))) {
+        Ok(bytes) => sink.answered(&bytes),
+        Err(why) => {
+            let why = format!("answer of {}: {why}", M::INFO.name).into();
+            sink.failed(CallError::Codec { why, outcome: Outcome::Executed });
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What a node shows of its cluster: for status pages, tests and people.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// The cluster as one node sees it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ClusterStatus {
+    /// This node's name.
+    pub node: String,
+    /// Which life of it; 0 while it is not a member.
+    pub incarnation: u64,
+    /// Whether it may act: it is a member and its lease holds.
+    pub ready: bool,
+    /// The name of the cluster's leader.
+    pub leader: Option<String>,
+    /// The leader's term: the token of its grant, which grows with every new leader.
+    pub term: u64,
+    /// The version of the view.
+    pub view: u64,
+    /// The members, by name.
+    pub members: Vec<MemberStatus>,
+    /// The names of the members that vote in Raft.
+    pub voters: Vec<String>,
+    /// How many activations of each grain type live on this node.
+    pub activations: BTreeMap<String, usize>,
+    /// The name of the member that holds each singleton, by grain type.
+    pub singletons: BTreeMap<String, String>,
+    /// How many partitions this node owns.
+    pub partitions: usize,
+}
+
+/// One member in a [`ClusterStatus`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: String,
+    /// Which life of it.
+    pub incarnation: u64,
+    /// `"active"` or `"leaving"`.
+    pub state: &'static str,
+    /// Where other nodes reach it.
+    pub address: String,
+}

@@ -1,0 +1,65 @@
+//! What a node shows of its cluster. Outside of clusters a node shows itself.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use tokio::sync::watch;
+
+use super::{Node, NodeInner};
+use crate::cluster::{ClusterStatus, Leader, Leadership, MemberStatus, NodeName, leader::Known};
+
+impl Node {
+    /// The cluster as this node sees it now. A node outside of clusters is its only member.
+    pub fn status(&self) -> ClusterStatus {
+        match &self.inner.clustered {
+            Some(clustered) => clustered.status(&self.inner),
+            None => self.inner.lone_status(),
+        }
+    }
+
+    /// Who leads the cluster, and a way to wait for changes. A node outside of clusters leads itself.
+    pub fn leader(&self) -> Leadership {
+        match &self.inner.clustered {
+            Some(clustered) => clustered.leader(),
+            None => self.inner.lone_leader(),
+        }
+    }
+
+    /// Where other nodes reach this one; `None` outside of clusters.
+    pub fn address(&self) -> Option<String> {
+        self.inner.clustered.as_ref().map(|clustered| clustered.address())
+    }
+}
+
+impl NodeInner {
+    /// How many activations of each hosted grain type live here.
+    pub(crate) fn activations(&self) -> BTreeMap<String, usize> {
+        let live = |hosted: &super::HostedType| hosted.info.live.load(Ordering::Relaxed);
+        self.types.values().map(|hosted| (hosted.info.name.to_owned(), live(hosted))).collect()
+    }
+
+    fn lone_status(&self) -> ClusterStatus {
+        let name = self.config.name.clone();
+        let me = MemberStatus { name: name.clone(), incarnation: self.epoch, state: "active", address: String::new() };
+        ClusterStatus {
+            node: name.clone(),
+            incarnation: self.epoch,
+            ready: !self.is_stopped(),
+            leader: Some(name.clone()),
+            term: 0,
+            view: 0,
+            members: vec![me],
+            voters: Vec::new(),
+            activations: self.activations(),
+            singletons: BTreeMap::new(),
+            partitions: 0,
+        }
+    }
+
+    fn lone_leader(&self) -> Leadership {
+        // A name that no cluster would take is shown as `node`: outside of clusters any text is a name.
+        let name = NodeName::new(&self.config.name).or_else(|_| NodeName::new("node"));
+        let leader = name.ok().map(|name| Leader { name, term: 0 });
+        let (_, known) = watch::channel(Known { leader, mine: Some(self.tenure.clone()) });
+        Leadership { known }
+    }
+}
