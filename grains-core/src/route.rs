@@ -10,7 +10,7 @@ use std::{
 use crate::{
     codec::{self, ArgsWriter, CodecError},
     error::{CallError, Failure, Outcome},
-    id::GrainId,
+    id::{ActivationId, GrainId},
     method::{Method, MethodInfo, Reply},
     reference::{RawRef, with_route},
     reply::{ReplyReceiver, ReplySender, Withdrawn, reply_channel},
@@ -158,6 +158,10 @@ pub trait ReplySink: Send {
     fn begin(&self) -> bool;
     /// Whether nobody waits any more.
     fn is_withdrawn(&self) -> bool;
+    /// Where the grain was found: its activation, and the number and incarnation of its node. Said before the answer.
+    fn found_at(&mut self, activation: ActivationId, host: (u64, u64)) {
+        let _ = (activation, host);
+    }
     /// The method's encoded `Result`. Decoding runs users' code, which may panic.
     fn answered(self: Box<Self>, result: &[u8]);
     /// The call failed.

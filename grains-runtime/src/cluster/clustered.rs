@@ -1,25 +1,202 @@
-//! A node's part in its cluster.
-use grains_core::{ActivationId, GrainId};
+//! A node's part in its cluster, as its calls see it: where grains live, calls that leave and arrive, and what a new view
+//! changes. The driver tells it what the cluster has agreed on.
 
-use super::{ClusterStatus, Leadership};
-use crate::{activation::arrived::Arrived, node::NodeInner};
+pub(crate) mod arriving;
+pub(crate) mod envelope;
+pub(crate) mod pending;
+pub(crate) mod places;
+pub(crate) mod sending;
+pub(crate) mod table;
+pub(crate) mod turning;
 
-pub(crate) enum Clustered {}
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use grains_core::{ActivationId, GrainId, world::World};
+use tokio::sync::watch;
+
+use self::{pending::Pending, table::Table};
+use super::{
+    ClusterConfig, ClusterStatus, Leadership, MemberStatus,
+    driver::Driver,
+    leader::Known,
+    names::{MemberId, NodeId, NodeName, ViewVersion},
+};
+use crate::{
+    activation::{AnyActivation, lock},
+    node::NodeInner,
+    wire::{SendError, Wire},
+};
+
+pub(crate) struct Clustered {
+    me: Weak<Self>,
+    pub(crate) world: World,
+    pub(crate) config: ClusterConfig,
+    pub(crate) name: NodeName,
+    node_id: NodeId,
+    node: OnceLock<Weak<NodeInner>>,
+    wire: OnceLock<Arc<Wire>>,
+    driver: OnceLock<Arc<Driver>>,
+    pub(crate) table: Mutex<Table>,
+    pub(crate) pending: Mutex<Pending>,
+    /// This node's incarnation; 0 while it is no member.
+    incarnation: AtomicU64,
+    /// The log index and the version of the view that is applied.
+    view_index: AtomicU64,
+    view_version: AtomicU64,
+    known: watch::Sender<Known>,
+    /// The grain types this node hosts as singletons.
+    singletons: BTreeSet<&'static str>,
+}
 
 impl Clustered {
-    pub(crate) fn ended(&self, _: &GrainId, _: ActivationId) {
-        match *self {}
+    pub(crate) fn new(
+        world: World,
+        config: ClusterConfig,
+        name: NodeName,
+        node_id: NodeId,
+        singletons: BTreeSet<&'static str>,
+    ) -> Arc<Self> {
+        let (known, _) = watch::channel(Known { leader: None, mine: None });
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            table: Mutex::new(Table::new(config.places_max)),
+            pending: Mutex::new(Pending::new(config.calls_max)),
+            world,
+            config,
+            name,
+            node_id,
+            node: OnceLock::new(),
+            wire: OnceLock::new(),
+            driver: OnceLock::new(),
+            incarnation: AtomicU64::new(0),
+            view_index: AtomicU64::new(0),
+            view_version: AtomicU64::new(0),
+            known,
+            singletons,
+        })
     }
-    pub(crate) fn forward(&self, _: GrainId, _: Arrived) {
-        match *self {}
+
+    /// Ties it to the rest of its node, before anything runs.
+    pub(crate) fn tie(&self, node: Weak<NodeInner>, wire: Arc<Wire>, driver: Arc<Driver>) {
+        drop((self.node.set(node), self.wire.set(wire), self.driver.set(driver)));
     }
-    pub(crate) fn status(&self, _: &NodeInner) -> ClusterStatus {
-        match *self {}
+
+    pub(crate) fn node(&self) -> Option<Arc<NodeInner>> {
+        self.node.get()?.upgrade().filter(|node| !node.is_stopped())
     }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
+    pub(crate) fn wire(&self) -> Option<&Arc<Wire>> {
+        self.wire.get()
+    }
+
+    pub(crate) fn driver(&self) -> Option<&Arc<Driver>> {
+        self.driver.get()
+    }
+
+    pub(crate) fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn view_index(&self) -> u64 {
+        self.view_index.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn view_version(&self) -> ViewVersion {
+        ViewVersion(self.view_version.load(Ordering::Acquire))
+    }
+
+    /// Sends one frame to another member.
+    fn send_frame(&self, to: MemberId, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        let Some(wire) = self.wire() else { return Err(SendError::Closed) };
+        let address = {
+            let table = lock(&self.table);
+            let member = table.standing.as_ref().and_then(|standing| standing.view.member(to));
+            member.map(|member| member.joiner.address.clone())
+        };
+        // A member that this node has yet to hear of is reached by the link it has come by, or not at all.
+        let link = match address {
+            Some(address) => wire.link(to, &address),
+            None => wire.known_link(to).ok_or(SendError::Closed)?,
+        };
+        link.send(kind, write).map(drop)
+    }
+
+    /// An activation has ended, after its last turn: from here on its grain may live elsewhere.
+    pub(crate) fn ended(&self, grain: &GrainId, activation: ActivationId) {
+        let actions = {
+            let mut table = lock(&self.table);
+            let Some(standing) = &mut table.standing else { return };
+            standing.host.ended(self.world.clock.now(), grain, activation)
+        };
+        self.carry_out(actions);
+        if self.singletons.contains(grain.grain_type())
+            && let Some(driver) = self.driver()
+        {
+            driver.singleton_ended();
+        }
+    }
+
     pub(crate) fn leader(&self) -> Leadership {
-        match *self {}
+        Leadership { known: self.known.subscribe() }
     }
+
     pub(crate) fn address(&self) -> String {
-        match *self {}
+        self.wire().map(|wire| wire.address().to_owned()).unwrap_or_default()
+    }
+
+    pub(crate) fn status(&self, node: &NodeInner) -> ClusterStatus {
+        let table = lock(&self.table);
+        let standing = table.standing.as_ref();
+        let view = standing.map(|standing| standing.view.clone()).unwrap_or_default();
+        let name_of = |id: MemberId| view.member(id).map(|member| member.joiner.name.to_string());
+        let ready = standing.is_some_and(|standing| standing.tenure.may_act());
+        let mine = |owner: Option<MemberId>| owner.is_some() && owner == standing.map(|standing| standing.me);
+        let partitions = view.partitions.iter().filter(|partition| mine(partition.owner)).count();
+        drop(table);
+        let mut members: Vec<_> = view.members.values().map(|member| MemberStatus {
+            name: member.joiner.name.to_string(),
+            incarnation: member.id.incarnation.0,
+            state: member.state.as_str(),
+            address: member.joiner.address.clone(),
+        }).collect();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        let voters = self.driver().map(|driver| driver.voters()).unwrap_or_default();
+        let voters = voters.keys().filter_map(|id| view.members.get(id)).map(|member| member.joiner.name.to_string());
+        let held = view.singletons.iter().filter_map(|(name, assignment)| Some((name.clone(), assignment.holder()?)));
+        ClusterStatus {
+            node: self.name.to_string(),
+            incarnation: self.incarnation(),
+            ready,
+            leader: view.leader.and_then(|grant| name_of(grant.holder)),
+            term: view.leader.map_or(0, |grant| grant.token),
+            view: view.version.0,
+            members,
+            voters: voters.collect(),
+            activations: node.activations(),
+            singletons: held.filter_map(|(name, holder)| Some((name, name_of(holder)?))).collect(),
+            partitions,
+        }
+    }
+}
+
+/// For the engine: what a call found closed is out of the catalog, and its grain may live elsewhere.
+impl NodeInner {
+    pub(crate) fn over(&self, activation: &dyn AnyActivation) {
+        self.forget(activation);
+        self.ended(activation);
     }
 }

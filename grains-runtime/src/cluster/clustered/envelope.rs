@@ -1,0 +1,393 @@
+//! Calls and answers as bytes: the bodies of data frames. Pure. Numbers are varints, texts have their length before them,
+//! what comes last takes the rest of the frame. Whatever does not parse is an error that closes the connection.
+
+use std::sync::Arc;
+
+use grains_core::{AccessKind, ActivationId, Failure, GrainId, MethodId, RequestContext, codec};
+
+use super::super::{
+    grain::intern,
+    names::{Epoch, Incarnation, MemberId, NodeId, PartitionId, ViewVersion},
+};
+use crate::ambient::{HOP_TURNS_MAX, Hop, HopTurn};
+
+/// A call.
+pub(crate) const CALL: u8 = 1;
+/// What a call was answered.
+pub(crate) const REPLY: u8 = 2;
+/// A call comes back unexecuted.
+pub(crate) const BOUNCE: u8 = 3;
+/// A one-way call has arrived where its grain lives.
+pub(crate) const TAKEN: u8 = 4;
+/// A message between owners and hosts.
+pub(crate) const DIRECTORY: u8 = 5;
+/// Part of an answer that goes on.
+pub(crate) const STREAM: u8 = 6;
+
+/// How often a call may be passed on before it is sent back.
+pub(crate) const HOPS_MAX: u8 = 8;
+/// Entries of a request context: its bytes are bounded too, this bounds what a hostile peer makes us allocate.
+const CONTEXT_ENTRIES_MAX: u64 = 1024;
+
+/// A call on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CallFrame {
+    /// The sender's number for it.
+    pub(crate) call: u64,
+    pub(crate) grain: GrainId,
+    pub(crate) method: MethodId,
+    pub(crate) one_way: bool,
+    /// How many nodes have passed it on.
+    pub(crate) hops: u8,
+    /// How much time its caller has left, in microseconds.
+    pub(crate) left_us: u64,
+    /// The sender's view.
+    pub(crate) view: ViewVersion,
+    pub(crate) target: Target,
+    pub(crate) request: RequestContext,
+    pub(crate) chain: Vec<Hop>,
+    pub(crate) args: Arc<[u8]>,
+}
+
+/// What the sender takes the receiver for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The owner of the grain's partition, or the holder of a singleton.
+    Whoever,
+    /// The host of this activation, as an earlier answer said.
+    Known(ActivationId),
+    /// The host of this activation, by order of the sender, who owns the partition under this epoch.
+    Ordered { partition: PartitionId, epoch: Epoch, counter: u64, host: MemberId },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReplyFrame<'b> {
+    pub(crate) call: u64,
+    pub(crate) found: Option<Found>,
+    pub(crate) answer: Result<&'b [u8], Failure>,
+}
+
+/// Where a grain was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) host: MemberId,
+    pub(crate) activation: ActivationId,
+}
+
+/// Why a call comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bounce {
+    /// The activation it was for is not here, and will not be: its order is void.
+    NotHere,
+    /// The receiver is not who the sender takes it for, or cannot act now: to be tried again when the view has changed.
+    NotNow,
+}
+
+/// Bytes that are no frame of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame that cannot be read: {0}")]
+pub(crate) struct BadFrame(&'static str);
+
+impl BadFrame {
+    pub(crate) fn new(why: &'static str) -> Self {
+        Self(why)
+    }
+}
+
+const ONE_WAY: u64 = 1;
+const KNOWN: u64 = 2;
+const ORDERED: u64 = 4;
+
+impl CallFrame {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let target = match self.target {
+            Target::Whoever => 0,
+            Target::Known(_) => KNOWN,
+            Target::Ordered { .. } => ORDERED,
+        };
+        number(out, self.call);
+        number(out, u64::from(self.one_way) * ONE_WAY | target);
+        number(out, u64::from(self.hops));
+        number(out, self.left_us);
+        number(out, self.view.0);
+        text(out, self.grain.grain_type());
+        text(out, self.grain.key());
+        number(out, u64::from(self.method.0));
+        match self.target {
+            Target::Whoever => {}
+            Target::Known(activation) => write_activation(out, activation),
+            Target::Ordered { partition, epoch, counter, host } => {
+                number(out, u64::from(partition.0));
+                number(out, epoch.0);
+                number(out, counter);
+                write_member(out, host);
+            }
+        }
+        number(out, self.request.iter().count() as u64);
+        for (name, value) in self.request.iter() {
+            text(out, name);
+            text(out, value);
+        }
+        number(out, self.chain.len() as u64);
+        for hop in &self.chain {
+            number(out, hop.origin);
+            number(out, hop.call);
+            number(out, hop.turns.len() as u64);
+            for turn in &hop.turns {
+                text(out, turn.grain.grain_type());
+                text(out, turn.grain.key());
+                text(out, &turn.method);
+                number(out, u64::from(turn.access == AccessKind::Shared));
+            }
+        }
+        out.extend_from_slice(&self.args);
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, BadFrame> {
+        let mut from = Reader(bytes);
+        let call = from.number()?;
+        let flags = from.number()?;
+        let hops = u8::try_from(from.number()?).map_err(|_| BadFrame("more hops than there can be"))?;
+        let left_us = from.number()?;
+        let view = ViewVersion(from.number()?);
+        let grain = from.grain()?;
+        let method = MethodId(u32::try_from(from.number()?).map_err(|_| BadFrame("a method id over 32 bits"))?);
+        let target = match flags & (KNOWN | ORDERED) {
+            0 => Target::Whoever,
+            KNOWN => Target::Known(from.activation()?),
+            ORDERED => Target::Ordered {
+                partition: PartitionId(u16::try_from(from.number()?).map_err(|_| BadFrame("no partition"))?),
+                epoch: Epoch(from.number()?),
+                counter: from.number()?,
+                host: from.member()?,
+            },
+            _ => return Err(BadFrame("two targets")),
+        };
+        let request = from.request()?;
+        let chain = from.chain()?;
+        let one_way = flags & ONE_WAY != 0;
+        Ok(Self { call, grain, method, one_way, hops, left_us, view, target, request, chain, args: from.0.into() })
+    }
+}
+
+impl<'b> ReplyFrame<'b> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        number(out, self.call);
+        number(out, u64::from(self.answer.is_err()) | u64::from(self.found.is_some()) << 1);
+        if let Some(found) = self.found {
+            write_member(out, found.host);
+            write_activation(out, found.activation);
+        }
+        match &self.answer {
+            Ok(bytes) => out.extend_from_slice(bytes),
+            Err(failure) => out.extend(codec::encode(failure).expect("failures are made of texts and numbers")),
+        }
+    }
+
+    pub(crate) fn read(bytes: &'b [u8]) -> Result<Self, BadFrame> {
+        let mut from = Reader(bytes);
+        let call = from.number()?;
+        let flags = from.number()?;
+        let found = match flags & 2 {
+            0 => None,
+            _ => Some(Found { host: from.member()?, activation: from.activation()? }),
+        };
+        let answer = match flags & 1 {
+            0 => Ok(from.0),
+            _ => Err(codec::decode(from.0).map_err(|_| BadFrame("no failure that this node knows"))?),
+        };
+        Ok(Self { call, found, answer })
+    }
+}
+
+/// The body of a [`BOUNCE`].
+pub(crate) fn write_bounce(out: &mut Vec<u8>, call: u64, why: Bounce) {
+    number(out, call);
+    number(out, u64::from(why == Bounce::NotNow));
+}
+
+pub(crate) fn read_bounce(bytes: &[u8]) -> Result<(u64, Bounce), BadFrame> {
+    let mut from = Reader(bytes);
+    let call = from.number()?;
+    let why = if from.number()? == 0 { Bounce::NotHere } else { Bounce::NotNow };
+    Ok((call, why))
+}
+
+/// The body of a [`TAKEN`].
+pub(crate) fn write_taken(out: &mut Vec<u8>, call: u64) {
+    number(out, call);
+}
+
+pub(crate) fn read_taken(bytes: &[u8]) -> Result<u64, BadFrame> {
+    Reader(bytes).number()
+}
+
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn text(out: &mut Vec<u8>, value: &str) {
+    number(out, value.len() as u64);
+    out.extend_from_slice(value.as_bytes());
+}
+
+fn write_activation(out: &mut Vec<u8>, activation: ActivationId) {
+    number(out, activation.epoch);
+    number(out, activation.counter);
+}
+
+fn write_member(out: &mut Vec<u8>, member: MemberId) {
+    number(out, member.node.0);
+    number(out, member.incarnation.0);
+}
+
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn number(&mut self) -> Result<u64, BadFrame> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first().ok_or(BadFrame("it ends too early"))?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(BadFrame("a number over 64 bits"))
+    }
+
+    fn text(&mut self) -> Result<&'b str, BadFrame> {
+        let len = usize::try_from(self.number()?).map_err(|_| BadFrame("a text longer than the frame"))?;
+        let (text, rest) = self.0.split_at_checked(len).ok_or(BadFrame("a text longer than the frame"))?;
+        self.0 = rest;
+        std::str::from_utf8(text).map_err(|_| BadFrame("a text that is not UTF-8"))
+    }
+
+    fn grain(&mut self) -> Result<GrainId, BadFrame> {
+        let grain_type = intern(self.text()?).map_err(|_| BadFrame("more grain types than a process knows"))?;
+        Ok(GrainId::new(grain_type, self.text()?))
+    }
+
+    fn activation(&mut self) -> Result<ActivationId, BadFrame> {
+        Ok(ActivationId { epoch: self.number()?, counter: self.number()? })
+    }
+
+    fn member(&mut self) -> Result<MemberId, BadFrame> {
+        Ok(MemberId { node: NodeId(self.number()?), incarnation: Incarnation(self.number()?) })
+    }
+
+    fn request(&mut self) -> Result<RequestContext, BadFrame> {
+        let entries = self.number()?;
+        if entries > CONTEXT_ENTRIES_MAX {
+            return Err(BadFrame("a request context with too many entries"));
+        }
+        let mut request = RequestContext::new();
+        for _ in 0..entries {
+            let (name, value) = (self.text()?, self.text()?);
+            request = request.with(name, value).map_err(|_| BadFrame("a request context over its limit"))?;
+        }
+        Ok(request)
+    }
+
+    fn chain(&mut self) -> Result<Vec<Hop>, BadFrame> {
+        let hops = self.number()?;
+        let mut chain = Vec::new();
+        let mut room = HOP_TURNS_MAX as u64 * 2;
+        for _ in 0..hops {
+            let (origin, call, turns) = (self.number()?, self.number()?, self.number()?);
+            room = room.checked_sub(turns + 1).ok_or(BadFrame("a chain that is too long"))?;
+            let turns = (0..turns).map(|_| self.turn()).collect::<Result<_, _>>()?;
+            chain.push(Hop { origin, call, turns });
+        }
+        Ok(chain)
+    }
+
+    fn turn(&mut self) -> Result<HopTurn, BadFrame> {
+        let grain = self.grain()?;
+        let method = self.text()?.into();
+        let access = if self.number()? == 1 { AccessKind::Shared } else { AccessKind::Exclusive };
+        Ok(HopTurn { grain, method, access })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grains_core::CallError;
+
+    use super::*;
+
+    fn call() -> CallFrame {
+        let turn = HopTurn { grain: GrainId::new("cart", "7"), method: "pay".into(), access: AccessKind::Shared };
+        CallFrame {
+            call: 300,
+            grain: GrainId::new("room", "lobby"),
+            method: MethodId(u32::MAX),
+            one_way: true,
+            hops: 2,
+            left_us: u64::MAX,
+            view: ViewVersion(7),
+            target: Target::Ordered {
+                partition: PartitionId(1023),
+                epoch: Epoch(9),
+                counter: 1,
+                host: MemberId { node: NodeId(u64::MAX), incarnation: Incarnation(4) },
+            },
+            request: RequestContext::new().with("tenant", "acme").unwrap(),
+            chain: vec![Hop { origin: 4, call: 5, turns: vec![turn.clone(), turn] }, Hop { origin: 6, call: 1, turns: vec![] }],
+            args: [1, 2, 3].into(),
+        }
+    }
+
+    #[test]
+    fn a_call_arrives_as_it_was_sent() {
+        let known = Target::Known(ActivationId { epoch: 3, counter: 900 });
+        for target in [call().target, known, Target::Whoever] {
+            let call = CallFrame { target, ..call() };
+            let mut bytes = Vec::new();
+            call.write(&mut bytes);
+            assert_eq!(CallFrame::read(&bytes).unwrap(), call);
+        }
+    }
+
+    #[test]
+    fn answers_and_failures_arrive_as_they_were_sent() {
+        let host = MemberId { node: NodeId(1), incarnation: Incarnation(2) };
+        let found = Some(Found { host, activation: ActivationId { epoch: 3, counter: 4 } });
+        let failure = CallError::NotReady { why: "so".into() };
+        for (found, answer) in [(found, Ok(&b"yes"[..])), (None, Err(failure))] {
+            let mut bytes = Vec::new();
+            let reply = ReplyFrame { call: 77, found, answer };
+            reply.write(&mut bytes);
+            assert_eq!(ReplyFrame::read(&bytes).unwrap(), reply);
+        }
+        let mut bytes = Vec::new();
+        write_bounce(&mut bytes, 9, Bounce::NotNow);
+        assert_eq!(read_bounce(&bytes).unwrap(), (9, Bounce::NotNow));
+    }
+
+    #[test]
+    fn garbage_is_refused_and_never_panics() {
+        let mut bytes = Vec::new();
+        call().write(&mut bytes);
+        for cut in 0..bytes.len() - 3 {
+            assert!(CallFrame::read(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut seed = 1_u64;
+        for _ in 0..20_000 {
+            let mut bytes = bytes.clone();
+            for _ in 0..4 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = (seed >> 33) as usize % bytes.len();
+                bytes[at] = (seed >> 20) as u8;
+            }
+            let _ = CallFrame::read(&bytes);
+            let _ = ReplyFrame::read(&bytes);
+        }
+    }
+}

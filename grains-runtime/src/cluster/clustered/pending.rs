@@ -1,0 +1,165 @@
+//! Calls of this node that have no answer yet, because they are under way to another node or wait until it is known where
+//! they go. Its own, and those it passes on for others.
+//!
+//! Invariants: a call is here, or with whoever took it out, never both; a call that was sent is failed as unknown when its
+//! link ends, unless it certainly never left.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use grains_core::{
+    CallError, Failure, GrainId, Instant, MethodId, RequestContext,
+    route::ReplySink,
+};
+
+use super::super::names::{MemberId, NodeId, ViewVersion};
+use super::envelope::Target;
+use crate::ambient::{Inherited, Link};
+
+/// One such call.
+pub(crate) struct Call {
+    pub(crate) grain: GrainId,
+    /// What the grain is looked up by on this node.
+    pub(crate) hash: u64,
+    pub(crate) method: MethodId,
+    pub(crate) args: Arc<[u8]>,
+    /// Where the answer goes; nowhere for a one-way call.
+    pub(crate) sink: Option<Box<dyn ReplySink>>,
+    pub(crate) request: RequestContext,
+    /// The turn that made it.
+    pub(crate) caller: Option<Arc<Link>>,
+    pub(crate) deadline: Instant,
+    pub(crate) timeout: Duration,
+    /// The node whose call it is, for placement beside it.
+    pub(crate) from: NodeId,
+    /// How many nodes have passed it on; and if that is any, the view of the last.
+    pub(crate) hops: u8,
+    pub(crate) asked_under: Option<ViewVersion>,
+    /// How often this node has tried.
+    pub(crate) tries: u32,
+}
+
+impl Call {
+    pub(crate) fn fail(self, failure: Failure) {
+        match self.sink {
+            Some(sink) => sink.failed(failure),
+            None => tracing::warn!(grain = %self.grain, %failure, "a one-way call did not run"),
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.deadline <= now || self.sink.as_ref().is_some_and(|sink| sink.is_withdrawn())
+    }
+
+    /// What its turn takes over.
+    pub(crate) fn inherited(&self) -> Inherited {
+        let (caller, request) = (self.caller.clone(), self.request.clone());
+        Inherited { caller, request, deadline: Some(self.deadline), timeout: self.timeout }
+    }
+}
+
+/// A call that was sent.
+struct Sent {
+    call: Call,
+    to: MemberId,
+    link: u64,
+    sequence: u64,
+    target: Target,
+}
+
+/// What became of a call that was sent.
+pub(crate) struct Returned {
+    pub(crate) call: Call,
+    pub(crate) target: Target,
+}
+
+pub(crate) struct Pending {
+    next: u64,
+    sent: BTreeMap<u64, Sent>,
+    parked: BTreeMap<u64, Call>,
+    calls_max: usize,
+}
+
+impl Pending {
+    pub(crate) fn new(calls_max: usize) -> Self {
+        Self { next: 0, sent: BTreeMap::new(), parked: BTreeMap::new(), calls_max }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sent.len() + self.parked.len()
+    }
+
+    /// A number for a call that is about to be sent; none if there are too many.
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        (self.len() < self.calls_max).then(|| {
+            self.next += 1;
+            self.next
+        })
+    }
+
+    /// The call was handed to a link under this number.
+    pub(crate) fn sent(&mut self, number: u64, call: Call, to: MemberId, link: u64, sequence: u64, target: Target) {
+        self.sent.insert(number, Sent { call, to, link, sequence, target });
+    }
+
+    /// Keeps a call until it is tried again. Gives it back if there are too many.
+    pub(crate) fn park(&mut self, call: Call) -> Result<(), Call> {
+        let Some(number) = self.number() else { return Err(call) };
+        self.parked.insert(number, call);
+        Ok(())
+    }
+
+    /// All parked calls, in the order they came.
+    pub(crate) fn unpark(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.parked).into_values().collect()
+    }
+
+    /// The answer to a call that was sent to this member.
+    pub(crate) fn answered(&mut self, number: u64, by: MemberId) -> Option<Returned> {
+        if self.sent.get(&number)?.to != by {
+            return None;
+        }
+        let Sent { call, target, .. } = self.sent.remove(&number)?;
+        Some(Returned { call, target })
+    }
+
+    /// A link has ended; frames up to `written` may have arrived. Gives the calls that may have, and those that have not.
+    pub(crate) fn link_ended(&mut self, link: u64, written: u64) -> (Vec<Call>, Vec<Returned>) {
+        let (mut unknown, mut unsent) = (Vec::new(), Vec::new());
+        for (_, sent) in self.sent.extract_if(.., |_, sent| sent.link == link) {
+            match sent.sequence <= written {
+                true => unknown.push(sent.call),
+                false => unsent.push(Returned { call: sent.call, target: sent.target }),
+            }
+        }
+        (unknown, unsent)
+    }
+
+    /// A member is gone: nothing that was sent to it will be answered.
+    pub(crate) fn member_gone(&mut self, keep: impl Fn(MemberId) -> bool) -> Vec<Call> {
+        self.sent.extract_if(.., |_, sent| !keep(sent.to)).map(|(_, sent)| sent.call).collect()
+    }
+
+    /// Everything: what was sent, and what was not.
+    pub(crate) fn take_all(&mut self) -> (Vec<Call>, Vec<Call>) {
+        let sent = std::mem::take(&mut self.sent).into_values().map(|sent| sent.call).collect();
+        (sent, self.unpark())
+    }
+
+    /// Calls that nobody waits for any more.
+    pub(crate) fn forget_over(&mut self, now: Instant) -> Vec<Call> {
+        let mut over: Vec<_> = self.sent.extract_if(.., |_, sent| sent.call.is_over(now)).map(|(_, s)| s.call).collect();
+        over.extend(self.parked.extract_if(.., |_, call| call.is_over(now)).map(|(_, call)| call));
+        over
+    }
+
+    /// The turn that made a call, while it waits for it.
+    pub(crate) fn caller_of(&self, number: u64) -> Option<Arc<Link>> {
+        self.sent.get(&number)?.call.caller.clone().filter(|link| link.still_waits())
+    }
+}
+
+/// What the caller of a call is told whose link or node is gone.
+pub(crate) fn unanswered(grain: &GrainId, why: &str) -> Failure {
+    CallError::Unanswered { grain: grain.to_string().into(), why: why.into() }
+}

@@ -1,0 +1,317 @@
+//! Calls that leave: from the first poll of a call whose grain does not live here to the frame that carries it, and what
+//! happens when a frame comes back or its link ends.
+//!
+//! Locks, in this order: the table, the calls that wait, a link's buffer. None is held while users' code runs.
+
+use std::{sync::Arc, task::Context};
+
+use grains_core::{
+    CallError, Failure, GrainId, MethodInfo, Outcome, RawRef,
+    route::{AnySlot, Departure, WaitEdge},
+    timed_out,
+};
+
+use super::{
+    Clustered,
+    envelope::{CALL, CallFrame, Target},
+    pending::{Call, unanswered},
+    table::{Standing, Way},
+};
+use crate::{
+    activation::{arrived::Arrived, lock, turn::encoding},
+    ambient::Inherited,
+    catalog::Made,
+    cluster::{member::Member, names::MemberId},
+    node::NodeInner,
+    wire::SendError,
+};
+
+/// How often a call is sent before its caller is told that its grain is nowhere to be found. Each time the cluster has
+/// changed in between.
+const TRIES_MAX: u32 = 64;
+
+impl Clustered {
+    /// Starts the call in `slot`, whose grain has no activation here yet.
+    pub(crate) fn start(
+        &self,
+        node: &NodeInner,
+        to: &RawRef,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) {
+        for _ in 0..TRIES_MAX {
+            let way = lock(&self.table).way(node, to.id(), to.lookup_hash(), self.node_id());
+            let (activation, started) = match way {
+                Way::Here(Made::New(activation)) => (activation.clone(), activation.start_first(method, slot, cx)),
+                Way::Here(Made::Found(activation)) => (activation.clone(), activation.start(method, slot, cx)),
+                Way::Fails(failure) => return slot.fail(failure),
+                Way::Away(..) | Way::Wait => return self.depart(node, to, method, slot),
+            };
+            match started {
+                Ok(()) => return,
+                Err(_) => node.over(&*activation),
+            }
+        }
+        slot.fail(lost_track(to.id()));
+    }
+
+    /// Sends the call in `slot` one-way; its grain has no activation here yet.
+    pub(crate) fn send(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
+        for _ in 0..TRIES_MAX {
+            let way = lock(&self.table).way(node, to.id(), to.lookup_hash(), self.node_id());
+            let (activation, sent) = match way {
+                Way::Here(Made::New(activation)) => (activation.clone(), activation.send_first(method, slot)),
+                Way::Here(Made::Found(activation)) => (activation.clone(), activation.send(method, slot)),
+                Way::Fails(failure) => return slot.fail(failure),
+                Way::Away(..) | Way::Wait => return self.depart_one_way(node, to, method, slot),
+            };
+            match sent {
+                Ok(()) => return,
+                Err(_) => node.over(&*activation),
+            }
+        }
+        slot.fail(lost_track(to.id()));
+    }
+
+    fn depart(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
+        let clock = &*self.world.clock;
+        let inherited = Inherited::here(slot.timeout(), node.config.call_timeout, slot.request(), clock);
+        if inherited.timeout.is_zero() {
+            return slot.fail(timed_out(to.id(), method, inherited.timeout, Outcome::NotExecuted));
+        }
+        let Some(args) = encoded(node, to.id(), method, slot) else { return };
+        let deadline = inherited.deadline(clock);
+        let edge = inherited.caller.clone().map(|link| WaitEdge(link as _));
+        let wait = Departure { route: node.route(), deadline, after: inherited.timeout, edge };
+        let sink = slot.depart(wait);
+        let Inherited { caller, request, timeout, .. } = inherited;
+        self.submit(Call {
+            grain: to.id().clone(),
+            hash: to.lookup_hash(),
+            method: method.id,
+            args,
+            sink: Some(sink),
+            request,
+            caller,
+            deadline,
+            timeout,
+            from: self.node_id(),
+            hops: 0,
+            asked_under: None,
+            tries: 0,
+        });
+    }
+
+    fn depart_one_way(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
+        let timeout = slot.timeout().unwrap_or(node.config.call_timeout);
+        let Inherited { request, .. } = Inherited::one_way(slot.request(), timeout);
+        let Some(args) = encoded(node, to.id(), method, slot) else { return };
+        self.submit(Call {
+            grain: to.id().clone(),
+            hash: to.lookup_hash(),
+            method: method.id,
+            args,
+            sink: None,
+            request,
+            caller: None,
+            deadline: self.world.clock.now() + timeout,
+            timeout,
+            from: self.node_id(),
+            hops: 0,
+            asked_under: None,
+            tries: 0,
+        });
+    }
+
+    /// A call that waited in the mailbox of an activation which has ended.
+    pub(crate) fn forward(&self, grain: GrainId, call: Arrived) {
+        let Arrived { method, args, reply, inherited } = call;
+        let deadline = inherited.deadline(&*self.world.clock);
+        let Inherited { caller, request, timeout, .. } = inherited;
+        let Some(node) = self.node() else { return };
+        let hash = node.hash_of(&grain);
+        self.submit(Call {
+            grain,
+            hash,
+            method,
+            args,
+            sink: reply,
+            request,
+            caller,
+            deadline,
+            timeout,
+            from: self.node_id(),
+            hops: 0,
+            asked_under: None,
+            tries: 0,
+        });
+    }
+
+    /// Brings a call to where its grain lives, or keeps it until that is known.
+    pub(crate) fn submit(&self, mut call: Call) {
+        let Some(node) = self.node() else { return };
+        loop {
+            if call.is_over(self.world.clock.now()) {
+                return;
+            }
+            if call.tries >= TRIES_MAX {
+                let failure = lost_track(&call.grain);
+                return call.fail(failure);
+            }
+            call.tries += 1;
+            let mut table = lock(&self.table);
+            match table.way(&node, &call.grain, call.hash, call.from) {
+                Way::Here(made) => {
+                    drop(table);
+                    match deliver(&node, call, made) {
+                        Some(returned) => call = returned,
+                        None => return,
+                    }
+                }
+                Way::Fails(failure) => {
+                    drop(table);
+                    return call.fail(failure);
+                }
+                Way::Wait => {
+                    drop(table);
+                    return self.park(call);
+                }
+                Way::Away(_, Target::Whoever | Target::Known(_)) if call.hops > 0 => {
+                    // It was passed on to this node as the one who would know. Let the sender look again, or wait for the
+                    // view by which the sender chose this node.
+                    let ahead = table.standing.as_ref().is_some_and(|mine| call.asked_under > Some(mine.view.version));
+                    drop(table);
+                    match ahead {
+                        true => return self.park(call),
+                        false => return call.fail(CallError::NotReady { why: "it does not own the grain's partition".into() }),
+                    }
+                }
+                Way::Away(member, target) => {
+                    // Still under the lock of the table: orders leave in the order in which they were given.
+                    let handed = match &table.standing {
+                        Some(sender) => self.hand_to_link(sender, &member, target, call),
+                        None => Err((call, SendError::Closed)),
+                    };
+                    drop(table);
+                    match handed {
+                        Ok(()) => return,
+                        Err((call, SendError::Overloaded { limit })) => {
+                            let grain = call.grain.to_string().into();
+                            return call.fail(CallError::Overloaded { grain, limit: limit.into() });
+                        }
+                        Err((call, _)) => return self.park(call),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps a call until something changes.
+    pub(crate) fn park(&self, call: Call) {
+        let refused = lock(&self.pending).park(call);
+        if let Err(call) = refused {
+            let limit = format!("calls_max = {}", self.config.calls_max).into();
+            let grain = call.grain.to_string().into();
+            call.fail(CallError::Overloaded { grain, limit });
+        }
+    }
+
+    fn hand_to_link(
+        &self,
+        sender: &Standing,
+        to: &Member,
+        target: Target,
+        call: Call,
+    ) -> Result<(), (Call, SendError)> {
+        let Some(wire) = self.wire() else { return Err((call, SendError::Closed)) };
+        let mut pending = lock(&self.pending);
+        let Some(number) = pending.number() else {
+            let limit = format!("calls_max = {}", self.config.calls_max);
+            return Err((call, SendError::Overloaded { limit }));
+        };
+        if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
+            return Ok(()); // its caller has withdrawn it
+        }
+        let chain = call.caller.as_ref().map(|link| link.hops(sender.me.incarnation.0, number));
+        let frame = CallFrame {
+            call: number,
+            grain: call.grain.clone(),
+            method: call.method,
+            one_way: call.sink.is_none(),
+            hops: call.hops.saturating_add(1),
+            left_us: micros(call.deadline.since(self.world.clock.now())),
+            view: sender.view.version,
+            target,
+            request: call.request.clone(),
+            chain: chain.unwrap_or_default(),
+            args: call.args.clone(),
+        };
+        let link = wire.link(to.id, &to.joiner.address);
+        match link.send(CALL, |out| frame.write(out)) {
+            Ok(sent) => {
+                pending.sent(number, call, to.id, link.id(), sent.0, target);
+                Ok(())
+            }
+            Err(why) => Err((call, why)),
+        }
+    }
+
+    /// Tries everything again that waits.
+    pub(crate) fn retry_parked(&self) {
+        let calls = lock(&self.pending).unpark();
+        for mut call in calls {
+            call.tries = call.tries.saturating_sub(1); // waiting is no try
+            self.submit(call);
+        }
+    }
+
+    /// A link has ended. What may have arrived is unknown; what has not is sent again.
+    pub(crate) fn link_ended(&self, to: MemberId, link: u64, written: u64) {
+        let (unknown, unsent) = lock(&self.pending).link_ended(link, written);
+        for call in unknown {
+            let failure = unanswered(&call.grain, &format!("the connection to {to} was lost"));
+            call.fail(failure);
+        }
+        for returned in unsent {
+            self.park(returned.call);
+        }
+        self.streams_gone(to);
+    }
+}
+
+/// Hands a call over on this node. Gives it back if the activation turned out to be gone.
+fn deliver(node: &Arc<NodeInner>, call: Call, made: Made) -> Option<Call> {
+    let inherited = call.inherited();
+    let Call { grain, hash, method, args, sink, request, caller, deadline, timeout, from, hops, asked_under, tries } = call;
+    let arrived = Arrived { method, args, reply: sink, inherited };
+    let (activation, returned) = match made {
+        Made::New(activation) => (activation.clone(), activation.arrive_first(arrived)),
+        Made::Found(activation) => (activation.clone(), activation.arrive(arrived)),
+    };
+    let Arrived { args, reply: sink, .. } = returned.err()?;
+    node.over(&*activation);
+    Some(Call { grain, hash, method, args, sink, request, caller, deadline, timeout, from, hops, asked_under, tries })
+}
+
+/// The arguments as they travel; `None` if the call has failed because they cannot.
+fn encoded(node: &NodeInner, grain: &GrainId, method: &MethodInfo, slot: &mut dyn AnySlot) -> Option<Arc<[u8]>> {
+    let mut bytes = Vec::new();
+    match encoding(|| node.with_streams(|| slot.encode_args(&mut bytes))) {
+        Ok(()) => Some(bytes.into()),
+        Err(why) => {
+            let why = format!("arguments of {grain}.{}: {why}", method.name).into();
+            slot.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
+            None
+        }
+    }
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn lost_track(grain: &GrainId) -> Failure {
+    let why = "it moved each time it was looked for".into();
+    CallError::NoHost { grain: grain.to_string().into(), why }
+}

@@ -1,0 +1,226 @@
+//! What one incarnation of this node knows about where grains live: the view, the partitions it owns, the activations it
+//! hosts, the places it remembers. Decides where a call goes; sends nothing itself.
+
+use std::sync::Arc;
+
+use grains_core::{CallError, Failure, GrainId, Instant, world::World};
+
+use super::{
+    super::{
+        directory::{Action, Directory, Located, Message, Order},
+        host::{Host, Verdict},
+        member::Member,
+        names::{MemberId, NodeId, PartitionId},
+        partition::partition_of,
+        placement::{self, NoHost},
+        view::{Assignment, View},
+    },
+    envelope::Target,
+    places::Places,
+};
+use crate::{
+    activation::{Numbering, Place},
+    catalog::Made,
+    node::NodeInner,
+    tenure::{Tenure, fenced},
+};
+
+pub(crate) struct Table {
+    /// What this node is in its cluster, while it is anything.
+    pub(crate) standing: Option<Standing>,
+    pub(crate) places: Places,
+    places_max: usize,
+}
+
+/// One incarnation of this node.
+pub(crate) struct Standing {
+    pub(crate) me: MemberId,
+    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) view: Arc<View>,
+    pub(crate) directory: Directory,
+    pub(crate) host: Host,
+}
+
+/// Where a call goes.
+pub(crate) enum Way {
+    /// To an activation on this node. One that is new has to be begun.
+    Here(Made),
+    /// To another node.
+    Away(Arc<Member>, Target),
+    /// Nowhere yet: it will be known when the view changes, or a partition is served.
+    Wait,
+    /// Nowhere.
+    Fails(Failure),
+}
+
+/// How often a call is placed anew within one look: each time an order turned out to be void.
+const PLACED_MAX: usize = 8;
+
+/// The partition of a grain.
+pub(crate) fn partition_of_grain(grain: &GrainId, count: u16) -> PartitionId {
+    partition_of(grain.grain_type(), grain.key(), count)
+}
+
+impl Table {
+    pub(crate) fn new(places_max: usize) -> Self {
+        Self { standing: None, places: Places::new(places_max), places_max }
+    }
+
+    /// This node has become a member.
+    pub(crate) fn begin(&mut self, me: MemberId, tenure: Arc<Tenure>) {
+        let directory = Directory::new(me, partition_of_grain);
+        let host = Host::new(me, partition_of_grain);
+        self.standing = Some(Standing { me, tenure, view: Arc::default(), directory, host });
+        self.places = Places::new(self.places_max);
+    }
+
+    /// The incarnation, while it may act.
+    pub(crate) fn acting(&mut self) -> Result<&mut Standing, Failure> {
+        match &mut self.standing {
+            Some(standing) if standing.tenure.may_act() => Ok(standing),
+            Some(_) => Err(fenced()),
+            None => Err(CallError::NotReady { why: "it is joining its cluster".into() }),
+        }
+    }
+
+    /// Where a call for `grain` goes that was made on node `from`.
+    pub(crate) fn way(&mut self, node: &NodeInner, grain: &GrainId, hash: u64, from: NodeId) -> Way {
+        let standing = match self.acting() {
+            Ok(standing) => standing,
+            Err(failure) => return Way::Fails(failure),
+        };
+        if let Some(assignment) = standing.view.singletons.get(grain.grain_type()).copied() {
+            return standing.way_to_singleton(node, grain, hash, assignment);
+        }
+        for _ in 0..PLACED_MAX {
+            if let Some(way) = standing.way_by_directory(node, grain, hash, from) {
+                return match way {
+                    Way::Away(owner, Target::Whoever) => self.shortcut(grain, owner),
+                    way => way,
+                };
+            }
+        }
+        Way::Wait
+    }
+
+    /// To where the grain was found last, rather than to the owner of its partition.
+    fn shortcut(&mut self, grain: &GrainId, owner: Arc<Member>) -> Way {
+        let Some(found) = self.places.find(grain) else { return Way::Away(owner, Target::Whoever) };
+        let host = self.standing.as_ref().and_then(|standing| standing.view.member(found.host));
+        match host.cloned() {
+            Some(host) => Way::Away(host, Target::Known(found.activation)),
+            None => {
+                self.places.forget(grain);
+                Way::Away(owner, Target::Whoever)
+            }
+        }
+    }
+}
+
+impl Standing {
+    /// Applies a newer view to both sides of the directory.
+    pub(crate) fn apply(&mut self, now: Instant, view: &Arc<View>) -> Vec<Action> {
+        self.view = view.clone();
+        let mut actions = self.host.apply(now, view);
+        actions.extend(self.directory.apply(now, view));
+        actions
+    }
+
+    /// A message between owners and hosts.
+    pub(crate) fn handle(&mut self, now: Instant, from: MemberId, message: Message) -> Vec<Action> {
+        if message.is_for_host() { self.host.handle(from, message) } else { self.directory.handle(now, from, message) }
+    }
+
+    /// Acts on an order: finds the activation, or makes it. `None` if the order is void.
+    pub(crate) fn obey(&mut self, node: &NodeInner, order: &Order, hash: u64) -> Option<Result<Made, Failure>> {
+        match self.host.accept(order) {
+            Verdict::Refuse(_) => None,
+            Verdict::Here => node.catalog.find(hash, &order.grain).map(|found| Ok(Made::Found(found))),
+            Verdict::Start => {
+                let numbering = Numbering::Ordered(order.activation());
+                let (id, tenure) = (order.grain.clone(), self.tenure.clone());
+                Some(node.make(Place { id, hash, tenure, numbering }))
+            }
+        }
+    }
+
+    /// By the directory. `None` if what it said turned out to be void: ask again.
+    fn way_by_directory(&mut self, node: &NodeInner, grain: &GrainId, hash: u64, from: NodeId) -> Option<Way> {
+        let world = &node.world;
+        let mut place = |view: &View, partition: PartitionId| -> Result<MemberId, NoHost> {
+            placement::choose(view, grain.grain_type(), partition, Some(from), world.random.next_u64())
+        };
+        let order = match self.directory.locate(grain, &mut place) {
+            Located::At(order) => order,
+            Located::Wait | Located::NotOwner(None) => return Some(Way::Wait),
+            // By this node's own view it owns the partition, and its directory has yet to hear of it.
+            Located::NotOwner(Some(owner)) if owner == self.me => return Some(Way::Wait),
+            Located::NotOwner(Some(owner)) => {
+                return Some(match self.view.member(owner) {
+                    Some(owner) => Way::Away(owner.clone(), Target::Whoever),
+                    None => Way::Wait,
+                });
+            }
+            Located::NoHost(why) => return Some(Way::Fails(no_host(grain, &why))),
+        };
+        if order.host != self.me {
+            let Order { partition, epoch, counter, host, .. } = order;
+            let Some(member) = self.view.member(host) else {
+                self.directory.gone(grain, order.activation());
+                return None;
+            };
+            return Some(Way::Away(member.clone(), Target::Ordered { partition, epoch, counter, host }));
+        }
+        let made = self.obey(node, &order, hash);
+        match made {
+            Some(Ok(made)) => Some(Way::Here(made)),
+            Some(Err(failure)) => {
+                self.ended(world, grain, &order);
+                Some(Way::Fails(failure))
+            }
+            None => {
+                self.ended(world, grain, &order);
+                None
+            }
+        }
+    }
+
+    /// An order of this node to itself came to nothing, or its activation is no more.
+    fn ended(&mut self, world: &World, grain: &GrainId, order: &Order) {
+        // What the host would tell the owner it is told here.
+        drop(self.host.ended(world.clock.now(), grain, order.activation()));
+        self.directory.gone(grain, order.activation());
+    }
+
+    fn way_to_singleton(&self, node: &NodeInner, grain: &GrainId, hash: u64, assignment: Assignment) -> Way {
+        match assignment {
+            Assignment::Held(grant) if grant.holder == self.me => match self.singleton(node, grain, hash, grant.token) {
+                Ok(made) => Way::Here(made),
+                Err(failure) => Way::Fails(failure),
+            },
+            Assignment::Held(grant) => match self.view.member(grant.holder) {
+                Some(holder) => Way::Away(holder.clone(), Target::Whoever),
+                None => Way::Wait,
+            },
+            // Its holder is ending it; the next one is about to be named.
+            Assignment::Releasing(_) => Way::Wait,
+            Assignment::Nobody => {
+                let why = "it is a singleton, and no active member can host it".into();
+                Way::Fails(CallError::NoHost { grain: grain.to_string().into(), why })
+            }
+        }
+    }
+
+    /// The activation of a singleton that this node holds under `token`.
+    pub(crate) fn singleton(&self, node: &NodeInner, grain: &GrainId, hash: u64, token: u64) -> Result<Made, Failure> {
+        let numbering = Numbering::Here { epoch: token };
+        node.make(Place { id: grain.clone(), hash, tenure: self.tenure.clone(), numbering })
+    }
+}
+
+fn no_host(grain: &GrainId, why: &NoHost) -> Failure {
+    match why {
+        NoHost::NotHosted { grain_type } => CallError::NotHosted { grain_type: grain_type.as_str().into() },
+        _ => CallError::NoHost { grain: grain.to_string().into(), why: why.to_string().into() },
+    }
+}

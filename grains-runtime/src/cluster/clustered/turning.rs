@@ -1,0 +1,227 @@
+//! What changes with a view, and what ends with a lease.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use grains_core::{CallError, DeactivationReason, GrainId};
+
+use super::{
+    Clustered,
+    envelope::DIRECTORY,
+    pending::unanswered,
+    table::Standing,
+};
+use crate::{
+    activation::{AnyActivation, lock},
+    catalog::Made,
+    cluster::{
+        directory::Action,
+        leader::{Known, Leader},
+        names::MemberId,
+        view::{Assignment, View},
+    },
+    node::NodeInner,
+    tenure::{Tenure, fenced},
+};
+
+/// What a view says of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// It goes on.
+    Member,
+    /// It was removed: others may have its grains.
+    Removed,
+    /// The view is older than what is applied.
+    Older,
+}
+
+impl Clustered {
+    /// This node has become a member; it acts once its first lease is acknowledged.
+    pub(crate) fn begin(&self, me: MemberId, tenure: Arc<Tenure>) {
+        self.incarnation.store(me.incarnation.0, Ordering::Release);
+        lock(&self.table).begin(me, tenure);
+    }
+
+    /// The cluster has agreed on a newer view.
+    pub(crate) fn turn_to(&self, index: u64, view: &Arc<View>) -> Turned {
+        let (actions, me) = {
+            let mut table = lock(&self.table);
+            let Some(standing) = &mut table.standing else { return Turned::Older };
+            if view.version <= standing.view.version || index < standing.me.incarnation.0 {
+                return Turned::Older;
+            }
+            if view.member(standing.me).is_none() {
+                return Turned::Removed;
+            }
+            self.view_index.store(index, Ordering::Release);
+            self.view_version.store(view.version.0, Ordering::Release);
+            (standing.apply(self.world.clock.now(), view), standing.me)
+        };
+        let gone = lock(&self.pending).member_gone(|member| view.member(member).is_some());
+        for call in gone {
+            let failure = unanswered(&call.grain, "its node was removed from the cluster");
+            call.fail(failure);
+        }
+        if let Some(wire) = self.wire() {
+            wire.keep_links(|member| view.member(member).is_some());
+        }
+        self.carry_out(actions);
+        self.turn_singletons(view, me);
+        self.show_leader(view, me);
+        self.retry_parked();
+        Turned::Member
+    }
+
+    /// Sends what owners and hosts have to say to each other.
+    pub(crate) fn carry_out(&self, actions: Vec<Action>) {
+        let mut actions = std::collections::VecDeque::from(actions);
+        let mut retry = false;
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Send { to, message } => {
+                    let mut table = lock(&self.table);
+                    if let Some(standing) = table.standing.as_mut().filter(|standing| standing.me == to) {
+                        actions.extend(standing.handle(self.world.clock.now(), to, message));
+                        continue;
+                    }
+                    drop(table);
+                    let body = grains_core::codec::encode(&message).expect("messages are made of texts and numbers");
+                    if let Err(why) = self.send_frame(to, DIRECTORY, |out| out.extend_from_slice(&body)) {
+                        tracing::debug!(%to, %why, "a message of the directory was not sent; it is sent again");
+                    }
+                }
+                Action::Serving(_) | Action::Lost(_) => retry = true,
+            }
+        }
+        if retry {
+            self.retry_parked();
+        }
+    }
+
+    /// What is due: messages that were not answered, calls that nobody waits for any more.
+    pub(crate) fn tick(&self) {
+        let now = self.world.clock.now();
+        let actions = {
+            let mut table = lock(&self.table);
+            let Some(standing) = &mut table.standing else { return };
+            let mut actions = standing.directory.tick(now);
+            actions.extend(standing.host.tick(now));
+            actions
+        };
+        self.carry_out(actions);
+        drop(lock(&self.pending).forget_over(now));
+        self.retry_parked();
+    }
+
+    /// Starts the singletons that this node holds, and ends those it does not.
+    fn turn_singletons(&self, view: &View, me: MemberId) {
+        let Some(node) = self.node() else { return };
+        for grain_type in &self.singletons {
+            let grain = GrainId::new(grain_type, String::new());
+            let hash = node.hash_of(&grain);
+            let held = match view.singletons.get(*grain_type) {
+                Some(Assignment::Held(grant)) if grant.holder == me => Some(grant.token),
+                _ => None,
+            };
+            let lives = node.catalog.find(hash, &grain);
+            match (held, lives) {
+                (Some(token), None) => self.live(&node, &grain, hash, token),
+                (None, Some(activation)) => activation.send_away(DeactivationReason::Stopping),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
+        if let Some(driver) = self.driver() {
+            driver.singleton_ended();
+        }
+    }
+
+    fn live(&self, node: &NodeInner, grain: &GrainId, hash: u64, token: u64) {
+        let made = match &lock(&self.table).standing {
+            Some(standing) => standing.singleton(node, grain, hash, token),
+            None => return,
+        };
+        match made {
+            Ok(Made::New(activation)) => activation.live(),
+            Ok(Made::Found(_)) => {}
+            Err(failure) => tracing::error!(%grain, %failure, "the singleton cannot live here"),
+        }
+    }
+
+    /// Whether the singletons that live here are those that this node holds. Those that failed to activate are tried again.
+    pub(crate) fn look_after_singletons(&self) {
+        let (view, me) = match &lock(&self.table).standing {
+            Some(standing) if standing.tenure.may_begin() => (standing.view.clone(), standing.me),
+            _ => return,
+        };
+        self.turn_singletons(&view, me);
+    }
+
+    /// Which singletons this node has to release, because it is leaving and they have ended.
+    pub(crate) fn to_release(&self) -> Vec<String> {
+        let Some(node) = self.node() else { return Vec::new() };
+        let (view, me) = match &lock(&self.table).standing {
+            Some(standing) => (standing.view.clone(), standing.me),
+            None => return Vec::new(),
+        };
+        let releasing = view.singletons.iter().filter(|(_, assignment)| match assignment {
+            Assignment::Releasing(grant) => grant.holder == me,
+            _ => false,
+        });
+        let ended = |grain_type: &&String| {
+            let Some(grain_type) = self.singletons.get(grain_type.as_str()) else { return true };
+            let grain = GrainId::new(grain_type, String::new());
+            node.catalog.find(node.hash_of(&grain), &grain).is_none()
+        };
+        releasing.map(|(grain_type, _)| grain_type).filter(ended).cloned().collect()
+    }
+
+    fn show_leader(&self, view: &View, me: MemberId) {
+        let leader = view.leader.and_then(|grant| {
+            let name = view.member(grant.holder)?.joiner.name.clone();
+            Some((grant.holder, Leader { name, term: grant.token }))
+        });
+        let mine = match &lock(&self.table).standing {
+            Some(standing) if leader.as_ref().is_some_and(|(holder, _)| *holder == me) => Some(standing.tenure.clone()),
+            _ => None,
+        };
+        let leader = leader.map(|(_, leader)| leader);
+        self.known.send_if_modified(|known| {
+            let same = known.leader == leader && known.mine.is_some() == mine.is_some();
+            *known = Known { leader, mine };
+            !same
+        });
+    }
+
+    /// The incarnation of this node is over: its lease has ended, or it was removed, or it has left. Nothing of it acts any
+    /// more, and nothing of it is heard.
+    pub(crate) fn fence(&self) {
+        let Some(Standing { tenure, .. }) = lock(&self.table).standing.take() else { return };
+        self.incarnation.store(0, Ordering::Release);
+        tenure.end();
+        if let Some(wire) = self.wire() {
+            wire.set_incarnation(None);
+        }
+        if let Some(node) = self.node.get().and_then(std::sync::Weak::upgrade) {
+            for shard in node.catalog.shards() {
+                let of_it = |activation: &Arc<dyn AnyActivation>| Arc::ptr_eq(activation.tenure(), &tenure);
+                shard.into_iter().filter(of_it).for_each(AnyActivation::drop_now);
+            }
+        }
+        let (sent, parked) = lock(&self.pending).take_all();
+        for call in sent {
+            let failure = unanswered(&call.grain, "the lease of this node has ended");
+            call.fail(failure);
+        }
+        for call in parked {
+            call.fail(fenced());
+        }
+        self.known.send_replace(Known { leader: None, mine: None });
+    }
+
+    /// Fails what still waits: the node has stopped.
+    pub(crate) fn stop(&self) {
+        self.fence();
+        for call in lock(&self.pending).unpark() {
+            call.fail(CallError::Stopped { outcome: grains_core::Outcome::NotExecuted });
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What nodes ask of each other on control connections, beside Raft's own messages.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    command::{Command, Outcome},
+    founding,
+    member::Joiner,
+    names::{Incarnation, MemberId, NodeId, ViewVersion},
+    state::ClusterState,
+};
+
+/// A request. Answered by an [`Answer`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// A message of Raft.
+    Raft(#[serde(with = "serde_bytes_like")] Vec<u8>),
+    /// Are you fresh, or a member, and do you promise?
+    Founding(founding::Question),
+    /// Take me in. Answered by the leader only.
+    Join {
+        /// Who asks.
+        joiner: Joiner,
+        /// Its number for this request, so that a repeated one makes one member.
+        serial: u64,
+    },
+    /// Extend my lease. Answered by the leader only.
+    Renew {
+        /// Who asks.
+        member: MemberId,
+        /// The view it has applied.
+        view: ViewVersion,
+    },
+    /// Put this into the log. Answered by the leader only.
+    Propose {
+        /// The sender.
+        client: u64,
+        /// Its number for the command.
+        serial: u64,
+        /// The command.
+        command: Command,
+    },
+    /// What has been agreed after this log index? Waits a while for something to be.
+    Follow {
+        /// The last index the sender has applied; 0 for none.
+        after: u64,
+    },
+}
+
+/// An answer to an [`Ask`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// What Raft answers.
+    Raft(#[serde(with = "serde_bytes_like")] Vec<u8>),
+    /// What founding answers.
+    Founding(founding::Answer),
+    /// It is a member now.
+    Joined(Incarnation),
+    /// A live member has its name or its number.
+    Taken {
+        /// Who has it.
+        by: MemberId,
+        /// Where that is.
+        address: String,
+        /// How long its lease still runs, in milliseconds; it may be renewed meanwhile.
+        left_ms: u64,
+    },
+    /// The lease is extended.
+    Renewed,
+    /// It is not, for good: the member is no more.
+    Gone,
+    /// It is not, this time.
+    Refused(String),
+    /// It is in the log.
+    Committed(Outcome),
+    /// It may come into the log later.
+    Unknown,
+    /// Only the leader of Raft answers this, and this is where it may be.
+    NotLeader(Option<String>),
+    /// Everything that has been agreed, as of a log index.
+    State {
+        /// The index.
+        index: u64,
+        /// The state.
+        state: Box<ClusterState>,
+        /// Who votes.
+        voters: Vec<(NodeId, String)>,
+        /// Where the leader of Raft may be.
+        leader: Option<String>,
+    },
+    /// What was agreed since: log index, term, command.
+    Changes {
+        /// The changes in order, without gaps that matter.
+        changes: Vec<(u64, u64, super::command::Numbered)>,
+        /// Who votes.
+        voters: Vec<(NodeId, String)>,
+        /// Where the leader of Raft may be.
+        leader: Option<String>,
+    },
+    /// This node has no part in the cluster's agreement: ask another one.
+    NotVoter,
+    /// The request cannot be read: the sender's version is another one.
+    Unreadable,
+}
+
+/// Bytes as MessagePack bytes, not as a list of numbers.
+mod serde_bytes_like {
+    use serde::{Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> de::Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}

@@ -1,0 +1,192 @@
+//! Carries out what the pure rooms decide: founds or joins a cluster, renews the lease, leads while Raft says so, follows
+//! the view, leaves. One per node; its tasks end with the node.
+
+mod asking;
+mod following;
+mod hearing;
+mod joining;
+mod leading;
+mod leaving;
+mod links;
+mod promise;
+mod renewing;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use grains_core::world::World;
+use tokio::sync::{Notify, watch};
+
+pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
+use self::following::Followed;
+use super::{
+    clustered::Clustered,
+    consensus::Consensus,
+    founding::Founding,
+    lease::{Grants, Lease, LeaseRules},
+    member::Joiner,
+    names::{MemberId, NodeId, NodeName},
+    state::ClusterState,
+};
+use crate::{activation::lock, tasks::TaskSet, wire::Wire};
+
+pub(crate) struct Driver {
+    me: Weak<Self>,
+    world: World,
+    clustered: Arc<Clustered>,
+    pub(super) consensus: Consensus<ClusterState>,
+    wire: OnceLock<Arc<Wire>>,
+    /// The driver's own tasks.
+    tasks: TaskSet,
+    cluster: NodeName,
+    /// What this node says of itself when it joins; its address is known once it listens.
+    joiner: Mutex<Joiner>,
+    data_dir: Option<PathBuf>,
+    rules: LeaseRules,
+    grants: Mutex<Grants>,
+    lease: Mutex<Option<Lease>>,
+    founding: Mutex<Option<Founding>>,
+    followed: Mutex<Followed>,
+    /// Who votes, as others have said; what this node's own log says counts more.
+    voters: Mutex<BTreeMap<NodeId, String>>,
+    /// Where the leader of Raft was last.
+    leader_hint: Mutex<Option<String>>,
+    serial: AtomicU64,
+    /// Whether this node may act; and what it waits for, or why it gave up.
+    standing: watch::Sender<Progress>,
+    /// Something happened that ends this incarnation, or a singleton has ended.
+    stirred: Notify,
+    removed: AtomicBool,
+    leaving: AtomicBool,
+}
+
+/// How far a node has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Not yet, and why.
+    Waiting(String),
+    /// It acts.
+    Ready,
+    /// It will not.
+    Failed(JoinError),
+}
+
+impl Driver {
+    pub(crate) fn new(
+        world: &World,
+        clustered: Arc<Clustered>,
+        consensus: Consensus<ClusterState>,
+        cluster: NodeName,
+        joiner: Joiner,
+        data_dir: Option<PathBuf>,
+    ) -> Arc<Self> {
+        let rules = LeaseRules { length: clustered.config.lease, ..LeaseRules::default() };
+        let (standing, _) = watch::channel(Progress::Waiting("it has just started".into()));
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            world: world.clone(),
+            clustered,
+            consensus,
+            wire: OnceLock::new(),
+            tasks: TaskSet::new(world.tasks.clone()),
+            cluster,
+            joiner: Mutex::new(joiner),
+            data_dir,
+            rules,
+            grants: Mutex::new(Grants::new(rules)),
+            lease: Mutex::new(None),
+            founding: Mutex::new(None),
+            followed: Mutex::default(),
+            voters: Mutex::default(),
+            leader_hint: Mutex::new(None),
+            serial: AtomicU64::new(0),
+            standing,
+            stirred: Notify::new(),
+            removed: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+        })
+    }
+
+    /// Begins, once the node listens.
+    pub(crate) fn start(&self, wire: Arc<Wire>) {
+        lock(&self.joiner).address = wire.address().to_owned();
+        drop(self.wire.set(wire));
+        let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 4] = [
+            |me| Box::pin(async move { me.live().await }),
+            |me| Box::pin(async move { me.lead().await }),
+            |me| Box::pin(async move { me.follow_log().await }),
+            |me| Box::pin(async move { me.follow_voters().await }),
+        ];
+        for task in tasks {
+            self.tasks.spawn(task(self.arc()));
+        }
+        let clustered = self.clustered.clone();
+        self.tasks.spawn(async move {
+            let clock = clustered.world.clock.clone();
+            loop {
+                clock.sleep_until(clock.now() + TICK).await;
+                clustered.tick();
+            }
+        });
+    }
+
+    fn arc(&self) -> Arc<Self> {
+        self.me.upgrade().expect("a driver is only used through its Arc")
+    }
+
+    /// How far this node has come.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.standing.subscribe()
+    }
+
+    /// Who votes, as far as this node knows.
+    pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
+        let own = self.consensus.voters();
+        if own.is_empty() { lock(&self.voters).clone() } else { own }
+    }
+
+    fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// This process, for the deduplication of its commands.
+    fn client(&self) -> u64 {
+        lock(&self.joiner).process
+    }
+
+    fn node_id(&self) -> NodeId {
+        self.consensus.node()
+    }
+
+    /// A singleton of this node has ended, or may have to begin.
+    pub(crate) fn singleton_ended(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Ends everything of it: the node has stopped.
+    pub(crate) async fn close(&self) {
+        self.end();
+        self.consensus.close().await;
+        if let Some(wire) = self.wire.get() {
+            wire.close().await;
+        }
+    }
+
+    /// Ends its tasks at once.
+    pub(crate) fn end(&self) {
+        self.tasks.close();
+    }
+
+    fn incarnation(&self) -> Option<MemberId> {
+        lock(&self.clustered.table).standing.as_ref().map(|standing| standing.me)
+    }
+}
+
+/// How often the directory repeats what was not answered, and calls look again where they go: small beside a lease.
+const TICK: std::time::Duration = std::time::Duration::from_millis(25);

@@ -1,0 +1,107 @@
+//! Questions to other nodes: to one at an address, or to whoever leads Raft, wherever that is.
+
+use std::time::Duration;
+
+use grains_core::{Instant, codec};
+
+use super::Driver;
+use crate::{
+    activation::lock,
+    cluster::{
+        command::{Command, Outcome},
+        control::{Answer, Ask},
+    },
+    wire::Lane,
+};
+
+/// How long one question may take: a round of Raft and two trips, many times over.
+pub(super) const ASK_MAX: Duration = Duration::from_secs(1);
+/// How long until a question that nobody could answer is asked again.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+impl Driver {
+    /// Asks the node at an address; `None` if there is no answer that this node can read.
+    pub(super) async fn ask(&self, address: &str, ask: &Ask, timeout: Duration) -> Option<Answer> {
+        let wire = self.wire.get()?;
+        let body = codec::encode(ask).expect("questions are made of texts and numbers");
+        match wire.request(address, Lane::Control, body, timeout).await {
+            Ok(response) => codec::decode(&response.body).ok(),
+            Err(why) => {
+                tracing::debug!(address, %why, "no answer");
+                None
+            }
+        }
+    }
+
+    /// Asks whoever leads Raft, once: where that was last, or where that node says it is, or any voter.
+    pub(super) async fn ask_leader(&self, ask: &Ask, timeout: Duration) -> Option<Answer> {
+        let until = self.world.clock.now() + timeout;
+        if self.consensus.leadership().borrow().is_me {
+            let answering = self.clone_arc().answer(None, ask.clone());
+            return crate::timeout::timeout(&self.world.clock, timeout, Box::pin(answering)).await;
+        }
+        for address in self.where_the_leader_may_be() {
+            let mut next = Some(address);
+            // A node that does not lead says who does; two such answers in a row say that nobody knows.
+            for _ in 0..3 {
+                let left = until.since(self.world.clock.now());
+                let Some(address) = next.take().filter(|_| !left.is_zero()) else { break };
+                match self.ask(&address, ask, left.min(timeout / 2)).await {
+                    Some(Answer::NotLeader(hint)) => next = hint.filter(|hint| *hint != address),
+                    Some(answer) => {
+                        *lock(&self.leader_hint) = Some(address);
+                        return Some(answer);
+                    }
+                    None => {}
+                }
+            }
+        }
+        *lock(&self.leader_hint) = None;
+        None
+    }
+
+    /// Asks whoever leads Raft until there is an answer or `until` has come.
+    pub(super) async fn ask_leader_until(&self, ask: &Ask, until: Instant) -> Option<Answer> {
+        loop {
+            let now = self.world.clock.now();
+            let left = until.since(now);
+            if left.is_zero() {
+                return None;
+            }
+            match self.ask_leader(ask, left.min(ASK_MAX)).await {
+                None | Some(Answer::NotLeader(_) | Answer::Unknown) => {
+                    let again = self.world.clock.now() + AGAIN_AFTER;
+                    self.world.clock.sleep_until(again.min(until)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Has a command applied, in as many tries as it takes until `until`; it is applied once.
+    pub(super) async fn propose_until(&self, command: Command, until: Instant) -> Option<Outcome> {
+        let ask = Ask::Propose { client: self.client(), serial: self.next_serial(), command };
+        match self.ask_leader_until(&ask, until).await {
+            Some(Answer::Committed(outcome)) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    fn where_the_leader_may_be(&self) -> Vec<String> {
+        let own = lock(&self.joiner).address.clone();
+        let known = self.consensus.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone());
+        let hint = lock(&self.leader_hint).clone();
+        let voters = self.voters().into_values();
+        let mut addresses: Vec<String> = Vec::new();
+        for address in known.into_iter().chain(hint).chain(voters).chain(self.clustered.config.join.iter().cloned()) {
+            if address != own && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
+    }
+
+    pub(super) fn clone_arc(&self) -> std::sync::Arc<Self> {
+        self.arc()
+    }
+}

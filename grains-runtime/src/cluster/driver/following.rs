@@ -1,0 +1,186 @@
+//! What the cluster agrees on, as it comes to this node: from its own log if it votes, otherwise from a voter.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Driver, Progress};
+use crate::{
+    activation::lock,
+    cluster::{
+        clustered::turning::Turned,
+        control::{Answer, Ask},
+        member::MemberState,
+        state::ClusterState,
+    },
+    timeout::timeout,
+};
+
+/// The latest state that this node knows of.
+#[derive(Default)]
+pub(super) struct Followed {
+    pub(super) index: u64,
+    pub(super) state: Arc<ClusterState>,
+}
+
+/// How long a voter lets a follower wait for a change before it says that there is none. A follower that hears nothing
+/// for twice that asks another voter.
+const CHANGE_WAIT: Duration = Duration::from_millis(500);
+/// How often a node looks whether it votes now.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The most changes in one answer; the rest comes with the next.
+const CHANGES_MAX: usize = 256;
+
+impl Driver {
+    /// Takes what this node's own log says.
+    pub(super) async fn follow_log(self: Arc<Self>) {
+        let mut applied = self.consensus.applied();
+        loop {
+            let latest = applied.borrow_and_update().clone();
+            self.know(latest.index, latest.state);
+            if applied.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes what a voter says, while this node has no vote and so no log of its own.
+    pub(super) async fn follow_voters(self: Arc<Self>) {
+        let clock = self.world.clock.clone();
+        let mut turn = 0_usize;
+        loop {
+            let voters = self.voters();
+            let others: Vec<String> =
+                voters.iter().filter(|(node, _)| **node != self.node_id()).map(|(_, address)| address.clone()).collect();
+            let votes = voters.contains_key(&self.node_id()) && !self.consensus.voters().is_empty();
+            let Some(address) = others.get(turn % others.len().max(1)).filter(|_| !votes) else {
+                clock.sleep_until(clock.now() + LOOK_AGAIN).await;
+                continue;
+            };
+            let after = lock(&self.followed).index;
+            match self.ask(address, &Ask::Follow { after }, CHANGE_WAIT * 2).await {
+                Some(Answer::State { index, state, voters, leader }) => {
+                    self.heard_of(voters, leader);
+                    self.know(index, Arc::from(state));
+                }
+                Some(Answer::Changes { changes, voters, leader }) => {
+                    self.heard_of(voters, leader);
+                    self.apply(after, changes);
+                }
+                _ => {
+                    turn = turn.wrapping_add(1);
+                    clock.sleep_until(clock.now() + LOOK_AGAIN / 5).await;
+                }
+            }
+        }
+    }
+
+    /// The lease was refused because this node is behind: the voter it follows may be cut off.
+    pub(super) fn follow_another(&self) {
+        let mut voters = lock(&self.voters);
+        // The order of the voters is the order in which they are asked: forget the one that is asked now.
+        if voters.len() > 1 {
+            voters.pop_first();
+        }
+    }
+
+    fn heard_of(&self, voters: Vec<(crate::cluster::names::NodeId, String)>, leader: Option<String>) {
+        if !voters.is_empty() {
+            *lock(&self.voters) = voters.into_iter().collect();
+        }
+        if leader.is_some() {
+            *lock(&self.leader_hint) = leader;
+        }
+    }
+
+    fn apply(&self, after: u64, changes: Vec<crate::cluster::consensus::AppliedCommand>) {
+        let Some(last) = changes.last().map(|(index, ..)| *index) else { return };
+        let state = {
+            let followed = lock(&self.followed);
+            if followed.index != after {
+                return;
+            }
+            let mut state = ClusterState::clone(&followed.state);
+            for (index, term, command) in changes {
+                state.apply(index, term, command);
+            }
+            Arc::new(state)
+        };
+        self.know(last, state);
+    }
+
+    /// The state at a log index, if it is newer than what is known.
+    fn know(&self, index: u64, state: Arc<ClusterState>) {
+        {
+            let mut followed = lock(&self.followed);
+            if index <= followed.index {
+                return;
+            }
+            *followed = Followed { index, state: state.clone() };
+        }
+        if let (Some(generation), Some(wire)) = (state.generation(), self.wire.get()) {
+            wire.set_generation(generation);
+        }
+        self.turn();
+    }
+
+    /// Applies the latest state to this node.
+    pub(super) fn turn(&self) {
+        let (index, state) = {
+            let followed = lock(&self.followed);
+            (followed.index, followed.state.clone())
+        };
+        let view = state.view();
+        self.mind_company(view);
+        if self.consensus.leadership().borrow().is_me {
+            lock(&self.grants).members(self.world.clock.now(), view);
+        }
+        if self.clustered.turn_to(index, view) == Turned::Removed {
+            self.removed.store(true, std::sync::atomic::Ordering::Release);
+            self.stirred.notify_one();
+        }
+    }
+
+    /// The state that this node knows of.
+    pub(super) fn latest(&self) -> Arc<ClusterState> {
+        lock(&self.followed).state.clone()
+    }
+
+    /// Tells a follower what has changed since.
+    pub(super) async fn tell_changes(&self, after: u64) -> Answer {
+        let voters = self.consensus.voters();
+        if !voters.contains_key(&self.node_id()) {
+            return Answer::NotVoter;
+        }
+        let mut applied = self.consensus.applied();
+        let newer = applied.wait_for(|applied| applied.index > after);
+        drop(timeout(&self.world.clock, CHANGE_WAIT, Box::pin(newer)).await);
+        let latest = applied.borrow().clone();
+        let voters = voters.into_iter().collect();
+        let leader = self.consensus.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone());
+        match self.consensus.since(after) {
+            Some(mut changes) if after > 0 => {
+                changes.truncate(CHANGES_MAX);
+                Answer::Changes { changes, voters, leader }
+            }
+            _ => Answer::State { index: latest.index, state: Box::new(ClusterState::clone(&latest.state)), voters, leader },
+        }
+    }
+
+    /// Whether another member is active: somebody who can take over.
+    pub(super) fn has_company(&self) -> bool {
+        let state = self.latest();
+        let others = state.view().members.values();
+        others.into_iter().any(|member| member.id.node != self.node_id() && member.state == MemberState::Active)
+    }
+
+    pub(super) fn waits_for(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.standing.send_if_modified(|progress| {
+            let next = Progress::Waiting(what);
+            let changed = *progress != next && !matches!(progress, Progress::Failed(_));
+            if changed {
+                *progress = next;
+            }
+            changed
+        });
+    }
+}

@@ -1,0 +1,255 @@
+//! Becoming a member: the first time by founding a cluster or finding one, after that, and after every end of a lease, by
+//! joining the cluster this node knows.
+
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use grains_core::Instant;
+
+use super::{Driver, Progress, asking::ASK_MAX, promise};
+use crate::{
+    activation::lock,
+    cluster::{
+        command::{Command, Outcome},
+        control::{Answer, Ask},
+        founding::{self, Founding, Memory, Question, Reply, Step},
+        names::{MemberId, NodeName},
+    },
+};
+
+/// Why a node does not become a member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// Another live node has its name.
+    #[error(
+        "the cluster has a live node called \"{name}\" at {address}: give this node another name, or stop that one"
+    )]
+    NameTaken {
+        /// The name.
+        name: NodeName,
+        /// Where the other one is.
+        address: String,
+    },
+    /// What it has promised, or is to remember, cannot be kept.
+    #[error("the data directory cannot be used: {why}")]
+    Disk {
+        /// What went wrong.
+        why: String,
+    },
+    /// It was not a member in time.
+    #[error("not a member of cluster \"{cluster}\" within join_timeout = {timeout:?}: {waiting}")]
+    NotInTime {
+        /// The cluster.
+        cluster: NodeName,
+        /// How long it tried.
+        timeout: Duration,
+        /// What it waits for.
+        waiting: String,
+    },
+}
+
+/// How often a fresh node looks around.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a node that is alone may take to lead its own log.
+const FOUND_MAX: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// The life of this node in its cluster, incarnation after incarnation.
+    pub(super) async fn live(self: Arc<Self>) {
+        if self.consensus.is_pristine()
+            && let Err(error) = self.find_cluster().await
+        {
+            tracing::error!(%error, "cannot become a member");
+            self.standing.send_replace(Progress::Failed(error));
+            return;
+        }
+        // Whose lease may have to end first, and until when it should have.
+        let mut taken: Option<(MemberId, Instant)> = None;
+        loop {
+            match self.join(&mut taken).await {
+                Ok(me) => {
+                    taken = None;
+                    self.serve(me).await;
+                    self.clustered.fence();
+                    if self.leaving.load(Ordering::Acquire) {
+                        return;
+                    }
+                    tracing::warn!(incarnation = %me, "this incarnation is over; joining again");
+                    self.waits_for("its lease has ended, and it is joining again");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot become a member");
+                    self.standing.send_replace(Progress::Failed(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// For a node that belongs to no cluster: founds one, or finds one.
+    async fn find_cluster(&self) -> Result<(), JoinError> {
+        let list = self.clustered.config.join.clone();
+        let (memory, promise) = match &self.data_dir {
+            None => (Memory::None, None),
+            Some(folder) => {
+                let promise = promise::read(&self.world, folder.clone()).await;
+                (Memory::Disk, promise.map_err(|why| JoinError::Disk { why: why.to_string() })?)
+            }
+        };
+        let founding = Founding::new(self.node_id(), memory, self.cluster.clone(), list, promise);
+        *lock(&self.founding) = Some(founding);
+        loop {
+            let steps = lock(&self.founding).as_mut().map(Founding::steps).unwrap_or_default();
+            for step in steps {
+                match step {
+                    Step::Found => return self.found().await,
+                    Step::Join { address, place } => {
+                        if self.meet(&address).await {
+                            *lock(&self.founding) = None;
+                            return Ok(());
+                        }
+                        self.with_founding(|founding| founding.silent(place));
+                    }
+                    Step::Persist(promise) => self.persist(&promise).await?,
+                    Step::Ask { place, address, question } => {
+                        let answer = self.ask(&address, &Ask::Founding(question), ASK_MAX / 4).await;
+                        self.with_founding(|founding| match answer {
+                            Some(Answer::Founding(answer)) => founding.answered(place, answer),
+                            _ => founding.silent(place),
+                        });
+                    }
+                }
+            }
+            let waiting = lock(&self.founding).as_ref().map(|founding| founding.waits_for().to_string());
+            self.waits_for(waiting.unwrap_or_default());
+            self.world.clock.sleep_until(self.world.clock.now() + LOOK_EVERY).await;
+        }
+    }
+
+    fn with_founding(&self, then: impl FnOnce(&mut Founding)) {
+        if let Some(founding) = lock(&self.founding).as_mut() {
+            then(founding);
+        }
+    }
+
+    async fn persist(&self, promise: &founding::Promise) -> Result<(), JoinError> {
+        if let Some(folder) = &self.data_dir {
+            let written = promise::write(&self.world, folder.clone(), promise).await;
+            written.map_err(|why| JoinError::Disk { why: why.to_string() })?;
+        }
+        self.with_founding(|founding| drop(founding.persisted()));
+        Ok(())
+    }
+
+    /// Whether the node at `address` has something to tell of its cluster: who votes there.
+    async fn meet(&self, address: &str) -> bool {
+        match self.ask(address, &Ask::Follow { after: 0 }, ASK_MAX).await {
+            Some(Answer::State { voters, leader, .. }) => {
+                *lock(&self.voters) = voters.into_iter().collect();
+                *lock(&self.leader_hint) = leader;
+                true
+            }
+            // A member without a vote knows no more than who leads; asked to join it says that.
+            Some(Answer::NotVoter) => {
+                *lock(&self.leader_hint) = Some(address.to_owned());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn found(&self) -> Result<(), JoinError> {
+        let address = lock(&self.joiner).address.clone();
+        if let Err(why) = self.consensus.found(&address).await {
+            tracing::warn!(%why, "founding takes longer than it should");
+        }
+        let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
+        let generation = self.world.random.next_u64();
+        let command = Command::Found { cluster, generation, partitions };
+        let until = self.world.clock.now() + FOUND_MAX;
+        match self.propose_until(command, until).await {
+            Some(Outcome::Done | Outcome::Stale | Outcome::Refused(_)) => {
+                tracing::info!(cluster = %self.cluster, "founded");
+                *lock(&self.founding) = None;
+                Ok(())
+            }
+            other => Err(JoinError::Disk { why: format!("the cluster could not be founded: {other:?}") }),
+        }
+    }
+
+    /// Answers a node that looks for a cluster, or for one to found with.
+    pub(super) async fn answer_founding(&self, question: Question) -> Answer {
+        let (node, state) = (self.node_id(), self.latest());
+        if let Some(cluster) = state.cluster() {
+            return Answer::Founding(founding::Answer::Member { node, cluster: cluster.clone() });
+        }
+        if !self.consensus.is_pristine() || !self.voters().is_empty() {
+            let cluster = self.cluster.clone();
+            return Answer::Founding(founding::Answer::Member { node, cluster });
+        }
+        let reply = lock(&self.founding).as_mut().map(|founding| founding.asked(&question));
+        match reply {
+            Some(Reply::Now(answer)) => Answer::Founding(answer),
+            Some(Reply::After(promise)) => match self.persist_and_answer(&promise).await {
+                Some(answer) => Answer::Founding(answer),
+                None => Answer::Unreadable,
+            },
+            None => Answer::Unreadable,
+        }
+    }
+
+    async fn persist_and_answer(&self, promise: &founding::Promise) -> Option<founding::Answer> {
+        if let Some(folder) = &self.data_dir {
+            let written = promise::write(&self.world, folder.clone(), promise).await;
+            if let Err(error) = written {
+                // What the disk will say after a restart is not known: this node takes no part any more.
+                let error = JoinError::Disk { why: error.to_string() };
+                self.standing.send_replace(Progress::Failed(error));
+                return None;
+            }
+        }
+        lock(&self.founding).as_mut().map(Founding::persisted)
+    }
+
+    /// Becomes a member, however long it takes. `taken` is kept over several tries.
+    async fn join(&self, taken: &mut Option<(MemberId, Instant)>) -> Result<MemberId, JoinError> {
+        let clock = &self.world.clock;
+        loop {
+            let joiner = lock(&self.joiner).clone();
+            let name = joiner.name.clone();
+            let ask = Ask::Join { joiner, serial: self.next_serial() };
+            match self.ask_leader(&ask, ASK_MAX).await {
+                Some(Answer::Joined(incarnation)) => return Ok(MemberId { node: self.node_id(), incarnation }),
+                Some(Answer::Taken { by, address, left_ms }) => {
+                    let now = clock.now();
+                    let left = Duration::from_millis(left_ms);
+                    let ends = match *taken {
+                        Some((who, ends)) if who == by => ends,
+                        // It may be this node's own earlier life, or one that has died: its lease ends. One that is alive
+                        // renews it.
+                        _ => now + (left + self.rules.length / 2),
+                    };
+                    *taken = Some((by, ends));
+                    if now > ends && by.node != self.node_id() && self.incarnation_was_never() {
+                        return Err(JoinError::NameTaken { name, address });
+                    }
+                    self.waits_for(format!("the lease of \"{name}\" at {address} has to end first"));
+                    clock.sleep_until(now + left.clamp(LOOK_EVERY, self.rules.length)).await;
+                }
+                Some(Answer::Refused(why)) => {
+                    self.waits_for(why);
+                    clock.sleep_until(clock.now() + LOOK_EVERY).await;
+                }
+                _ => {
+                    self.waits_for("no node that leads the cluster has answered");
+                    clock.sleep_until(clock.now() + LOOK_EVERY).await;
+                }
+            }
+        }
+    }
+
+    /// Whether this node has not been a member since it started.
+    fn incarnation_was_never(&self) -> bool {
+        lock(&self.lease).is_none()
+    }
+}

@@ -1,0 +1,194 @@
+//! What the leader of Raft does for the cluster: takes nodes in, renews leases, removes members whose lease has ended, and
+//! sees that the right nodes vote. What it grants it grants in its term only.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use grains_core::Instant;
+
+use super::Driver;
+use crate::{
+    activation::lock,
+    cluster::{
+        command::{Command, Ended, Numbered, Outcome},
+        control::Answer,
+        lease::RenewRefused,
+        member::Joiner,
+        names::{MemberId, NodeId, ViewVersion},
+        voters::{self, VoterRules},
+    },
+    timeout::timeout,
+};
+
+/// How often the leader looks at its clock and whose lease has ended.
+const TICK: Duration = Duration::from_millis(50);
+/// How often it looks who should vote.
+const VOTERS_EVERY: Duration = Duration::from_millis(250);
+
+impl Driver {
+    /// Leads whenever Raft says that this node does.
+    pub(super) async fn lead(self: Arc<Self>) {
+        let clock = self.world.clock.clone();
+        let mut leadership = self.consensus.leadership();
+        let mut gone_since: BTreeMap<NodeId, Instant> = BTreeMap::new();
+        let mut voters_due = Instant::default();
+        loop {
+            let now = clock.now();
+            let (is_me, term) = {
+                let known = leadership.borrow_and_update();
+                (known.is_me, known.term)
+            };
+            if !is_me {
+                lock(&self.grants).stop();
+                gone_since.clear();
+                if leadership.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let ended = {
+                let mut grants = lock(&self.grants);
+                grants.lead(now, term);
+                grants.members(now, self.consensus.applied().borrow().state.view());
+                grants.tick(now)
+            };
+            for ended in ended {
+                let me = self.clone();
+                self.tasks.spawn(async move { me.evict(ended).await });
+            }
+            if now >= voters_due {
+                voters_due = now + VOTERS_EVERY;
+                self.choose_voters(now, &mut gone_since);
+            }
+            drop(timeout(&clock, TICK, Box::pin(leadership.changed())).await);
+        }
+    }
+
+    async fn evict(&self, ended: Ended) {
+        tracing::warn!(member = %ended.member, "its lease has ended: it is removed");
+        let command = Numbered { client: self.client(), serial: self.next_serial(), command: Command::Evict(ended) };
+        // Never again in another term, and if its fate is unknown no renewal may come between: it stays marked.
+        match self.put(command).await {
+            Answer::Committed(Outcome::Done | Outcome::Stale) | Answer::Unknown => {}
+            answer => {
+                tracing::debug!(?answer, "it was not removed");
+                lock(&self.grants).eviction_failed(ended.member);
+            }
+        }
+    }
+
+    /// A member asks for its lease.
+    pub(super) async fn renew(&self, member: MemberId, applied: ViewVersion) -> Answer {
+        let granted = lock(&self.grants).renewed(self.world.clock.now(), member, applied);
+        let term = match granted {
+            Ok(term) => term,
+            Err(why) => return self.not_renewed(&why).await,
+        };
+        // A leader that was deposed meanwhile must not acknowledge: asked after the renewal came, a majority says.
+        if self.consensus.read_index().await.is_err() {
+            return self.not_leader();
+        }
+        let confirmed = {
+            let mut grants = lock(&self.grants);
+            grants.members(self.world.clock.now(), self.consensus.applied().borrow().state.view());
+            grants.confirm(member, term)
+        };
+        match confirmed {
+            Ok(()) => Answer::Renewed,
+            Err(why) => self.not_renewed(&why).await,
+        }
+    }
+
+    async fn not_renewed(&self, why: &RenewRefused) -> Answer {
+        match why {
+            RenewRefused::NotLeading => self.not_leader(),
+            // Certain only if a majority says that this node still leads; otherwise it may be what knows too little.
+            RenewRefused::NotMember { .. } if self.consensus.read_index().await.is_ok() => {
+                let RenewRefused::NotMember { member } = why else { return self.not_leader() };
+                match self.consensus.applied().borrow().state.view().member(*member) {
+                    None => Answer::Gone,
+                    Some(_) => Answer::Refused(why.to_string()),
+                }
+            }
+            _ => Answer::Refused(why.to_string()),
+        }
+    }
+
+    /// A node asks to become a member.
+    pub(super) async fn take_in(&self, joiner: Joiner, serial: u64) -> Answer {
+        let is_me = self.consensus.leadership().borrow().is_me;
+        if !is_me || self.consensus.read_index().await.is_err() {
+            return self.not_leader();
+        }
+        let state = self.consensus.applied().borrow().state.clone();
+        let members = || state.view().members.values();
+        let same = members().find(|member| member.id.node == joiner.node);
+        let namesake = members().find(|member| member.joiner.name == joiner.name);
+        let Some(earlier) = same.or(namesake) else { return self.add(joiner, None, serial).await };
+        if same.is_some() && earlier.joiner.process == joiner.process && Some(earlier.id) != self.incarnation() {
+            // Its answer was lost; or it comes again, after its lease has ended. The log knows by the serial.
+            tracing::debug!(member = %earlier.id, "it joins again");
+        }
+        let now = self.world.clock.now();
+        let term = self.consensus.leadership().borrow().term;
+        let ended = match joiner.node == self.node_id() && self.incarnation() != Some(earlier.id) {
+            // This very node, which does not act as what it was before: it has been restarted, and holds the lock of its
+            // data directory; or it has fenced itself.
+            true => Some(Ended { member: earlier.id, term }),
+            false => lock(&self.grants).ended(now, earlier.id),
+        };
+        match ended {
+            Some(ended) => self.add(joiner, Some(ended), serial).await,
+            None => Answer::Taken {
+                by: earlier.id,
+                address: earlier.joiner.address.clone(),
+                left_ms: millis(lock(&self.grants).lease_left(now, earlier.id)),
+            },
+        }
+    }
+
+    async fn add(&self, joiner: Joiner, over: Option<Ended>, serial: u64) -> Answer {
+        let (name, client) = (joiner.name.clone(), joiner.process);
+        let answer = self.put(Numbered { client, serial, command: Command::Join { joiner, over } }).await;
+        match answer {
+            Answer::Committed(Outcome::Joined(incarnation)) => {
+                tracing::info!(%name, %incarnation, "joined");
+                Answer::Joined(incarnation)
+            }
+            Answer::Committed(Outcome::Taken { by, address }) => {
+                if let Some(ended) = over {
+                    lock(&self.grants).eviction_failed(ended.member);
+                }
+                let left = lock(&self.grants).lease_left(self.world.clock.now(), by);
+                Answer::Taken { by, address, left_ms: millis(left) }
+            }
+            Answer::Committed(Outcome::Refused(why)) => Answer::Refused(why),
+            Answer::Committed(outcome) => Answer::Refused(format!("the join came to {outcome:?}")),
+            answer => answer,
+        }
+    }
+
+    /// Takes one step towards the voters that there should be.
+    fn choose_voters(&self, now: Instant, gone_since: &mut BTreeMap<NodeId, Instant>) {
+        let state = self.consensus.applied().borrow().state.clone();
+        let current = self.consensus.voters();
+        gone_since.retain(|node, _| current.contains_key(node) && !state.view().members.contains_key(node));
+        for node in current.keys().filter(|node| !state.view().members.contains_key(*node)) {
+            gone_since.entry(*node).or_insert(now);
+        }
+        let config = &self.clustered.config;
+        let rules = VoterRules { target: config.voters, replace_after: config.voter_replace_after };
+        let wanted = voters::wanted(state.view(), &state.former(), &current, gone_since, now, rules);
+        if let Some(wanted) = wanted {
+            let me = self.arc();
+            self.tasks.spawn(async move {
+                if let Err(why) = me.consensus.set_voters(wanted).await {
+                    tracing::debug!(%why, "the voters were not changed; it is tried again");
+                }
+            });
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

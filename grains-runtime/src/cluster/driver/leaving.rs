@@ -1,0 +1,100 @@
+//! Leaving: everything that is here is finished or handed on, in an order that lets no call fail.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use grains_core::{DeactivationReason, Instant};
+
+use super::Driver;
+use crate::{
+    activation::lock,
+    cluster::{
+        command::{Command, LEADERSHIP},
+        member::MemberState,
+        names::{MemberId, NodeId},
+    },
+    node::NodeInner,
+};
+
+/// How often a leaving node looks whether it is empty.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How much of the time to leave is kept for the last word.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+impl Driver {
+    /// Leaves the cluster, until `limit` at the latest. Gives how many activations were still busy then.
+    pub(crate) async fn leave(&self, node: &NodeInner, limit: Instant) -> usize {
+        self.leaving.store(true, Ordering::Release);
+        let Some(me) = self.incarnation() else { return node.catalog.len() };
+        let company = self.has_company();
+        if company {
+            self.propose_until(Command::Leave(me), limit.min(self.world.clock.now() + LAST_WORD)).await;
+            self.until(limit, || self.is_leaving(me)).await;
+            self.hand_over_raft().await;
+        }
+        let empty_by = limit - LAST_WORD;
+        self.empty(node, me, company, empty_by.max(self.world.clock.now())).await;
+        let busy = node.catalog.len();
+        if company && self.incarnation() == Some(me) {
+            if self.leads(me) {
+                let command = Command::Release { grain_type: LEADERSHIP.to_owned(), holder: me };
+                self.propose_until(command, limit).await;
+            }
+            self.propose_until(Command::Left(me), limit).await;
+        }
+        busy
+    }
+
+    /// Ends or hands on what is here.
+    async fn empty(&self, node: &NodeInner, me: MemberId, company: bool, until: Instant) {
+        let clock = &self.world.clock;
+        while clock.now() < until && self.incarnation() == Some(me) {
+            for activation in node.catalog.shards().flatten() {
+                activation.send_away(DeactivationReason::Stopping);
+            }
+            for grain_type in self.clustered.to_release() {
+                self.propose_until(Command::Release { grain_type, holder: me }, until).await;
+            }
+            let handed_over = !company || !self.has_company() || {
+                let table = lock(&self.clustered.table);
+                table.standing.as_ref().is_none_or(|standing| standing.directory.is_handed_over())
+            };
+            if handed_over && node.catalog.len() == 0 && lock(&self.clustered.pending).len() == 0 {
+                return;
+            }
+            clock.sleep_until((clock.now() + LOOK_AGAIN).min(until)).await;
+        }
+    }
+
+    /// Another voter takes over Raft, so that nobody has to notice that this one is gone.
+    async fn hand_over_raft(&self) {
+        if !self.consensus.leadership().borrow().is_me {
+            return;
+        }
+        let state = self.latest();
+        let active = |node: &NodeId| {
+            state.view().members.get(node).is_some_and(|member| member.state == MemberState::Active)
+        };
+        for voter in self.consensus.voters().into_keys().filter(|voter| *voter != self.node_id() && active(voter)) {
+            match self.consensus.hand_over(voter).await {
+                Ok(()) => return,
+                Err(why) => tracing::debug!(%voter, %why, "it does not take over Raft"),
+            }
+        }
+    }
+
+    fn is_leaving(&self, me: MemberId) -> bool {
+        let state = self.latest();
+        state.view().member(me).is_none_or(|member| member.state == MemberState::Leaving)
+    }
+
+    fn leads(&self, me: MemberId) -> bool {
+        self.latest().view().leader.is_some_and(|grant| grant.holder == me)
+    }
+
+    async fn until(&self, limit: Instant, done: impl Fn() -> bool) {
+        let clock = &self.world.clock;
+        while clock.now() < limit && !done() {
+            clock.sleep_until(clock.now() + LOOK_AGAIN).await;
+        }
+    }
+}
