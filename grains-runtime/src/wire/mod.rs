@@ -1,1 +1,158 @@
-//! Connections between nodes: one port, a handshake, a control and a data connection to each peer.
+//! Connections between nodes: one port, a handshake, and frames. Questions go by address (`control`), calls of grains by
+//! member (`link`), each over connections of their own, so that neither holds up the other. Whoever builds a node gives it
+//! a [`WireHandler`] and keeps the [`Wire`].
+//!
+//! Reading order: `frame` and `handshake` (what is said; pure), `outbox`, `keepalive` and `backoff` (pure but for a lock),
+//! `pump` (bytes of one connection), `dial` and `listener` (how one comes about), `control`, `asked` and `serve` (questions and
+//! answers), `link` (calls), `shared` (what all of these know).
+
+use std::{sync::Arc, time::Duration};
+
+use grains_core::world::{BoxFuture, World};
+
+mod address;
+mod asked;
+mod backoff;
+mod config;
+mod control;
+mod counters;
+mod crew;
+mod dial;
+mod ended;
+pub(crate) mod frame;
+pub(crate) mod handshake;
+mod keepalive;
+mod link;
+mod listener;
+mod outbox;
+mod pump;
+mod serve;
+mod shared;
+
+#[allow(unused_imports, reason = "the rooms of a cluster are wired up one after the other")]
+pub(crate) use self::{
+    address::ListenError,
+    config::{Limits, Reach, WireConfig},
+    control::{Lane, RequestError, Response},
+    counters::PeerCounters,
+    frame::is_control,
+    handshake::{Reason, Refused, is_control_connection},
+    link::Link,
+    outbox::{SendError, Sent},
+};
+use self::{address::advertised, shared::Shared};
+use crate::cluster::{Incarnation, MemberId, NodeId, NodeName};
+
+/// Who is at the other end, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerInfo {
+    /// Its name.
+    pub(crate) name: NodeName,
+    /// Which node.
+    pub(crate) node: NodeId,
+    /// Which life of it when it sent this; none while it is no member.
+    pub(crate) incarnation: Option<Incarnation>,
+}
+
+/// What a node does with what arrives. Its functions are called by the tasks of connections.
+pub(crate) trait WireHandler: Send + Sync + 'static {
+    /// Answers a question. Each has a task of its own, which goes on to its end when the connection breaks, and is dropped
+    /// when the wire is closed.
+    fn control(&self, from: PeerInfo, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>>;
+
+    /// A frame of `from` has arrived; those of one link arrive in order. Nothing more is read from that link until this
+    /// returns, so it does not wait.
+    fn data(&self, from: MemberId, kind: u8, body: &[u8]);
+
+    /// The link of this number is dead. No frame of it above `written` has left this node or ever will; those up to it may
+    /// have arrived. Told exactly once for each link, also when it was closed here.
+    fn link_down(&self, to: MemberId, link: u64, written: u64);
+}
+
+/// The connections of one node. Dropped without [`close`](Self::close), it ends its tasks but does not wait for them.
+pub(crate) struct Wire {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wire").field("address", &self.shared.address).finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    /// Listens. From now on the handler is called.
+    pub(crate) async fn listen(
+        world: &World,
+        config: WireConfig,
+        handler: Arc<dyn WireHandler>,
+    ) -> Result<Arc<Self>, ListenError> {
+        let listener = world.transport.listen(&config.listen).await;
+        let listener = listener.map_err(|why| ListenError::new(&config.listen, &why))?;
+        let real = listener.local_address().map_err(|why| ListenError::new(&config.listen, &why))?;
+        let address = advertised(&config, &real)?;
+        tracing::info!(node = %config.name, listens = real, address, "the wire is up");
+        let shared = Arc::new(Shared::new(world.clone(), config, address, handler));
+        shared.crew.spawn(listener::run(shared.clone(), listener));
+        Ok(Arc::new(Self { shared }))
+    }
+
+    /// Where other nodes reach this one.
+    pub(crate) fn address(&self) -> &str {
+        &self.shared.address
+    }
+
+    /// This node is another member from now on, or none. Data connections in both directions end, and new ones say so;
+    /// questions and answers say so at once.
+    pub(crate) fn set_incarnation(&self, incarnation: Option<Incarnation>) {
+        self.shared.set_incarnation(incarnation);
+    }
+
+    /// This node knows now which cluster of its name it belongs to. Connections to another one end.
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.shared.set_generation(generation);
+    }
+
+    /// Asks whoever is at `address` and waits for the answer. Dropping the future forgets the question; it may have been
+    /// sent. Soon after an address could not be reached, this fails at once, by a pause that grows up to a second.
+    pub(crate) fn request(
+        &self,
+        address: &str,
+        lane: Lane,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Response, RequestError>> {
+        Box::pin(control::request(self.shared.clone(), address.to_owned(), lane, body, timeout))
+    }
+
+    /// The link to member `to` at `address`: the one there is, unless that is dead. A new one takes frames at once, while it
+    /// connects.
+    pub(crate) fn link(&self, to: MemberId, address: &str) -> Arc<Link> {
+        link::get(&self.shared, to, address)
+    }
+
+    /// Ends the link to a member that is gone, and forgets about it.
+    pub(crate) fn close_link(&self, member: MemberId) {
+        self.shared.close_link(member);
+    }
+
+    /// What went to and came from each peer.
+    pub(crate) fn peers(&self) -> Vec<(NodeId, Arc<PeerCounters>)> {
+        self.shared.peers()
+    }
+
+    /// Ends all tasks and connections and waits for that. Not to be called by the handler.
+    pub(crate) async fn close(&self) {
+        self.shared.close();
+        self.shared.crew.gone().await;
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

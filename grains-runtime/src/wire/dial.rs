@@ -1,0 +1,120 @@
+//! How a connection to another node comes about, and the bytes of handshakes on both sides.
+
+use std::{future::poll_fn, sync::Arc};
+
+use grains_core::world::{ByteReader, ByteWriter};
+
+use super::{
+    ended::Ended,
+    frame::{self, Decoder},
+    handshake::{self, Greeting, HANDSHAKE_BYTES_MAX, Purpose, Refused},
+    keepalive::{KeepAlive, Role},
+    outbox::Outbox,
+    pump::{Pump, Sends},
+    shared::{Registered, Shared, Side},
+};
+use crate::{cluster::MemberId, timeout::timeout};
+
+/// A connection whose handshake went well.
+pub(super) struct Greeted {
+    pub(super) reader: Box<dyn ByteReader>,
+    pub(super) writer: Box<dyn ByteWriter>,
+    pub(super) decoder: Decoder,
+    pub(super) me: Greeting,
+    pub(super) them: Greeting,
+}
+
+/// Why there is no connection. Nothing but a greeting was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("{0}")]
+    Unreachable(String),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+/// Connects to `address`, and to the member `to` if it must be that one.
+pub(super) async fn dial(
+    shared: &Shared,
+    address: &str,
+    purpose: Purpose,
+    to: Option<MemberId>,
+) -> Result<Greeted, DialError> {
+    let limit = shared.config.limits.handshake_timeout;
+    let clock = &shared.world.clock;
+    let connection = match timeout(clock, limit, shared.world.transport.dial(address)).await {
+        Some(Ok(connection)) => connection,
+        Some(Err(why)) => return Err(DialError::Unreachable(why.to_string())),
+        None => return Err(DialError::Unreachable(format!("cannot connect to {address} within {limit:?}"))),
+    };
+    let me = shared.greeting(purpose, to);
+    let (mut reader, mut writer) = (connection.reader, connection.writer);
+    let mut decoder = Decoder::new(HANDSHAKE_BYTES_MAX);
+    let shake = async {
+        write_all(&mut writer, &me.frame(frame::HELLO)).await?;
+        read_frame(&mut reader, &mut decoder).await
+    };
+    let (kind, body) = match timeout(clock, limit, shake).await {
+        Some(Ok(frame)) => frame,
+        Some(Err(why)) => return Err(DialError::Unreachable(format!("{address} did not answer the greeting: {why}"))),
+        None => {
+            let why =
+                format!("{address} did not answer the greeting within {limit:?}: is it a grains node, and alive?");
+            return Err(DialError::Unreachable(why));
+        }
+    };
+    let them = handshake::outcome(&me, address, kind, &body)?;
+    decoder.set_frame_bytes_max(shared.config.limits.frame_bytes_max(purpose));
+    Ok(Greeted { reader, writer, decoder, me, them })
+}
+
+impl Greeted {
+    /// What moves its bytes from now on.
+    pub(super) fn pump(self, shared: &Shared, side: Side, outbox: &Arc<Outbox>, registered: &Registered) -> Pump {
+        let limits = &shared.config.limits;
+        let clock = shared.world.clock.clone();
+        let role = if side == Side::Dialled { Role::Pings } else { Role::Answers };
+        Pump {
+            reader: self.reader,
+            decoder: self.decoder,
+            sends: Sends::new(self.writer, outbox.clone()),
+            alive: KeepAlive::new(role, limits.ping_every, limits.silence_max, clock.now()),
+            clock,
+            counters: registered.counters.clone(),
+        }
+    }
+
+    /// The longest frame the other side takes.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        self.them.about.frame_bytes_max as usize
+    }
+}
+
+pub(super) async fn write_all(writer: &mut Box<dyn ByteWriter>, mut bytes: &[u8]) -> Result<(), Ended> {
+    while !bytes.is_empty() {
+        match poll_fn(|cx| writer.poll_write(cx, bytes)).await {
+            Ok(0) => return Err(Ended::Broken("it takes no more bytes".into())),
+            Ok(written) => bytes = &bytes[written..],
+            Err(why) => return Err(Ended::Broken(why.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// The next frame, and perhaps bytes behind it that stay in `decoder`.
+pub(super) async fn read_frame(
+    reader: &mut Box<dyn ByteReader>,
+    decoder: &mut Decoder,
+) -> Result<(u8, Vec<u8>), Ended> {
+    loop {
+        if let Some((kind, body)) = decoder.next()? {
+            return Ok((kind, body.to_vec()));
+        }
+        match poll_fn(|cx| reader.poll_read(cx, decoder.space())).await {
+            Ok(0) if decoder.is_amid_frame() => return Err(Ended::CutShort),
+            Ok(0) => return Err(Ended::ByPeer),
+            Ok(bytes) => decoder.filled(bytes),
+            Err(why) => return Err(Ended::Broken(why.to_string())),
+        }
+    }
+}

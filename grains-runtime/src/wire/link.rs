@@ -1,0 +1,193 @@
+//! Links: calls of grains to one member, in order, over one connection that this node dials. A link dies once and for all;
+//! it then knows which of its frames certainly never left.
+
+use std::{sync::Arc, time::Duration};
+
+use grains_core::Instant;
+
+use super::{
+    backoff::Backoff,
+    dial::dial,
+    ended::Ended,
+    handshake::{HANDSHAKE_BYTES_MAX, Purpose},
+    outbox::{Chunk, Outbox, SendError, Sent},
+    pump::Duty,
+    shared::{Shared, Side},
+};
+use crate::{cluster::MemberId, sync::lock};
+
+/// The way to one member, for one connection's life.
+pub(crate) struct Link {
+    to: MemberId,
+    id: u64,
+    outbox: Arc<Outbox>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("to", &self.to).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Sends a frame of a kind below 128, whose body `write` appends to what it is given: nothing else, and quickly, for
+    /// others wait meanwhile. It never waits for the network.
+    pub(crate) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        debug_assert!(!super::is_control(kind), "kind {kind:#04x} is not for calls");
+        self.outbox.send(kind, write)
+    }
+
+    /// The member at its other end.
+    pub(crate) fn to(&self) -> MemberId {
+        self.to
+    }
+
+    /// Which link of this node; never used again.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it takes no more frames.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.outbox.is_closed()
+    }
+
+    /// Once it is dead, and before the handler is told: no frame above this has left or will. So whoever sent a frame and
+    /// then finds none here will hear of the end.
+    pub(crate) fn written(&self) -> Option<u64> {
+        self.outbox.written().map(|Sent(written)| written)
+    }
+}
+
+/// What is known of the way to a member.
+#[derive(Default)]
+pub(super) struct Place {
+    link: Option<Arc<Link>>,
+    backoff: Backoff,
+}
+
+impl Place {
+    pub(super) fn outbox(&self) -> Option<Arc<Outbox>> {
+        self.link.as_ref().map(|link| link.outbox.clone())
+    }
+}
+
+pub(super) fn get(shared: &Arc<Shared>, to: MemberId, address: &str) -> Arc<Link> {
+    let limits = &shared.config.limits;
+    let mut state = lock(&shared.state);
+    if let Some(Place { link: Some(link), .. }) = state.links.get(&to)
+        && !link.is_closed()
+    {
+        return link.clone();
+    }
+    if state.links.len() >= limits.peers_max {
+        state.links.retain(|_, place| place.link.is_some());
+    }
+    let outbox = Arc::new(Outbox::new(limits.outgoing_bytes_max, limits.frame_bytes_max));
+    let link = Arc::new(Link { to, id: Shared::serial(&mut state), outbox });
+    let beyond = state.links.len() >= limits.peers_max && !state.links.contains_key(&to);
+    let from = if beyond {
+        Err(format!("this node has links to {} members, as many as may be", limits.peers_max))
+    } else {
+        let place = state.links.entry(to).or_default();
+        place.link = Some(link.clone());
+        Ok(place.backoff.until())
+    };
+    drop(state);
+    let end = End { shared: shared.clone(), link: link.clone() };
+    shared.crew.spawn(run(end, address.to_owned(), from));
+    link
+}
+
+/// A link from its dialling, at `from` at the earliest, to its end.
+async fn run(end: End, address: String, from: Result<Instant, String>) {
+    let (shared, link) = (&end.shared, &end.link);
+    let lived = match from {
+        Ok(from) => match link.outbox.unless_closed(connect(shared, link, &address, from)).await {
+            Some(Ok(connected)) => connected.run(shared, link).await,
+            Some(Err(why)) => Lived { time: Duration::ZERO, why },
+            None => Lived { time: Duration::ZERO, why: Ended::ByUs.to_string() },
+        },
+        Err(why) => Lived { time: Duration::ZERO, why },
+    };
+    tracing::info!(to = %link.to, address, reason = lived.why, "link ended");
+    end.remember(lived.time);
+}
+
+struct Lived {
+    time: Duration,
+    why: String,
+}
+
+struct Connected {
+    greeted: super::dial::Greeted,
+    registered: super::shared::Registered,
+}
+
+async fn connect(shared: &Arc<Shared>, link: &Link, address: &str, from: Instant) -> Result<Connected, String> {
+    let clock = &shared.world.clock;
+    if clock.now() < from {
+        clock.sleep_until(from).await;
+    }
+    let greeted = dial(shared, address, Purpose::Data, Some(link.to)).await.map_err(|why| why.to_string())?;
+    let max = greeted.frame_bytes_max();
+    link.outbox.limit_frames(max).map_err(|bytes| {
+        format!("a frame of {bytes} bytes waits, and {address} takes {max}: give both the same `frame_bytes_max`")
+    })?;
+    let registered = shared.register(Side::Dialled, &greeted.me, &greeted.them, &link.outbox);
+    Ok(Connected { greeted, registered: registered.map_err(|why| why.to_string())? })
+}
+
+impl Connected {
+    async fn run(self, shared: &Arc<Shared>, link: &Link) -> Lived {
+        let began = shared.world.clock.now();
+        let mut pump = self.greeted.pump(shared, Side::Dialled, &link.outbox, &self.registered);
+        pump.decoder.set_frame_bytes_max(HANDSHAKE_BYTES_MAX);
+        let ended = pump.run(&mut Calls).await;
+        Lived { time: shared.world.clock.now().since(began), why: ended.to_string() }
+    }
+}
+
+/// The duty of a link: nothing but signs of life comes back.
+struct Calls;
+
+impl Duty for Calls {
+    fn frame(&mut self, kind: u8, _: &[u8]) -> Result<(), Ended> {
+        Err(Ended::Protocol(format!("a frame of kind {kind:#04x} where only signs of life are awaited")))
+    }
+}
+
+/// The end of a link, however its task ends.
+struct End {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+}
+
+impl End {
+    /// A member that was reached and stayed is dialled anew at once, any other one after a pause.
+    fn remember(&self, lived: Duration) {
+        let limits = &self.shared.config.limits;
+        let (now, random) = (self.shared.world.clock.now(), self.shared.world.random.next_u64());
+        if let Some(place) = lock(&self.shared.state).links.get_mut(&self.link.to) {
+            match lived >= limits.backoff_max {
+                true => place.backoff.worked(),
+                false => place.backoff.failed(now, random, limits.backoff_min, limits.backoff_max),
+            }
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let link = &self.link;
+        // Says that nothing has left, if no writer has said what has.
+        link.outbox.ended(&Chunk::default(), 0);
+        if let Some(place) = lock(&self.shared.state).links.get_mut(&link.to)
+            && place.link.as_ref().is_some_and(|now| now.id == link.id)
+        {
+            place.link = None;
+        }
+        let written = link.written().unwrap_or(u64::MAX);
+        self.shared.handler.link_down(link.to, link.id, written);
+    }
+}

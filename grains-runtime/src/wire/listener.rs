@@ -1,0 +1,156 @@
+//! Taking connections: a bounded number of handshakes at a time, and then a pump with a duty by purpose.
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use grains_core::world::{Connection, Listener};
+
+use super::{
+    dial::{Greeted, read_frame, write_all},
+    ended::Ended,
+    frame::{self, Decoder},
+    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose},
+    outbox::Outbox,
+    pump::Duty,
+    serve::Serve,
+    shared::{Registered, Shared, Side, Unwanted},
+};
+use crate::{cluster::MemberId, sync::lock, timeout::timeout};
+
+/// How long to wait after a failure to accept: it may be that the process has too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Takes connections until the wire is closed.
+pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok(connection) => {
+                failing = false;
+                admit(&shared, connection);
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(address = shared.address, %why, "cannot take connections, trying on");
+                }
+                let clock = &shared.world.clock;
+                clock.sleep_until(clock.now() + ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Begins a handshake, if there are not too many already.
+fn admit(shared: &Arc<Shared>, connection: Connection) {
+    let mut state = lock(&shared.state);
+    if state.handshakes >= shared.config.limits.handshakes_max {
+        drop(state);
+        tracing::debug!(peer = connection.peer, "too many handshakes at a time: connection closed");
+        return;
+    }
+    state.handshakes += 1;
+    drop(state);
+    let slot = Handshake(shared.clone());
+    shared.crew.spawn(incoming(shared.clone(), connection, slot));
+}
+
+/// One of the handshakes that may take place at a time.
+struct Handshake(Arc<Shared>);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        lock(&self.0.state).handshakes -= 1;
+    }
+}
+
+async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) {
+    let peer = connection.peer.clone();
+    let limit = shared.config.limits.handshake_timeout;
+    let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection)).await;
+    drop(slot);
+    let (greeted, outbox, registered) = match greeted {
+        Some(Some(greeted)) => greeted,
+        Some(None) => return,
+        None => return tracing::warn!(peer, ?limit, "no greeting in time: connection closed"),
+    };
+    let them = greeted.them.clone();
+    let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
+        (Purpose::Data, Some(from)) => Box::new(Receive { shared: shared.clone(), from }),
+        // The handshake refuses calls of nobody.
+        (Purpose::Data, None) => return,
+        (Purpose::Control | Purpose::Bulk, _) => Box::new(Serve::new(&shared, &them, &outbox)),
+    };
+    let ended = greeted.pump(&shared, Side::Accepted, &outbox, &registered).run(&mut *duty).await;
+    let (name, purpose) = (&them.about.name, them.purpose);
+    if ended.is_misbehaviour() {
+        tracing::warn!(peer, %name, ?purpose, reason = %ended, "connection closed");
+    } else {
+        tracing::debug!(peer, %name, ?purpose, reason = %ended, "connection ended");
+    }
+}
+
+/// The handshake of the side that was dialled.
+async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted, Arc<Outbox>, Registered)> {
+    let Connection { peer, mut reader, mut writer } = connection;
+    let mut decoder = Decoder::new(HANDSHAKE_BYTES_MAX);
+    let (kind, body) = match read_frame(&mut reader, &mut decoder).await {
+        Ok(frame) => frame,
+        // Whoever looks whether the port is open says nothing, and means no harm.
+        Err(Ended::ByPeer) => return None,
+        Err(reason) => {
+            tracing::warn!(peer, %reason, "no greeting of a grains node: connection closed");
+            return None;
+        }
+    };
+    let (them, me) = match handshake::answer(&shared.greeting(Purpose::Control, None), &peer, kind, &body) {
+        Answer::Welcome(them) => (them.clone(), shared.greeting(them.purpose, None)),
+        Answer::Refuse { say, why } => {
+            tracing::warn!(peer, reason = %why, "connection refused");
+            part(&mut writer, &say).await;
+            return None;
+        }
+        Answer::Close(reason) => {
+            tracing::warn!(peer, reason, "no greeting of a grains node: connection closed");
+            return None;
+        }
+    };
+    let limits = &shared.config.limits;
+    let takes = limits.frame_bytes_max(them.purpose);
+    let outbox = Outbox::new(limits.outgoing_bytes_max, takes.min(them.about.frame_bytes_max as usize));
+    let outbox = Arc::new(outbox);
+    let registered = match shared.register(Side::Accepted, &me, &them, &outbox) {
+        Ok(registered) => registered,
+        Err(why) => {
+            tracing::warn!(peer, name = %them.about.name, reason = %why, "connection refused");
+            if why == Unwanted::Busy {
+                part(&mut writer, &handshake::busy(limits.connections_max)).await;
+            }
+            return None;
+        }
+    };
+    write_all(&mut writer, &me.frame(frame::WELCOME)).await.ok()?;
+    decoder.set_frame_bytes_max(takes);
+    Some((Greeted { reader, writer, decoder, me, them }, outbox, registered))
+}
+
+/// A last word, which may be lost.
+async fn part(writer: &mut Box<dyn grains_core::world::ByteWriter>, say: &[u8]) {
+    if write_all(writer, say).await.is_ok() {
+        drop(poll_fn(|cx| writer.poll_close(cx)).await);
+    }
+}
+
+/// The duty of a data connection: hands its frames on.
+struct Receive {
+    shared: Arc<Shared>,
+    from: MemberId,
+}
+
+impl Duty for Receive {
+    fn frame(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
+        if frame::is_control(kind) {
+            return Err(Ended::Protocol(format!("a frame of kind {kind:#04x} on a data connection")));
+        }
+        self.shared.handler.data(self.from, kind, body);
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! The outgoing side of a connection: frames are encoded straight into bounded chunks, and the pump, its one writer, takes
+//! a chunk at a time. So batches grow with load, nothing waits when there is none, and what never left is known for sure.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Poll, Waker},
+};
+
+use super::frame;
+use crate::sync::{Mutex, lock};
+
+/// The number of a frame among those of its outbox: it grows by one, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sent(pub(crate) u64);
+
+/// The frame was not taken, and nothing of it will be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SendError {
+    /// So many bytes wait that no more are taken.
+    #[error("{limit} bytes wait to be sent, as many as may")]
+    Overloaded {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// It is longer than the other side takes.
+    #[error("a frame of {bytes} bytes, and at most {max} are taken")]
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+        /// How many are taken.
+        max: usize,
+    },
+    /// The connection has ended, for good.
+    #[error("the connection has ended")]
+    Closed,
+}
+
+/// Frames of up to this many bytes together leave in one write. Larger batches make both sides take turns instead of
+/// working at the same time: 522 calls a write were slower than 111.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Frames one after the other, all of them whole.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) bytes: Vec<u8>,
+    /// How many frames were sent before the first of these.
+    before: u64,
+    frames: u64,
+}
+
+impl Chunk {
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// The last frame that may have arrived if `reached` bytes of this chunk have left.
+    fn reached(&self, reached: usize) -> Sent {
+        Sent(self.before + frame::whole_frames(&self.bytes, reached))
+    }
+}
+
+pub(super) struct Outbox {
+    state: Mutex<State>,
+    /// As the phase says, for those who look often.
+    closed: AtomicBool,
+    bytes_max: usize,
+}
+
+struct State {
+    queue: VecDeque<Chunk>,
+    /// A used buffer, so that a busy connection allocates none.
+    spare: Vec<u8>,
+    /// Bytes in the queue and in the chunk that is being written.
+    waiting: usize,
+    sent: u64,
+    frame_bytes_max: usize,
+    phase: Phase,
+    /// The writer, while there is nothing to write.
+    writer: Option<Waker>,
+    /// The writer, while it cannot write.
+    closer: Option<Waker>,
+    /// Those who wait for room or for the end.
+    watchers: Vec<Waker>,
+}
+
+enum Phase {
+    Open,
+    /// It takes no more. Whether the writer has bytes of the last chunk on their way is not known yet.
+    Closing,
+    /// Nothing after this frame has left or will leave.
+    Closed(Sent),
+}
+
+impl Outbox {
+    pub(super) fn new(bytes_max: usize, frame_bytes_max: usize) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            spare: Vec::new(),
+            waiting: 0,
+            sent: 0,
+            frame_bytes_max,
+            phase: Phase::Open,
+            writer: None,
+            closer: None,
+            watchers: Vec::new(),
+        };
+        // The largest frame must fit when it is alone.
+        let bytes_max = bytes_max.max(frame_bytes_max + frame::HEAD_BYTES);
+        Self { state: Mutex::new(state), closed: AtomicBool::new(false), bytes_max }
+    }
+
+    /// Appends a frame whose body `write` appends to what it is given, and nothing else. It runs under the outbox's lock:
+    /// it is short and sends nothing itself.
+    pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        let mut state = lock(&self.state);
+        if !matches!(state.phase, Phase::Open) {
+            return Err(SendError::Closed);
+        }
+        if state.waiting >= self.bytes_max {
+            return Err(SendError::Overloaded { limit: self.bytes_max });
+        }
+        state.append(self.bytes_max, kind, write)?;
+        let sent = Sent(state.sent);
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        Ok(sent)
+    }
+
+    /// Sends as soon as there is room.
+    pub(super) async fn send_when_room(&self, kind: u8, body: &[&[u8]]) -> Result<Sent, SendError> {
+        poll_fn(|cx| match self.send(kind, |out| body.iter().for_each(|part| out.extend_from_slice(part))) {
+            Err(SendError::Overloaded { .. }) => {
+                self.wake_at_room(cx);
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        })
+        .await
+    }
+
+    fn wake_at_room(&self, cx: &mut Context<'_>) {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Open) && state.waiting > 0 {
+            state.watch(cx);
+        } else {
+            drop(state);
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// The other side takes frames of up to `frame_bytes_max`. The error is the length of a longer one that waits already.
+    pub(super) fn limit_frames(&self, frame_bytes_max: usize) -> Result<(), usize> {
+        let mut state = lock(&self.state);
+        state.frame_bytes_max = state.frame_bytes_max.min(frame_bytes_max);
+        let longest = state.queue.iter().map(|chunk| frame::longest_frame(&chunk.bytes)).max().unwrap_or(0);
+        if longest > state.frame_bytes_max { Err(longest) } else { Ok(()) }
+    }
+
+    /// The next chunk for the writer, who is done with `used` and is woken when there is one; none once it is closed.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>, used: &mut Chunk) -> Poll<Option<Chunk>> {
+        let mut state = lock(&self.state);
+        let watchers = state.give_back(std::mem::take(used));
+        let taken = match state.phase {
+            Phase::Open => match state.queue.pop_front() {
+                Some(chunk) => Poll::Ready(Some(chunk)),
+                None => {
+                    state.writer = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            },
+            _ => Poll::Ready(None),
+        };
+        drop(state);
+        watchers.into_iter().for_each(Waker::wake);
+        taken
+    }
+
+    /// Whether bytes wait to be sent.
+    pub(super) fn has_backlog(&self) -> bool {
+        lock(&self.state).waiting > 0
+    }
+
+    /// Takes no more frames, and tells the writer to stop.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closing;
+        }
+        self.closed.store(true, Ordering::Release);
+        let wakers = state.wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The writer has stopped, `reached` bytes into `chunk`: nothing behind them will ever leave.
+    pub(super) fn ended(&self, chunk: &Chunk, reached: usize) {
+        let mut state = lock(&self.state);
+        if !matches!(state.phase, Phase::Closed(_)) {
+            // With no chunk in hand, all that was taken has left, and the queue begins right behind it.
+            let first_waiting = state.queue.front().map_or(state.sent, |chunk| chunk.before);
+            let written = if chunk.frames > 0 { chunk.reached(reached) } else { Sent(first_waiting) };
+            state.phase = Phase::Closed(written);
+        }
+        self.closed.store(true, Ordering::Release);
+        state.queue.clear();
+        let wakers = state.wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it takes no more frames.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether it takes no more frames; if it does, `cx` is woken when that ends. For the writer, while it has a chunk.
+    pub(super) fn watch_close(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Open)
+            && !state.closer.as_ref().is_some_and(|closer| closer.will_wake(cx.waker()))
+        {
+            state.closer = Some(cx.waker().clone());
+        }
+        !matches!(state.phase, Phase::Open)
+    }
+
+    /// Once the writer has stopped: the last frame that may have arrived.
+    pub(super) fn written(&self) -> Option<Sent> {
+        match lock(&self.state).phase {
+            Phase::Closed(written) => Some(written),
+            _ => None,
+        }
+    }
+
+    /// Runs `future`, but no longer than until this is closed. Only before the writer begins.
+    pub(super) async fn unless_closed<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let mut state = lock(&self.state);
+            if !matches!(state.phase, Phase::Open) {
+                return Poll::Ready(None);
+            }
+            state.watch(cx);
+            drop(state);
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+}
+
+impl State {
+    fn append(&mut self, bytes_max: usize, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        if self.queue.back().is_none_or(|chunk| chunk.bytes.len() >= CHUNK_BYTES) {
+            let chunk = Chunk { bytes: std::mem::take(&mut self.spare), before: self.sent, frames: 0 };
+            self.queue.push_back(chunk);
+        }
+        let chunk = self.queue.back_mut().expect("one was just pushed if there was none");
+        let mut undo = Undo { start: chunk.bytes.len(), chunk, keep: false };
+        let bytes = frame::write(&mut undo.chunk.bytes, kind, write);
+        let grown = undo.chunk.bytes.len() - undo.start;
+        if bytes > self.frame_bytes_max {
+            return Err(SendError::TooLarge { bytes, max: self.frame_bytes_max });
+        }
+        if self.waiting + grown > bytes_max {
+            return Err(SendError::Overloaded { limit: bytes_max });
+        }
+        undo.keep = true;
+        undo.chunk.frames += 1;
+        drop(undo);
+        self.waiting += grown;
+        self.sent += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self, used: Chunk) -> Vec<Waker> {
+        if used.bytes.is_empty() {
+            return Vec::new();
+        }
+        self.waiting -= used.bytes.len();
+        let mut bytes = used.bytes;
+        bytes.clear();
+        if bytes.capacity() <= 2 * CHUNK_BYTES && self.spare.capacity() == 0 {
+            self.spare = bytes;
+        }
+        std::mem::take(&mut self.watchers)
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        if !self.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
+            self.watchers.push(cx.waker().clone());
+        }
+    }
+
+    fn wakers(&mut self) -> Vec<Waker> {
+        self.watchers.drain(..).chain(self.writer.take()).chain(self.closer.take()).collect()
+    }
+}
+
+/// Takes back a frame that is not to be sent, also when encoding it panicked.
+struct Undo<'c> {
+    chunk: &'c mut Chunk,
+    start: usize,
+    keep: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.chunk.bytes.truncate(self.start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! What is taken, what is not, and what is known to have left.
+
+use std::sync::Arc;
+
+use super::*;
+
+fn outbox(bytes_max: usize) -> Outbox {
+    Outbox::new(bytes_max, 100)
+}
+
+fn send(outbox: &Outbox, len: usize) -> Result<Sent, SendError> {
+    outbox.send(1, |out| out.resize(out.len() + len, 7))
+}
+
+fn take(outbox: &Outbox, used: &mut Chunk) -> Poll<Option<Chunk>> {
+    outbox.poll_take(&mut Context::from_waker(Waker::noop()), used)
+}
+
+fn taken(outbox: &Outbox) -> Chunk {
+    match take(outbox, &mut Chunk::default()) {
+        Poll::Ready(Some(chunk)) => chunk,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn frames_are_numbered_and_leave_together() {
+    let outbox = outbox(1000);
+    assert_eq!((send(&outbox, 10), send(&outbox, 20)), (Ok(Sent(1)), Ok(Sent(2))));
+    let chunk = taken(&outbox);
+    assert_eq!((chunk.bytes.len(), chunk.frames()), (15 + 25, 2));
+    assert!(take(&outbox, &mut Chunk::default()).is_pending());
+}
+
+#[test]
+fn waiting_bytes_have_a_limit_that_counts_those_being_written() {
+    let outbox = outbox(105);
+    assert_eq!(send(&outbox, 50), Ok(Sent(1)));
+    assert_eq!(send(&outbox, 46), Err(SendError::Overloaded { limit: 105 }));
+    assert_eq!(send(&outbox, 45), Ok(Sent(2)));
+    let mut chunk = taken(&outbox);
+    assert_eq!(chunk.bytes.len(), 105, "nothing of what was refused stands between");
+    assert_eq!(send(&outbox, 0), Err(SendError::Overloaded { limit: 105 }));
+    assert!(take(&outbox, &mut chunk).is_pending());
+    assert_eq!(send(&outbox, 0), Ok(Sent(3)), "and the refused ones have no number");
+}
+
+#[test]
+fn a_frame_of_the_largest_size_always_fits_alone() {
+    let outbox = Outbox::new(10, 100);
+    assert_eq!(send(&outbox, 100), Err(SendError::TooLarge { bytes: 101, max: 100 }));
+    assert_eq!(send(&outbox, 99), Ok(Sent(1)));
+}
+
+#[test]
+fn what_is_behind_the_last_byte_never_left() {
+    for (reached, written) in [(0, 0), (14, 0), (15, 1), (39, 1), (40, 2)] {
+        let outbox = outbox(1000);
+        send(&outbox, 10).unwrap();
+        send(&outbox, 20).unwrap();
+        let chunk = taken(&outbox);
+        send(&outbox, 5).unwrap();
+        assert_eq!(outbox.written(), None);
+        outbox.close();
+        assert_eq!(outbox.written(), None, "the writer may still be at it");
+        assert_eq!(send(&outbox, 5), Err(SendError::Closed));
+        outbox.ended(&chunk, reached);
+        assert_eq!(outbox.written(), Some(Sent(written)), "{reached} bytes");
+    }
+}
+
+#[test]
+fn what_was_never_taken_never_left() {
+    let outbox = outbox(1000);
+    send(&outbox, 10).unwrap();
+    outbox.close();
+    outbox.ended(&Chunk::default(), 0);
+    assert_eq!(outbox.written(), Some(Sent(0)));
+}
+
+#[test]
+fn what_was_written_before_may_have_arrived() {
+    let outbox = outbox(1_000_000);
+    send(&outbox, 10).unwrap();
+    let mut chunk = taken(&outbox);
+    assert!(take(&outbox, &mut chunk).is_pending());
+    for _ in 0..1000 {
+        send(&outbox, 90).unwrap();
+    }
+    let mut chunk = taken(&outbox);
+    assert!(chunk.bytes.len() >= CHUNK_BYTES && chunk.frames() < 1000);
+    let first = chunk.frames();
+    let Poll::Ready(Some(second)) = take(&outbox, &mut chunk) else { panic!("there is more") };
+    outbox.ended(&second, 0);
+    assert_eq!(outbox.written(), Some(Sent(1 + first)));
+    outbox.ended(&Chunk::default(), 0);
+    assert_eq!(outbox.written(), Some(Sent(1 + first)), "the first word counts");
+}
+
+#[test]
+fn a_panic_while_encoding_leaves_nothing_behind() {
+    let outbox = Arc::new(outbox(1000));
+    send(&outbox, 10).unwrap();
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        outbox.send(1, |out| {
+            out.push(1);
+            panic!("a value that cannot be encoded");
+        })
+    }));
+    assert!(panics.is_err());
+    assert_eq!(send(&outbox, 10), Ok(Sent(2)));
+    assert_eq!(taken(&outbox).bytes.len(), 30);
+}
+
+#[test]
+fn a_smaller_limit_of_the_other_side_is_kept() {
+    let outbox = outbox(1000);
+    send(&outbox, 49).unwrap();
+    assert_eq!(outbox.limit_frames(50), Ok(()));
+    assert_eq!(send(&outbox, 50), Err(SendError::TooLarge { bytes: 51, max: 50 }));
+    assert_eq!(outbox.limit_frames(40), Err(50));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_gets_it_or_hears_of_the_end() {
+    let outbox = Arc::new(outbox(105));
+    send(&outbox, 99).unwrap();
+    let spawn = || {
+        let outbox = outbox.clone();
+        tokio::spawn(async move { outbox.send_when_room(1, &[&[1; 50], &[2; 40]]).await })
+    };
+    let (first, second) = (spawn(), spawn());
+    tokio::task::yield_now().await;
+    let mut chunk = taken(&outbox);
+    assert!(take(&outbox, &mut chunk).is_pending());
+    while send(&outbox, 0) != Err(SendError::Overloaded { limit: 105 }) {
+        tokio::task::yield_now().await;
+    }
+    outbox.close();
+    let mut results = [first.await.unwrap(), second.await.unwrap()];
+    results.sort_by_key(|result| result.is_err());
+    assert!(results[0].is_ok() && results[1] == Err(SendError::Closed), "{results:?}");
+}
