@@ -4,6 +4,9 @@
 
 pub(crate) mod command;
 pub(crate) mod consensus;
+pub(crate) mod directory;
+pub(crate) mod grain;
+pub(crate) mod host;
 pub(crate) mod member;
 pub(crate) mod names;
 pub(crate) mod view;
