@@ -27,6 +27,7 @@ use grains_core::{ActivationId, GrainId, Instant};
 use self::{
     acquire::Acquiring,
     message::SealWanted,
+    pages::Limits,
     rules::{Rule, Rules},
     slice::{Entries, Sealed, Serving, Slice},
 };
@@ -60,6 +61,7 @@ pub(crate) struct Directory {
     early: Early<SealWanted>,
     /// When those who owe an answer are asked again.
     due: BTreeMap<MemberId, Instant>,
+    limits: Limits,
     rules: Rules,
 }
 
@@ -79,8 +81,16 @@ pub(crate) enum Located<E> {
 impl Directory {
     /// The directory of `me`, which owns nothing before its first view.
     pub(crate) fn new(me: MemberId, partition_of: PartitionOf) -> Self {
-        let (slices, due) = (BTreeMap::new(), BTreeMap::new());
-        Self { me, partition_of, view: Arc::default(), slices, early: Early::new(), due, rules: Rules::default() }
+        Self {
+            me,
+            partition_of,
+            view: Arc::default(),
+            slices: BTreeMap::new(),
+            early: Early::new(),
+            due: BTreeMap::new(),
+            limits: Limits::default(),
+            rules: Rules::default(),
+        }
     }
 
     /// Takes over a newer view; older ones change nothing, and those between may be left out.
@@ -244,8 +254,8 @@ impl Directory {
 
 #[cfg(test)]
 impl Directory {
-    pub(crate) fn with_rules(mut self, rules: Rules) -> Self {
-        self.rules = rules;
+    pub(crate) fn with(mut self, rules: Rules, limits: Limits) -> Self {
+        (self.rules, self.limits) = (rules, limits);
         self
     }
 

@@ -18,7 +18,7 @@ use super::{
     directory::{
         Action, Early, Message, Order, PartitionOf, find_partition,
         message::{EndedLife, Life, Wanted},
-        pages::Answers,
+        pages::{Answers, Limits},
         rules::{Rule, Rules},
         slice::behind,
     },
@@ -37,6 +37,7 @@ pub(crate) struct Host {
     len: usize,
     early: Early<Wanted>,
     farewells: Farewells,
+    limits: Limits,
     rules: Rules,
 }
 
@@ -86,9 +87,17 @@ pub(crate) enum Why {
 impl Host {
     /// The host of `me`, which takes no order before its first view.
     pub(crate) fn new(me: MemberId, partition_of: PartitionOf) -> Self {
-        let (places, farewells) = (BTreeMap::new(), Farewells::default());
-        let (early, rules) = (Early::new(), Rules::default());
-        Self { me, partition_of, view: Arc::default(), places, len: 0, early, farewells, rules }
+        Self {
+            me,
+            partition_of,
+            view: Arc::default(),
+            places: BTreeMap::new(),
+            len: 0,
+            early: Early::new(),
+            farewells: Farewells::default(),
+            limits: Limits::default(),
+            rules: Rules::default(),
+        }
     }
 
     /// Takes over a newer view, after the directory of this node did; older ones change nothing. From here on orders of
@@ -210,7 +219,7 @@ impl Host {
     /// Tells all that lives, to a new owner whose view is applied: orders of its predecessors are refused already, so that
     /// nothing can come to life behind its back.
     fn report(&self, to: MemberId, wanted: &[Wanted]) -> Vec<Action> {
-        let mut answers = Answers::default();
+        let mut answers = Answers::new(self.limits);
         for wanted in wanted {
             let lives = self.places.get(&wanted.partition).map(|place| &place.lives);
             let behind = lives.into_iter().flat_map(|lives| lives.range((behind(wanted), Bound::Unbounded)));
@@ -231,8 +240,8 @@ impl Host {
 
 #[cfg(test)]
 impl Host {
-    pub(crate) fn with_rules(mut self, rules: Rules) -> Self {
-        self.rules = rules;
+    pub(crate) fn with(mut self, rules: Rules, limits: Limits) -> Self {
+        (self.rules, self.limits) = (rules, limits);
         self
     }
 }

@@ -157,7 +157,7 @@ impl Acquiring {
                 place.insert(entry);
             }
             MapEntry::Occupied(mut known) => {
-                if entry.activation > known.get().activation || !self.rules.keep(Rule::HighestToken) {
+                if (entry.activation > known.get().activation) == self.rules.keep(Rule::HighestToken) {
                     known.insert(entry);
                 }
             }

@@ -53,7 +53,7 @@ impl Directory {
 
     /// Answers a seal request whose view is applied. By that view, what is asked for is another one's, and so is sealed.
     pub(super) fn seal(&mut self, from: MemberId, wanted: &[SealWanted]) -> Vec<Action> {
-        let mut answers = Answers::default();
+        let mut answers = Answers::new(self.limits);
         let mut not_serving = Vec::new();
         for SealWanted { wanted, served } in wanted {
             match self.sealed(wanted, *served) {

@@ -10,12 +10,29 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 60 * 1024;
 /// How many answers one request gets. For more the asker asks again, so it is never sent more than it takes in.
 pub(crate) const ANSWERS_MAX: usize = 16;
 
-/// What a page or a life costs beside its texts: more than its numbers need, even with the names of its fields.
-const OVERHEAD: usize = 112;
+/// What a page, or a life, costs beside its texts: more than its numbers need, even with the names of its fields.
+const PAGE_BYTES: usize = 64;
+const LIFE_BYTES: usize = 112;
+
+/// How large answers get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many pages and activations are in one.
+    pub(crate) list_len_max: usize,
+    /// How many there are.
+    pub(crate) answers_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { list_len_max: LIST_LEN_MAX, answers_max: ANSWERS_MAX }
+    }
+}
 
 /// The answers to one request, in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
+    limits: Limits,
     full: Vec<Vec<Page>>,
     open: Vec<Page>,
     len: usize,
@@ -24,6 +41,10 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Adds what was wanted: all of `lives`, which come in the order of their ids and begin behind `wanted.after`.
     pub(crate) fn add(&mut self, wanted: &Wanted, lives: impl Iterator<Item = Life>) {
         let Some(mut page) = self.begin(wanted.clone()) else { return };
@@ -34,7 +55,7 @@ impl Answers {
                 let Some(next) = self.begin(Wanted { after, ..*wanted }) else { return };
                 page = next;
             }
-            self.count(text(&life.grain));
+            self.count(LIFE_BYTES + text(&life.grain));
             page.lives.push(life);
         }
         page.last = true;
@@ -52,22 +73,22 @@ impl Answers {
         if self.is_full() {
             self.close();
         }
-        if self.full.len() >= ANSWERS_MAX {
+        if self.full.len() >= self.limits.answers_max {
             self.more = true;
             return None;
         }
         let Wanted { partition, epoch, after } = wanted;
-        self.count(after.as_ref().map_or(0, text));
+        self.count(PAGE_BYTES + after.as_ref().map_or(0, text));
         Some(Page { partition, epoch, after, lives: Vec::new(), last: false })
     }
 
     fn is_full(&self) -> bool {
-        self.len >= LIST_LEN_MAX || self.bytes >= ANSWER_BYTES_MAX
+        self.len >= self.limits.list_len_max || self.bytes >= ANSWER_BYTES_MAX
     }
 
-    fn count(&mut self, text: usize) {
+    fn count(&mut self, bytes: usize) {
         self.len += 1;
-        self.bytes += OVERHEAD + text;
+        self.bytes += bytes;
     }
 
     fn close(&mut self) {
@@ -107,10 +128,11 @@ mod tests {
     #[test]
     fn many_small_partitions_fit_one_answer() {
         let mut answers = Answers::default();
-        (0..400).for_each(|partition| answers.add(&wanted(partition, None), lives(0..1, 3)));
+        (0..400)
+            .for_each(|partition| answers.add(&wanted(partition, None), lives(0..u32::from(partition % 4 == 0), 3)));
         let (full, more) = answers.finish();
         assert_eq!((full.len(), full[0].len(), more), (1, 400, false));
-        assert!(full[0].iter().all(|page| page.last && page.lives.len() == 1));
+        assert!(full[0].iter().all(|page| page.last));
     }
 
     #[test]

@@ -12,8 +12,6 @@ pub(crate) enum Rule {
     Life,
     /// A host that is leaving refuses orders.
     LeavingRefuses,
-    /// Activations that are only starting are reported too.
-    ReportStarting,
     /// A host answers a recovery only after applying its view.
     RecoverAfterApply,
     /// A node that regains a partition acquires it anew.
