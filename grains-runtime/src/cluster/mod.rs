@@ -1,19 +1,32 @@
 //! Several nodes as one. The pure rooms decide, given time and messages: `names` and `member` (who), `view` (what all
 //! agree on), `command` and `state` (how it changes), `lease` (who may act), `directory` and `host` (where grains live),
-//! `placement`, `founding`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say.
+//! `placement`, `founding`, `voters`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say,
+//! and `clustered` is what calls see of it.
 
 pub(crate) mod clustered;
 pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod consensus;
+pub(crate) mod control;
+pub(crate) mod directory;
+pub(crate) mod driver;
+pub(crate) mod founding;
+pub(crate) mod grain;
+pub(crate) mod host;
 pub(crate) mod leader;
+pub(crate) mod lease;
 pub(crate) mod member;
 pub(crate) mod names;
+pub(crate) mod partition;
+pub(crate) mod placement;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod view;
+pub(crate) mod voters;
 
 pub use self::{
     config::ClusterConfig,
+    driver::JoinError,
     leader::{Leader, Leadership},
     member::{Joiner, Member, MemberState, Placement, Strategy},
     names::{BadName, Epoch, Incarnation, MemberId, NODE_NAME_BYTES_MAX, NodeId, NodeName, PartitionId, ViewVersion},
