@@ -193,11 +193,24 @@ impl<M: Machine> Change<M> {
         Step::Members(ChangeMembers::ReplaceAllVoters(wanted))
     }
 
-    /// One change in the log, or two if voters change. Old voters are dropped and not kept as learners.
+    /// One change in the log, or two if voters change. Old voters are dropped and not kept as learners. It waits until
+    /// an earlier change is committed, such as that of a leader before this one.
     async fn change(&self, members: ChangeMembers<u64, BasicNode>) -> Result<(), ProposeError> {
-        let change = self.raft.change_membership(members, false);
-        let Ok(changed) = WorldRuntime::timeout(self.step_max, change).await else { return Err(ProposeError::Unknown) };
-        changed.map(drop).map_err(of_write)
+        let until = WorldInstant::now() + self.step_max;
+        let mut metrics = self.raft.metrics();
+        loop {
+            metrics.borrow_and_update();
+            let change = self.raft.change_membership(members.clone(), false);
+            let Ok(changed) = WorldRuntime::timeout_at(until, change).await else { return Err(ProposeError::Unknown) };
+            match changed.map_err(of_write) {
+                Ok(_) => return Ok(()),
+                Err(ProposeError::Busy) => {}
+                Err(error) => return Err(error),
+            }
+            let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else {
+                return Err(ProposeError::Busy);
+            };
+        }
     }
 
     /// Waits until all new voters have nearly all of the log, or gives one that has not.
