@@ -33,6 +33,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::oneshot;
 
 pub use self::open::OpenError;
+#[cfg(feature = "cluster")]
+pub(crate) use self::open::{Why, open_checked};
 use self::{
     queue::{Pushed, Queue, Waiting, not_stored},
     writer::{Failed, Writing},

@@ -61,19 +61,31 @@ pub enum OpenError {
 }
 
 pub(super) fn open(world: &World, path: &Path, config: &RedbConfig) -> Result<Database, OpenError> {
+    open_checked(world, path, config.cache_bytes_max, check_format)
+}
+
+/// Opens redb's file at `path`, made if there is none, and lets `check` look at what it holds. For other rooms that keep
+/// tables of their own; a file that redb did not write is left as it was.
+pub(crate) fn open_checked(
+    world: &World,
+    path: &Path,
+    cache_bytes_max: usize,
+    check: impl FnOnce(&Database) -> Result<(), Why>,
+) -> Result<Database, OpenError> {
     let failed = |why: Why| why.at(path);
     let file = world.disk.open(path).map_err(|e| failed(Why::of_opening(e)))?;
     recognise(file.as_ref()).map_err(failed)?;
     let open = || {
-        let database = Builder::new().set_cache_size(config.cache_bytes_max).create_with_backend(Backend(file))?;
-        check_format(&database)?;
+        let database = Builder::new().set_cache_size(cache_bytes_max).create_with_backend(Backend(file))?;
+        check(&database)?;
         Ok(database)
     };
     no_panic(open).unwrap_or_else(|| Err(Why::damaged("its pages contradict each other"))).map_err(failed)
 }
 
 /// An [`OpenError`] that does not know the path yet.
-enum Why {
+#[derive(Debug)]
+pub(crate) enum Why {
     Locked,
     Foreign,
     Format(u64),
@@ -82,7 +94,7 @@ enum Why {
 }
 
 impl Why {
-    fn at(self, path: &Path) -> OpenError {
+    pub(crate) fn at(self, path: &Path) -> OpenError {
         let path = path.to_owned();
         match self {
             Self::Locked => OpenError::Locked { path },
@@ -93,7 +105,7 @@ impl Why {
         }
     }
 
-    fn damaged(why: impl ToString) -> Self {
+    pub(crate) fn damaged(why: impl ToString) -> Self {
         Self::Damaged(why.to_string())
     }
 

@@ -1,0 +1,218 @@
+//! Raft's messages to other voters and from them. A body names the node it is for, so that a node which now sits at
+//! another one's address refuses it. How bodies travel is up to [`RaftLinks`].
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use grains_core::{codec, world::BoxFuture};
+use openraft::{
+    BasicNode, OptionalSend, Raft, RaftNetworkFactory,
+    alias::SnapshotOf,
+    async_runtime::Select2,
+    errors::{RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable},
+    network::{RPCOption, RaftNetworkV2},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+        VoteRequest, VoteResponse,
+    },
+    rt::AsyncRuntime,
+    storage::Snapshot,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    body::{Body, Kind, Reply, join_snapshot, split_snapshot},
+    machine::{Machine, StateMachine},
+    runtime::WorldRuntime,
+    types::{SnapshotMeta, Types, Vote},
+};
+use crate::cluster::names::NodeId;
+
+/// The largest state that is sent to a voter which needs a snapshot; it goes in one body. A thousand members and as many
+/// partitions take less than a megabyte.
+pub(crate) const SNAPSHOT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How a body travels to another node and its answer comes back.
+pub(crate) trait RaftLinks: Send + Sync + 'static {
+    /// Hands `body` to [`Consensus::handle`](super::Consensus::handle) of the node `to`, believed to be at `address`, and
+    /// gives its answer, or an error after `timeout` at the latest.
+    fn call(
+        &self,
+        to: NodeId,
+        address: &str,
+        lane: Lane,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Vec<u8>, LinkError>>;
+}
+
+/// On which connection a body goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Small and urgent: heartbeats, votes, entries.
+    Control,
+    /// Large: a snapshot, which must not hold up a heartbeat.
+    Bulk,
+}
+
+/// There was no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct LinkError {
+    /// Why.
+    pub(crate) why: String,
+}
+
+/// Makes a client for each voter; openraft asks for separate ones for entries, heartbeats and snapshots.
+pub(super) struct Network {
+    pub(super) me: NodeId,
+    pub(super) links: Arc<dyn RaftLinks>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
+        Client { me: self.me, to: NodeId(target), address: node.addr.clone(), links: self.links.clone() }
+    }
+}
+
+/// Calls one other voter.
+pub(super) struct Client {
+    me: NodeId,
+    to: NodeId,
+    address: String,
+    links: Arc<dyn RaftLinks>,
+}
+
+impl Client {
+    async fn call<A: Serialize, R: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        arguments: &A,
+        ttl: Duration,
+    ) -> Result<R, Failed> {
+        let arguments = codec::encode(arguments).map_err(unreachable)?;
+        self.call_encoded(kind, Lane::Control, &arguments, ttl).await
+    }
+
+    /// Every failure is an "unreachable", for which openraft waits a little before it tries again; it retries others at
+    /// once.
+    async fn call_encoded<R: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        lane: Lane,
+        arguments: &[u8],
+        ttl: Duration,
+    ) -> Result<R, Failed> {
+        let body = Body { kind, to: self.to, from: self.me, arguments }.encode();
+        let call = self.links.call(self.to, &self.address, lane, body, ttl);
+        // The links keep the time too, but Raft must not depend on that.
+        let answer = WorldRuntime::timeout(ttl, call).await.map_err(unreachable)?.map_err(unreachable)?;
+        match Reply::decode(&answer).map_err(unreachable)? {
+            Reply::Done(result) => codec::decode(result).map_err(unreachable),
+            Reply::Refused(why) => Err(unreachable(why)),
+        }
+    }
+}
+
+type Failed = Unreachable<Types>;
+
+fn unreachable(why: impl ToString) -> Failed {
+    Unreachable::from_string(why)
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = Vec<u8>;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        Ok(self.call(Kind::Append, &request, option.hard_ttl()).await?)
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        Ok(self.call(Kind::Vote, &request, option.hard_ttl()).await?)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        Ok(self.call(Kind::PreVote, &request, option.hard_ttl()).await?)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<Types, Vec<u8>>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        if snapshot.snapshot.len() > SNAPSHOT_BYTES_MAX {
+            let why = format!("the state has {} bytes, of at most {SNAPSHOT_BYTES_MAX}", snapshot.snapshot.len());
+            tracing::error!(to = %self.to, "cannot send a snapshot: {why}");
+            return Err(unreachable(why).into());
+        }
+        let head = codec::encode(&(vote, snapshot.meta)).map_err(unreachable)?;
+        let arguments = join_snapshot(&head, &snapshot.snapshot);
+        let call = self.call_encoded(Kind::Snapshot, Lane::Bulk, &arguments, option.hard_ttl());
+        match WorldRuntime::select2(cancel, call).await {
+            Select2::First(closed) => Err(closed.into()),
+            Select2::Second(answer) => Ok(answer?),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        Ok(self.call(Kind::Transfer, &request, option.hard_ttl()).await?)
+    }
+}
+
+/// Does what a body asks for. Whatever it holds, there is an answer.
+pub(super) async fn receive<M: Machine>(
+    raft: &Raft<Types, StateMachine<M>>,
+    me: NodeId,
+    body: &[u8],
+) -> Result<Vec<u8>, String> {
+    let body = Body::decode(body)?;
+    if body.to != me {
+        return Err(format!("this is node {me}, not {}", body.to));
+    }
+    if body.from == me {
+        return Err(format!("another node has the number {me} too: was a data folder copied?"));
+    }
+    let arguments = body.arguments;
+    match body.kind {
+        Kind::Append => answer(raft.append_entries(decoded(arguments)?).await),
+        Kind::Vote => answer(raft.vote(decoded(arguments)?).await),
+        Kind::PreVote => answer(raft.pre_vote(decoded(arguments)?).await),
+        Kind::Transfer => answer(raft.handle_transfer_leader(decoded(arguments)?).await.map_err(RaftError::Fatal)),
+        Kind::Snapshot => {
+            let (head, bytes) = split_snapshot(arguments)?;
+            let (vote, meta): (Vote, SnapshotMeta) = decoded(head)?;
+            // openraft would stop this node for a state it cannot read; that of another version is no reason to.
+            codec::decode::<M>(bytes).map_err(|error| error.to_string())?;
+            let snapshot = Snapshot { meta, snapshot: bytes.to_vec() };
+            answer(raft.install_full_snapshot(vote, snapshot).await.map_err(RaftError::Fatal))
+        }
+    }
+}
+
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    codec::decode(bytes).map_err(|error| error.to_string())
+}
+
+fn answer<T: Serialize>(result: Result<T, RaftError<Types>>) -> Result<Vec<u8>, String> {
+    let value = result.map_err(|error| error.to_string())?;
+    codec::encode(&value).map_err(|error| error.to_string())
+}

@@ -1,0 +1,246 @@
+//! Changing who votes and who leads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use openraft::{
+    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver, raft::VoteRequest,
+    rt::AsyncRuntime,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Changing, Consensus,
+    machine::Machine,
+    propose::{ProposeError, of_fatal, of_write},
+    runtime::{WorldInstant, WorldRuntime},
+    types::{Types, Vote},
+};
+use crate::cluster::names::NodeId;
+
+/// How long new voters have to catch up before they get a vote.
+const CATCH_UP_MAX: Duration = Duration::from_secs(15);
+
+/// How many entries a new voter may lack when it gets its vote.
+const CATCH_UP_ENTRIES_MAX: u64 = 64;
+
+/// A change takes at most: clean up, addresses, learners, joint and final voters, twice over.
+const STEPS_MAX: usize = 10;
+
+impl<M: Machine> Consensus<M> {
+    /// The voters with their addresses, as far as this node knows; a change counts before it is committed.
+    pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = &metrics.membership_config;
+        let address = |id| membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default();
+        membership.voter_ids().map(|id| (NodeId(id), address(id))).collect()
+    }
+
+    /// Makes exactly these nodes the voters, at these addresses, with joint consensus. New ones first get the log without
+    /// a vote. One change at a time; one that was begun goes on when this future is dropped. After an error ask again for
+    /// the same: what is done already is not done twice.
+    pub(crate) async fn set_voters(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ProposeError> {
+        if voters.is_empty() {
+            return Err(ProposeError::Refused("a cluster needs at least one voter".into()));
+        }
+        if let Some(why) = self.inner.over() {
+            return Err(ProposeError::Closed { why });
+        }
+        let changing = Changing::begin(&self.inner.changing).ok_or(ProposeError::Busy)?;
+        let (answer, answered) = oneshot::channel();
+        let change = Change {
+            raft: self.inner.raft.clone(),
+            wanted: voters.into_iter().map(|(node, address)| (node.0, BasicNode::new(address))).collect(),
+            step_max: self.inner.timing.answer_max(),
+        };
+        let work = async move {
+            let result = change.run().await;
+            // Free before the answer, or whoever asks next at once would be told that it is busy.
+            drop(changing);
+            drop(answer.send(result));
+        };
+        self.inner.world.tasks.spawn(Box::pin(self.inner.run(work)));
+        answered.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Has `to`, another voter, take over the leadership of this node.
+    pub(crate) async fn hand_over(&self, to: NodeId) -> Result<(), ProposeError> {
+        self.inner.run(self.hand_over_now(to)).await
+    }
+
+    async fn hand_over_now(&self, to: NodeId) -> Result<(), ProposeError> {
+        let leadership = self.leadership().borrow().clone();
+        if let Some(why) = self.inner.over() {
+            return Err(ProposeError::Closed { why });
+        }
+        if !leadership.is_me {
+            return Err(ProposeError::NotLeader { leader: leadership.leader });
+        }
+        if to == self.inner.node {
+            return Ok(());
+        }
+        if !self.hears(to) {
+            return Err(ProposeError::Refused(format!("node {to} is no voter that answers now")));
+        }
+        self.inner.raft.trigger().transfer_leader(to.0).await.map_err(of_fatal)?;
+        let mut watched = self.leadership();
+        let handed = watched.wait_for(|now| now.term > leadership.term && now.leader.is_some() || now.fatal.is_some());
+        let ended = WorldRuntime::timeout(self.inner.timing.election_max * 4, handed).await;
+        match ended {
+            Ok(Ok(now)) if now.leader.as_ref().is_some_and(|(leader, _)| *leader == to) => Ok(()),
+            Ok(Ok(now)) => Err(ProposeError::NotLeader { leader: now.leader.clone() }),
+            Ok(Err(_)) => Err(ProposeError::Unknown),
+            Err(_) => {
+                self.step_down(leadership.term).await;
+                Err(ProposeError::Unknown)
+            }
+        }
+    }
+
+    /// Whether `node` is a voter that has answered not long ago.
+    fn hears(&self, node: NodeId) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node.0)?.as_ref());
+        let lately = heard.is_some_and(|at| at.elapsed() <= self.inner.timing.election_min);
+        lately && metrics.membership_config.voter_ids().any(|id| id == node.0)
+    }
+
+    /// A leader that has tried to hand over takes no proposals for the rest of its term, and its heartbeats keep others
+    /// from standing. So if nobody took over, it ends its term as a candidate would: by voting for itself in the next.
+    async fn step_down(&self, term: u64) {
+        let last_log_id = self.inner.raft.data_metrics().borrow_watched().last_log;
+        let vote = Vote::new(term + 1, self.inner.node.0);
+        let request = VoteRequest { vote, last_log_id, leadership_transfer: true };
+        // It fails only if this node has stopped, or is in a later term by now.
+        let _ = WorldRuntime::timeout(self.inner.timing.election_max, self.inner.raft.vote(request)).await;
+    }
+}
+
+/// One change of voters.
+struct Change<M: Machine> {
+    raft: openraft::Raft<Types, super::machine::StateMachine<M>>,
+    wanted: BTreeMap<u64, BasicNode>,
+    step_max: Duration,
+}
+
+/// What is to be done next.
+enum Step {
+    /// Other nodes or voters.
+    Members(ChangeMembers<u64, BasicNode>),
+    /// The new ones do not have the log yet.
+    CatchUp,
+    Nothing,
+}
+
+type Metrics = RaftMetrics<Types>;
+
+impl<M: Machine> Change<M> {
+    async fn run(&self) -> Result<(), ProposeError> {
+        let until = WorldInstant::now() + CATCH_UP_MAX;
+        let mut caught_up = false;
+        for _ in 0..STEPS_MAX {
+            let step = self.next(&self.raft.metrics().borrow_watched(), caught_up);
+            match step {
+                Step::Members(members) => self.change(members).await?,
+                Step::CatchUp => {
+                    if let Err(node) = self.catch_up(until).await {
+                        self.give_up().await;
+                        return Err(ProposeError::Lagging { node });
+                    }
+                    caught_up = true;
+                }
+                Step::Nothing => return Ok(()),
+            }
+        }
+        Err(ProposeError::Unknown)
+    }
+
+    /// Looks at what is, so that a change that was begun by an earlier leader is finished, too.
+    fn next(&self, metrics: &Metrics, caught_up: bool) -> Step {
+        let now = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = now.voter_ids().collect();
+        let wanted: BTreeSet<u64> = self.wanted.keys().copied().collect();
+        let is_joint = now.get_joint_config().len() > 1;
+        let known: BTreeMap<u64, BasicNode> = now.nodes().map(|(id, node)| (*id, node.clone())).collect();
+        let moved = |id: &u64, node: &BasicNode| known.get(id).is_some_and(|known| known != node);
+        let new: BTreeMap<_, _> = self.wanted.iter().filter(|(id, _)| !known.contains_key(id)).map(owned).collect();
+        let moved: BTreeMap<_, _> = self.wanted.iter().filter(|(id, node)| moved(id, node)).map(owned).collect();
+        let left_over: BTreeSet<u64> =
+            known.keys().filter(|id| !voters.contains(id) && !wanted.contains(id)).copied().collect();
+        if is_joint {
+            // The second half of a change whose leader was lost: the same voters again, without the old ones.
+            return Step::Members(ChangeMembers::AddVoterIds(BTreeSet::new()));
+        }
+        if !left_over.is_empty() {
+            return Step::Members(ChangeMembers::RemoveNodes(left_over));
+        }
+        if !moved.is_empty() {
+            return Step::Members(ChangeMembers::SetNodes(moved));
+        }
+        if !new.is_empty() {
+            return Step::Members(ChangeMembers::AddNodes(new));
+        }
+        if voters == wanted {
+            return Step::Nothing;
+        }
+        if !caught_up && !wanted.is_subset(&voters) {
+            return Step::CatchUp;
+        }
+        Step::Members(ChangeMembers::ReplaceAllVoters(wanted))
+    }
+
+    /// One change in the log, or two if voters change. Old voters are dropped and not kept as learners. It waits until
+    /// an earlier change is committed, such as that of a leader before this one.
+    async fn change(&self, members: ChangeMembers<u64, BasicNode>) -> Result<(), ProposeError> {
+        let until = WorldInstant::now() + self.step_max;
+        let mut metrics = self.raft.metrics();
+        loop {
+            metrics.borrow_and_update();
+            let change = self.raft.change_membership(members.clone(), false);
+            let Ok(changed) = WorldRuntime::timeout_at(until, change).await else { return Err(ProposeError::Unknown) };
+            match changed.map_err(of_write) {
+                Ok(_) => return Ok(()),
+                Err(ProposeError::Busy) => {}
+                Err(error) => return Err(error),
+            }
+            let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else {
+                return Err(ProposeError::Busy);
+            };
+        }
+    }
+
+    /// Waits until all new voters have nearly all of the log, or gives one that has not.
+    async fn catch_up(&self, until: WorldInstant) -> Result<(), NodeId> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let behind = self.behind(&metrics.borrow_and_update());
+            let Some(behind) = behind else { return Ok(()) };
+            let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else { return Err(behind) };
+        }
+    }
+
+    fn behind(&self, metrics: &Metrics) -> Option<NodeId> {
+        // Not the leader any more: the next step will say so.
+        let replication = metrics.replication.as_ref()?;
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let needed = metrics.last_log_index.unwrap_or_default().saturating_sub(CATCH_UP_ENTRIES_MAX);
+        let has = |id: &u64| replication.get(id).and_then(|at| at.as_ref()).is_some_and(|at| at.index >= needed);
+        self.wanted.keys().find(|id| !voters.contains(id) && !has(id)).map(|id| NodeId(*id))
+    }
+
+    /// Forgets the new nodes again.
+    async fn give_up(&self) {
+        let learners = self.raft.metrics().borrow_watched().membership_config.membership().learner_ids().collect();
+        if let Err(error) = self.change(ChangeMembers::RemoveNodes(learners)).await {
+            tracing::warn!("nodes that were not made voters still get the log: {error}");
+        }
+    }
+}
+
+fn owned((id, node): (&u64, &BasicNode)) -> (u64, BasicNode) {
+    (*id, node.clone())
+}
