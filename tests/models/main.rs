@@ -5,7 +5,7 @@
 //! it with `--release`.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests")]
 
-//mod directory;
+mod directory;
 mod explore;
 mod lease;
 mod report;
