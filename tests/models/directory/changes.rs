@@ -89,28 +89,21 @@ fn possible(state: &State) -> Vec<Change> {
     let now = state.view(state.last_view);
     let mut changes = Vec::new();
     for node in 0..NODES as u8 {
-        let others = |but_node: bool| -> Vec<NodeNumber> {
-            if now.owner != node {
-                return vec![now.owner];
-            }
-            (0..NODES as u8).filter(|&other| now.is_active(other) && !(but_node && other == node)).collect()
-        };
-        let with_joiner = |mut owners: Vec<NodeNumber>| {
-            if !owners.contains(&node) {
-                owners.push(node);
-            }
-            owners
-        };
+        let owners = now.owners_without(node);
+        let mut owners_with = owners.clone();
+        if !owners.contains(&node) {
+            owners_with.push(node);
+        }
         if now.is_member(node) {
-            changes.extend(others(true).into_iter().map(|owner| Change::Evict { node, owner }));
-            changes.extend(with_joiner(others(true)).into_iter().map(|owner| Change::Rejoin { node, owner }));
+            changes.extend(owners.iter().map(|&owner| Change::Evict { node, owner }));
+            changes.extend(owners_with.into_iter().map(|owner| Change::Rejoin { node, owner }));
         } else if state.node(node).incarnation == 0 {
-            changes.extend(with_joiner(vec![now.owner]).into_iter().map(|owner| Change::Join { node, owner }));
+            changes.extend(owners_with.into_iter().map(|owner| Change::Join { node, owner }));
         }
         if now.is_active(node) {
-            changes.extend(others(true).into_iter().map(|owner| Change::Leave { node, owner }));
+            changes.extend(owners.iter().map(|&owner| Change::Leave { node, owner }));
         }
-        if state.node(node).wants_out && now.is_member(node) {
+        if now.is_member(node) && state.node(node).wants_out {
             changes.push(Change::Left { node, owner: now.owner });
         }
     }
@@ -120,12 +113,38 @@ fn possible(state: &State) -> Vec<Change> {
 impl State {
     fn change(&mut self, rules: &Rules, change: Change) {
         let number = self.last_view + 1;
-        let before = *self.view(self.last_view);
+        let mut view = *self.view(self.last_view);
         self.last_view = number;
+        let owner = match change {
+            Change::Join { node, owner } | Change::Rejoin { node, owner } => {
+                view.set(node, number, Standing::Active);
+                if owner == node && rules.rejoin_makes_epoch {
+                    view.epoch = number;
+                }
+                owner
+            }
+            Change::Evict { node, owner } | Change::Left { node, owner } => {
+                view.set(node, 0, Standing::Active);
+                owner
+            }
+            Change::Leave { node, owner } => {
+                view.set(node, view.incarnation(node), Standing::Leaving);
+                owner
+            }
+        };
+        if owner != view.owner {
+            view.owner = owner;
+            view.epoch = number;
+        }
+        *self.view_mut(number) = view;
+        self.begin_and_end_lives(rules, change);
+    }
+
+    /// What a change does to the processes it is about.
+    fn begin_and_end_lives(&mut self, rules: &Rules, change: Change) {
+        let number = self.last_view;
         match change {
             Change::Join { node, owner } | Change::Rejoin { node, owner } => {
-                let again = owner == node && rules.rejoin_makes_epoch;
-                *self.view_mut(number) = before.with(number, node, number, false).owned(number, owner, again);
                 *self.node_mut(node) = Node { incarnation: number, ..Node::default() };
                 if owner == node && self.view(number).epoch != number {
                     self.serve_on(node, number);
@@ -133,21 +152,10 @@ impl State {
                     self.apply(rules, node, number);
                 }
             }
-            Change::Evict { node, owner } => {
-                *self.view_mut(number) = before.with(number, node, 0, false).owned(number, owner, false);
-                *self.node_mut(node) = Node::default();
-            }
-            Change::Leave { node, owner } => {
-                let incarnation = before.incarnation(node);
-                *self.view_mut(number) = before.with(number, node, incarnation, true).owned(number, owner, false);
-            }
-            Change::Left { node, owner } => {
-                *self.view_mut(number) = before.with(number, node, 0, false).owned(number, owner, false);
-                // One that is not empty, against the rules, runs on until its lease is over.
-                if self.node(node).hosted.iter().all(|hosted| hosted.order == 0) {
-                    *self.node_mut(node) = Node::default();
-                }
-            }
+            // One that is not empty, against the rules, runs on until its lease is over.
+            Change::Left { node, .. } if self.node(node).hosted.iter().any(|hosted| hosted.order != 0) => {}
+            Change::Evict { node, .. } | Change::Left { node, .. } => *self.node_mut(node) = Node::default(),
+            Change::Leave { .. } => {}
         }
     }
 
@@ -189,19 +197,25 @@ impl State {
     }
 }
 
+/// Whether a member takes what is new.
+#[derive(PartialEq, Eq)]
+enum Standing {
+    Active,
+    Leaving,
+}
+
 impl View {
-    fn with(mut self, _number: ViewNumber, node: NodeNumber, incarnation: ViewNumber, leaving: bool) -> Self {
+    fn set(&mut self, node: NodeNumber, incarnation: ViewNumber, standing: Standing) {
         self.members[usize::from(node)] = incarnation;
-        self.leaving[usize::from(node)] = leaving;
-        self
+        self.leaving[usize::from(node)] = standing == Standing::Leaving;
     }
 
-    /// With this owner, and a new epoch if it is another one or if `anew`.
-    fn owned(mut self, number: ViewNumber, owner: NodeNumber, anew: bool) -> Self {
-        if owner != self.owner || anew {
-            self.owner = owner;
-            self.epoch = number;
+    /// Who may own the partition if `node` does not.
+    fn owners_without(&self, node: NodeNumber) -> Vec<NodeNumber> {
+        if self.owner == node {
+            (0..NODES as u8).filter(|&other| other != node && self.is_active(other)).collect()
+        } else {
+            vec![self.owner]
         }
-        self
     }
 }

@@ -19,7 +19,7 @@ mod transfer;
 use changes::Changes;
 use event::Event;
 use rules::Rules;
-use state::{Call, Directory, Life, NODES, Serves, State, View};
+use state::{Call, Directory, Life, NODES, Serves, State, VIEWS, View};
 
 use crate::explore::{Kind, Model, Step, Steps};
 

@@ -4,13 +4,13 @@
 use super::{
     State,
     rules::Rules,
-    state::{Acquisition, Directory, Handed, Order, OrderNumber, Serves, ViewNumber},
+    state::{Acquisition, Asks, Directory, Handed, Order, OrderNumber, Serves, ViewNumber},
 };
 
 impl State {
     pub(super) fn settle(&mut self, rules: &Rules) {
-        for epoch in 2..=self.last_view {
-            if self.acquisition(epoch).asks.predecessor().is_some() || self.acquisition(epoch).asks.everyone() {
+        for epoch in 1..=self.last_view {
+            if self.acquisition(epoch).asks != Asks::Nobody {
                 self.settle_acquisition(epoch);
             }
         }
@@ -89,7 +89,7 @@ impl State {
                 each(&mut entry.target);
             }
         }
-        for epoch in 2..=self.last_view {
+        for epoch in 1..=self.last_view {
             let acquisition = self.acquisition_mut(epoch);
             let reported = acquisition.answers.iter_mut().flat_map(|answer| &mut answer.hosts);
             let handed: &mut [_] = match &mut acquisition.handed {

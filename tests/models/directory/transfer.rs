@@ -15,6 +15,11 @@ impl State {
         self.node_mut(node).directory = Directory { serves: Serves::Acquiring, epoch, ..Directory::default() };
         // The broken rule 4 takes the owner of the view it happens to have seen last.
         let from = if rules.exact_predecessor || before == 0 { epoch - 1 } else { before };
+        if from == 0 {
+            // Nobody owned it before. Only a node that sealed its epoch too early gets here.
+            self.acquisition_mut(epoch).asks = Asks::All;
+            return;
+        }
         let predecessor = self.view(from).owner;
         let incarnation = self.view(from).incarnation(predecessor);
         let there = predecessor != node && incarnation != 0 && view.incarnation(predecessor) == incarnation;
@@ -24,7 +29,7 @@ impl State {
 
 impl Happens<'_> {
     pub(super) fn transfers(&mut self, node: NodeNumber) {
-        for epoch in 2..=self.state.last_view {
+        for epoch in 1..=self.state.last_view {
             let asks = self.state.acquisition(epoch).asks;
             if asks.predecessor() == Some(node) {
                 self.answer_seal(node, epoch);

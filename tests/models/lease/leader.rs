@@ -1,7 +1,7 @@
 //! What leaders do, and what is done to them.
 
 use super::{
-    Event, Happens, LEASE,
+    Event, Happens, LEASE, Rules,
     state::{Belief, Evict, LEADERS, Mail, Place, State},
 };
 use crate::explore::Kind;
@@ -118,14 +118,10 @@ impl Happens<'_> {
         let rules = &self.model.rules;
         let by = leader as u8;
         if self.model.elections && self.state.leader != by {
-            let full = rules.new_leader_waits;
-            self.add(Event::Election { leader: by }, Kind::Fault, |next| next.elect(leader, full));
+            self.add(Event::Election { leader: by }, Kind::Fault, |next| next.elect(leader, rules));
         }
         if self.state.leaders[leader].stopped {
-            let (full_if_new, full_if_known) = (rules.new_leader_waits, rules.stopped_leader_waits);
-            self.add(Event::GoesOn { leader: by }, Kind::Progress, |next| {
-                next.go_on(leader, full_if_new, full_if_known);
-            });
+            self.add(Event::GoesOn { leader: by }, Kind::Progress, |next| next.go_on(leader, rules));
         } else if self.model.stops && leader == 0 {
             self.add(Event::Stopped { leader: by }, Kind::Fault, |next| next.leaders[leader].stopped = true);
         }
@@ -139,7 +135,7 @@ impl State {
         usize::from(self.leader) == leader && !left
     }
 
-    fn elect(&mut self, leader: usize, full_lease: bool) {
+    fn elect(&mut self, leader: usize, rules: &Rules) {
         self.leader = leader as u8;
         for other in self.leaders.iter_mut().filter(|other| other.belief == Belief::Leads) {
             other.belief = Belief::Deposed;
@@ -149,23 +145,30 @@ impl State {
         }
         // One that is stopped hears of it when it goes on.
         if !self.leaders[leader].stopped {
-            self.begin_to_lead(leader, full_lease);
+            self.begin_to_lead(leader, rules);
         }
     }
 
-    fn begin_to_lead(&mut self, leader: usize, full_lease: bool) {
+    fn begin_to_lead(&mut self, leader: usize, rules: &Rules) {
         self.leaders[leader].belief = Belief::Leads;
-        if full_lease {
+        if rules.new_leader_waits {
             self.leaders[leader].until = LEASE;
         }
     }
 
-    /// A stopped leader goes on. If it led before and leads now, it has missed that another one led meanwhile.
-    fn go_on(&mut self, leader: usize, full_if_new: bool, full_if_known: bool) {
+    fn go_on(&mut self, leader: usize, rules: &Rules) {
         self.leaders[leader].stopped = false;
-        if usize::from(self.leader) == leader {
-            let new = self.leaders[leader].belief == Belief::No;
-            self.begin_to_lead(leader, if new { full_if_new } else { full_if_known });
+        if usize::from(self.leader) != leader {
+            return;
+        }
+        if self.leaders[leader].belief == Belief::No {
+            self.begin_to_lead(leader, rules);
+            return;
+        }
+        // It led before and leads now: that another one led meanwhile is not to be seen.
+        self.leaders[leader].belief = Belief::Leads;
+        if rules.stopped_leader_waits {
+            self.leaders[leader].until = LEASE;
         }
     }
 }
