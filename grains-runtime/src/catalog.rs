@@ -100,10 +100,10 @@ impl Catalog {
     }
 
     /// Takes out this very activation, if it is still in.
-    pub(crate) fn remove(&self, activation: &Arc<dyn AnyActivation>) {
+    pub(crate) fn remove(&self, activation: &dyn AnyActivation) {
         let removed = {
             let mut shard = write(self.shard(activation.hash()));
-            let found = shard.find_entry(activation.hash(), |other| Arc::ptr_eq(other, activation));
+            let found = shard.find_entry(activation.hash(), |other| std::ptr::addr_eq(Arc::as_ptr(other), activation));
             found.ok().map(|found| found.remove().0)
         };
         if removed.is_some() {

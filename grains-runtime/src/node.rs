@@ -3,6 +3,8 @@
 mod builder;
 #[cfg(feature = "cluster")]
 mod clustering;
+#[cfg(feature = "cluster")]
+mod membership;
 mod scan;
 mod stop;
 
@@ -25,12 +27,13 @@ use grains_core::{
     world::{BoxFuture, World},
 };
 
+use self::builder::HostingKind;
 pub use self::{
     builder::{NodeBuilder, StartError},
     stop::Stopped,
 };
 #[cfg(feature = "cluster")]
-use crate::cluster::clustered::Clustered;
+use crate::cluster::{Placement, clustered::Clustered, driver::Driver};
 use crate::{
     activation::{AnyActivation, GrainTypeInfo, Numbering, Place, arrived::Arrived},
     ambient,
@@ -54,6 +57,10 @@ struct StopHard(Arc<NodeInner>);
 impl Drop for StopHard {
     fn drop(&mut self) {
         self.0.stop_hard();
+        #[cfg(feature = "cluster")]
+        if let Some(driver) = self.0.driver.clone() {
+            self.0.world.tasks.spawn(Box::pin(async move { driver.close().await }));
+        }
     }
 }
 
@@ -72,6 +79,9 @@ pub(crate) struct NodeInner {
     /// Its part in a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) clustered: Option<Arc<Clustered>>,
+    /// What keeps it there.
+    #[cfg(feature = "cluster")]
+    pub(crate) driver: Option<Arc<Driver>>,
     /// Larger than in every earlier start of a node over the same store.
     pub(crate) epoch: u64,
     types: BTreeMap<&'static str, HostedType>,
@@ -86,6 +96,9 @@ pub(crate) struct NodeInner {
 /// How to make activations of one grain type.
 struct HostedType {
     info: Arc<GrainTypeInfo>,
+    kind: HostingKind,
+    #[cfg(feature = "cluster")]
+    placement: Placement,
     accepts: fn(&str) -> bool,
     make: MakeActivation,
 }
@@ -162,6 +175,19 @@ impl NodeInner {
     /// The number of the life of an activation that begins now.
     pub(crate) fn next_life(&self) -> u64 {
         self.lives.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What `id` is looked up by.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn hash_of(&self, id: &GrainId) -> u64 {
+        self.hash(id)
+    }
+
+    /// A call found this activation closed for good: it is gone, and its grain may live elsewhere.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn over(&self, activation: &dyn AnyActivation) {
+        self.catalog.remove(activation);
+        self.ended(activation);
     }
 
     /// An activation has ended, after its last turn.
@@ -251,7 +277,7 @@ impl NodeInner {
             match call(made) {
                 Ok(()) => return Ok(()),
                 // Whoever closed it takes it out of the catalog next; doing it here means never to wait for that.
-                Err(()) => self.catalog.remove(&found),
+                Err(()) => self.catalog.remove(&*found),
             }
         }
     }
@@ -266,6 +292,11 @@ impl Route for NodeInner {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         ready!(self.world.tasks.give_way(cx));
+        #[cfg(feature = "cluster")]
+        if let Some(clustered) = &self.clustered {
+            self.start_clustered(clustered, to, method, slot, cx);
+            return Poll::Ready(());
+        }
         let delivered = self.deliver(to, |made| {
             let started = match made {
                 Made::New(activation) => activation.start_first(method, slot, cx),
@@ -280,6 +311,10 @@ impl Route for NodeInner {
     }
 
     fn send(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
+        #[cfg(feature = "cluster")]
+        if let Some(clustered) = &self.clustered {
+            return self.send_clustered(clustered, to, method, slot);
+        }
         let delivered = self.deliver(to, |made| {
             let sent = match made {
                 Made::New(activation) => activation.send_first(method, slot),

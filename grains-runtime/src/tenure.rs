@@ -1,7 +1,7 @@
 //! The right of this node to act: its tasks, and the lease they act under. A node outside of clusters has one tenure that
 //! never ends; in a cluster each incarnation has its own, and what belongs to one ends with it.
 //!
-//! Invariant: after `may_act` has said `false` once, it never says `true` again.
+//! Invariant: after it was ended, or has once begun and run out, `may_act` never says `true` again.
 
 use std::sync::{
     Arc,
@@ -64,10 +64,16 @@ impl Tenure {
         until == u64::MAX || self.clock.now() + margin < Instant::from_nanos(until)
     }
 
-    /// The lease was renewed. A lease that has ended is not revived by it.
-    pub(crate) fn extend(&self, until: Instant) {
-        if self.may_act() {
-            self.until.fetch_max(until.as_nanos(), Ordering::AcqRel);
+    /// What the lease says now: see `cluster::lease`, which never lets one that has ended go on.
+    pub(crate) fn set(&self, until: Instant) {
+        self.until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    /// When it ends unless it is extended.
+    pub(crate) fn ends(&self) -> Instant {
+        match self.until.load(Ordering::Acquire) {
+            0 => Instant::NEVER, // it has not begun
+            until => Instant::from_nanos(until),
         }
     }
 
@@ -93,16 +99,13 @@ mod tests {
     use crate::world::tokio_world;
 
     #[tokio::test]
-    async fn a_lease_that_has_ended_is_not_revived() {
+    async fn a_tenure_that_was_ended_is_not_revived() {
         let world = tokio_world().unwrap();
         let tenure = Tenure::until(&world, world.clock.now() + Duration::from_secs(60));
         assert!(tenure.may_begin());
         tenure.end();
-        tenure.extend(Instant::NEVER);
+        tenure.set(Instant::NEVER);
         assert!(!tenure.may_act());
-        let passed = Tenure::until(&world, world.clock.now());
-        passed.extend(Instant::NEVER);
-        assert!(!passed.may_act());
     }
 
     #[tokio::test]

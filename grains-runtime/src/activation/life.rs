@@ -202,7 +202,7 @@ impl<G: Lifecycle> Activation<G> {
     fn leave_catalog(self: Arc<Self>) {
         let node = self.node.clone();
         let activation: Arc<dyn AnyActivation> = self;
-        node.catalog.remove(&activation);
+        node.catalog.remove(&*activation);
         node.ended(&*activation);
     }
 

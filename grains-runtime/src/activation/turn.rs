@@ -261,7 +261,7 @@ pub(super) fn answer_through_bytes<G: Lifecycle, M: Method>(
 }
 
 /// What users' `Serialize` and `Deserialize` come to; their panics are errors too.
-pub(super) fn encoding<T>(trip: impl FnOnce() -> Result<T, codec::CodecError>) -> Result<T, String> {
+pub(crate) fn encoding<T>(trip: impl FnOnce() -> Result<T, codec::CodecError>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(trip)) {
         Ok(done) => done.map_err(|why| why.to_string()),
         Err(panic) => Err(format!("encoding or decoding it panicked: {}", panic_message(&*panic))),

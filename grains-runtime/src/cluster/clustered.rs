@@ -2,10 +2,12 @@
 //! changes. The driver tells it what the cluster has agreed on.
 
 pub(crate) mod arriving;
+mod early;
 pub(crate) mod envelope;
 pub(crate) mod pending;
 pub(crate) mod places;
 pub(crate) mod sending;
+mod streaming;
 pub(crate) mod table;
 pub(crate) mod turning;
 
@@ -20,7 +22,7 @@ use std::{
 use grains_core::{ActivationId, GrainId, world::World};
 use tokio::sync::watch;
 
-use self::{pending::Pending, table::Table};
+use self::{early::Early, pending::Pending, table::Table};
 use super::{
     ClusterConfig, ClusterStatus, Leadership, MemberStatus,
     driver::Driver,
@@ -28,7 +30,7 @@ use super::{
     names::{MemberId, NodeId, NodeName, ViewVersion},
 };
 use crate::{
-    activation::{AnyActivation, lock},
+    activation::lock,
     node::NodeInner,
     wire::{SendError, Wire},
 };
@@ -41,7 +43,7 @@ pub(crate) struct Clustered {
     node_id: NodeId,
     node: OnceLock<Weak<NodeInner>>,
     wire: OnceLock<Arc<Wire>>,
-    driver: OnceLock<Arc<Driver>>,
+    driver: OnceLock<Weak<Driver>>,
     pub(crate) table: Mutex<Table>,
     pub(crate) pending: Mutex<Pending>,
     /// This node's incarnation; 0 while it is no member.
@@ -50,6 +52,8 @@ pub(crate) struct Clustered {
     view_index: AtomicU64,
     view_version: AtomicU64,
     known: watch::Sender<Known>,
+    /// Frames of members that this node has yet to hear of.
+    early: Mutex<Early>,
     /// The grain types this node hosts as singletons.
     singletons: BTreeSet<&'static str>,
 }
@@ -78,12 +82,13 @@ impl Clustered {
             view_index: AtomicU64::new(0),
             view_version: AtomicU64::new(0),
             known,
+            early: Mutex::default(),
             singletons,
         })
     }
 
     /// Ties it to the rest of its node, before anything runs.
-    pub(crate) fn tie(&self, node: Weak<NodeInner>, wire: Arc<Wire>, driver: Arc<Driver>) {
+    pub(crate) fn tie(&self, node: Weak<NodeInner>, wire: Arc<Wire>, driver: Weak<Driver>) {
         drop((self.node.set(node), self.wire.set(wire), self.driver.set(driver)));
     }
 
@@ -99,8 +104,8 @@ impl Clustered {
         self.wire.get()
     }
 
-    pub(crate) fn driver(&self) -> Option<&Arc<Driver>> {
-        self.driver.get()
+    pub(crate) fn driver(&self) -> Option<Arc<Driver>> {
+        self.driver.get()?.upgrade()
     }
 
     pub(crate) fn node_id(&self) -> NodeId {
@@ -167,12 +172,16 @@ impl Clustered {
         let mine = |owner: Option<MemberId>| owner.is_some() && owner == standing.map(|standing| standing.me);
         let partitions = view.partitions.iter().filter(|partition| mine(partition.owner)).count();
         drop(table);
-        let mut members: Vec<_> = view.members.values().map(|member| MemberStatus {
-            name: member.joiner.name.to_string(),
-            incarnation: member.id.incarnation.0,
-            state: member.state.as_str(),
-            address: member.joiner.address.clone(),
-        }).collect();
+        let mut members: Vec<_> = view
+            .members
+            .values()
+            .map(|member| MemberStatus {
+                name: member.joiner.name.to_string(),
+                incarnation: member.id.incarnation.0,
+                state: member.state.as_str(),
+                address: member.joiner.address.clone(),
+            })
+            .collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         let voters = self.driver().map(|driver| driver.voters()).unwrap_or_default();
         let voters = voters.keys().filter_map(|id| view.members.get(id)).map(|member| member.joiner.name.to_string());
@@ -190,13 +199,5 @@ impl Clustered {
             singletons: held.filter_map(|(name, holder)| Some((name, name_of(holder)?))).collect(),
             partitions,
         }
-    }
-}
-
-/// For the engine: what a call found closed is out of the catalog, and its grain may live elsewhere.
-impl NodeInner {
-    pub(crate) fn over(&self, activation: &dyn AnyActivation) {
-        self.forget(activation);
-        self.ended(activation);
     }
 }

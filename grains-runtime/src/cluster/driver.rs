@@ -4,7 +4,7 @@
 mod asking;
 mod following;
 mod hearing;
-mod joining;
+pub(crate) mod joining;
 mod leading;
 mod leaving;
 mod links;
@@ -23,8 +23,8 @@ use std::{
 use grains_core::world::World;
 use tokio::sync::{Notify, watch};
 
-pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use self::following::Followed;
+pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use super::{
     clustered::Clustered,
     consensus::Consensus,
@@ -60,8 +60,10 @@ pub(crate) struct Driver {
     serial: AtomicU64,
     /// Whether this node may act; and what it waits for, or why it gave up.
     standing: watch::Sender<Progress>,
-    /// Something happened that ends this incarnation, or a singleton has ended.
+    /// This incarnation may have to end.
     stirred: Notify,
+    /// A singleton has ended, or may have to begin.
+    singletons: Notify,
     removed: AtomicBool,
     leaving: AtomicBool,
 }
@@ -108,6 +110,7 @@ impl Driver {
             serial: AtomicU64::new(0),
             standing,
             stirred: Notify::new(),
+            singletons: Notify::new(),
             removed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         })
@@ -117,11 +120,12 @@ impl Driver {
     pub(crate) fn start(&self, wire: Arc<Wire>) {
         lock(&self.joiner).address = wire.address().to_owned();
         drop(self.wire.set(wire));
-        let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 4] = [
+        let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 5] = [
             |me| Box::pin(async move { me.live().await }),
             |me| Box::pin(async move { me.lead().await }),
             |me| Box::pin(async move { me.follow_log().await }),
             |me| Box::pin(async move { me.follow_voters().await }),
+            |me| Box::pin(async move { me.look_after_singletons().await }),
         ];
         for task in tasks {
             self.tasks.spawn(task(self.arc()));
@@ -166,7 +170,17 @@ impl Driver {
 
     /// A singleton of this node has ended, or may have to begin.
     pub(crate) fn singleton_ended(&self) {
-        self.stirred.notify_one();
+        self.singletons.notify_one();
+    }
+
+    /// Keeps the singletons of this node alive, with a pause between two tries.
+    async fn look_after_singletons(self: Arc<Self>) {
+        let clock = self.world.clock.clone();
+        loop {
+            self.singletons.notified().await;
+            self.clustered.look_after_singletons();
+            clock.sleep_until(clock.now() + SINGLETON_AGAIN).await;
+        }
     }
 
     /// Ends everything of it: the node has stopped.
@@ -187,6 +201,9 @@ impl Driver {
         lock(&self.clustered.table).standing.as_ref().map(|standing| standing.me)
     }
 }
+
+/// How long until a singleton that could not be activated is tried again.
+const SINGLETON_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// How often the directory repeats what was not answered, and calls look again where they go: small beside a lease.
 const TICK: std::time::Duration = std::time::Duration::from_millis(25);

@@ -26,7 +26,7 @@ pub(crate) mod voters;
 
 pub use self::{
     config::ClusterConfig,
-    driver::JoinError,
+    driver::joining::JoinError,
     leader::{Leader, Leadership},
     member::{Joiner, Member, MemberState, Placement, Strategy},
     names::{BadName, Epoch, Incarnation, MemberId, NODE_NAME_BYTES_MAX, NodeId, NodeName, PartitionId, ViewVersion},

@@ -55,6 +55,16 @@ pub enum Assignment {
     Releasing(Grant),
 }
 
+impl Assignment {
+    /// Who holds the singleton, or has yet to release it.
+    pub fn holder(&self) -> Option<MemberId> {
+        match self {
+            Self::Nobody => None,
+            Self::Held(grant) | Self::Releasing(grant) => Some(grant.holder),
+        }
+    }
+}
+
 impl View {
     /// The member that is this life of its node, if the view still has it.
     pub fn member(&self, id: MemberId) -> Option<&Arc<Member>> {

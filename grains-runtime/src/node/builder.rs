@@ -17,7 +17,7 @@ use grains_core::{
 };
 
 #[cfg(feature = "cluster")]
-use crate::cluster::ClusterConfig;
+use crate::cluster::{BadName, ClusterConfig, JoinError};
 #[cfg(feature = "redb")]
 use {
     crate::store::{OpenError, RedbStore},
@@ -25,6 +25,8 @@ use {
     std::path::PathBuf,
 };
 
+#[cfg(feature = "cluster")]
+use super::membership::{Description, Membership};
 use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
 use crate::{
     activation::{Activation, GrainTypeInfo},
@@ -98,6 +100,35 @@ pub enum StartError {
     /// The store did not say which start this is.
     #[error("the store cannot be used: {0}")]
     Store(#[from] LoadError),
+    /// It cannot listen for other nodes.
+    #[cfg(feature = "cluster")]
+    #[error("{why}")]
+    Listen {
+        /// Where, why, and the fix.
+        why: String,
+    },
+    /// What the node has agreed to cannot be read or kept.
+    #[cfg(feature = "cluster")]
+    #[error("{why}")]
+    Log {
+        /// What is wrong, and the fix.
+        why: String,
+    },
+    /// A setting of the cluster makes no sense.
+    #[cfg(feature = "cluster")]
+    #[error("{why}")]
+    Cluster {
+        /// Which, and the fix.
+        why: String,
+    },
+    /// Its own name, or the cluster's, cannot be one.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// It did not become a member.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// A limit of zero would stop everything.
     #[error("`{limit}` is zero: nothing could ever run")]
     ZeroLimit {
@@ -185,8 +216,20 @@ impl NodeBuilder {
             Some(world) => world,
             None => tokio_world()?,
         };
+        #[cfg(feature = "cluster")]
+        let membership = match self.cluster {
+            Some(cluster) => {
+                let about = Description { name: &config.name, data_dir: self.data_dir.clone(), types: &types };
+                Some(Membership::open(&world, cluster, about).await?)
+            }
+            None => None,
+        };
+        #[cfg(feature = "cluster")]
+        let data_dir = self.data_dir.filter(|_| membership.is_none());
+        #[cfg(all(feature = "redb", not(feature = "cluster")))]
+        let data_dir = self.data_dir;
         #[cfg(feature = "redb")]
-        let (store, close) = match (self.store, self.data_dir) {
+        let (store, close) = match (self.store, data_dir) {
             (Some(_), Some(_)) => return Err(StartError::TwoStores),
             (None, Some(folder)) => {
                 let store = open(&world, folder).await?;
@@ -210,7 +253,9 @@ impl NodeBuilder {
             tasks: TaskSet::new(world.tasks.clone()),
             tenure: Tenure::endless(&world),
             #[cfg(feature = "cluster")]
-            clustered: None,
+            clustered: membership.as_ref().map(|membership| membership.clustered.clone()),
+            #[cfg(feature = "cluster")]
+            driver: membership.as_ref().map(|membership| membership.driver.clone()),
             config,
             world,
             store,
@@ -223,8 +268,20 @@ impl NodeBuilder {
             close: Mutex::new(close),
         });
         inner.scan_for_idle(shortest_idle);
-        tracing::info!(node = inner.config.name, epoch, "started");
-        Ok(Node { _stop: Arc::new(StopHard(inner.clone())), inner })
+        let node = Node { _stop: Arc::new(StopHard(inner.clone())), inner };
+        #[cfg(feature = "cluster")]
+        if let Some(membership) = membership
+            && let Err(error) = membership.begin(&node.inner).await
+        {
+            node.inner.stop_hard();
+            if let Some(driver) = &node.inner.driver {
+                driver.close().await;
+            }
+            return Err(error);
+        }
+        node.inner.look_after_singletons();
+        tracing::info!(node = node.inner.config.name, epoch, "started");
+        Ok(node)
     }
 }
 
@@ -268,11 +325,14 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
 fn hosted(hostings: Vec<Hosting>, config: &NodeConfig) -> Result<BTreeMap<&'static str, HostedType>, StartError> {
     let mut types = BTreeMap::new();
     let mut rust_names = BTreeMap::new();
-    for Hosting { kind: _, name, rust_name, options, accepts, make } in hostings {
+    for Hosting { kind, name, rust_name, options, accepts, make } in hostings {
         if let Some(first) = rust_names.insert(name, rust_name) {
             return Err(StartError::HostedTwice { grain_type: name, first, second: rust_name });
         }
-        let idle_timeout = options.idle_timeout.unwrap_or(config.idle_timeout);
+        let idle_timeout = match kind {
+            HostingKind::Called => options.idle_timeout.unwrap_or(config.idle_timeout),
+            HostingKind::Singleton => Duration::MAX,
+        };
         let mailbox_len_max = options.mailbox_len_max.unwrap_or(config.mailbox_len_max);
         if idle_timeout.is_zero() {
             return Err(StartError::ZeroLimit { limit: "idle_timeout" });
@@ -281,7 +341,15 @@ fn hosted(hostings: Vec<Hosting>, config: &NodeConfig) -> Result<BTreeMap<&'stat
             return Err(StartError::ZeroLimit { limit: "mailbox_len_max" });
         }
         let info = Arc::new(GrainTypeInfo { name, idle_timeout, mailbox_len_max, live: AtomicUsize::new(0) });
-        types.insert(name, HostedType { info, accepts, make });
+        let hosted = HostedType {
+            info,
+            kind,
+            #[cfg(feature = "cluster")]
+            placement: options.placement,
+            accepts,
+            make,
+        };
+        types.insert(name, hosted);
     }
     Ok(types)
 }

@@ -1,11 +1,12 @@
 //! What a node shows of its cluster. Outside of clusters a node shows itself.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{collections::BTreeMap, sync::atomic::Ordering, task::Context};
 
+use grains_core::{MethodInfo, RawRef, route::AnySlot};
 use tokio::sync::watch;
 
 use super::{Node, NodeInner};
-use crate::cluster::{ClusterStatus, Leader, Leadership, MemberStatus, NodeName, leader::Known};
+use crate::cluster::{ClusterStatus, Leader, Leadership, MemberStatus, NodeName, clustered::Clustered, leader::Known};
 
 impl Node {
     /// The cluster as this node sees it now. A node outside of clusters is its only member.
@@ -31,6 +32,47 @@ impl Node {
 }
 
 impl NodeInner {
+    /// Starts a call in a cluster: on the spot if its grain lives here.
+    pub(super) fn start_clustered(
+        &self,
+        clustered: &Clustered,
+        to: &RawRef,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) {
+        if let Err(failure) = self.admit() {
+            return slot.fail(failure);
+        }
+        if let Some(found) = self.catalog.find(to.lookup_hash(), to.id()) {
+            match found.clone().start(method, slot, cx) {
+                Ok(()) => return,
+                Err(_) => self.over(&*found),
+            }
+        }
+        clustered.start(self, to, method, slot, cx);
+    }
+
+    /// The same for a one-way call.
+    pub(super) fn send_clustered(
+        &self,
+        clustered: &Clustered,
+        to: &RawRef,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+    ) {
+        if let Err(failure) = self.admit() {
+            return slot.fail(failure);
+        }
+        if let Some(found) = self.catalog.find(to.lookup_hash(), to.id()) {
+            match found.clone().send(method, slot) {
+                Ok(()) => return,
+                Err(_) => self.over(&*found),
+            }
+        }
+        clustered.send(self, to, method, slot);
+    }
+
     /// How many activations of each hosted grain type live here.
     pub(crate) fn activations(&self) -> BTreeMap<String, usize> {
         let live = |hosted: &super::HostedType| hosted.info.live.load(Ordering::Relaxed);

@@ -2,9 +2,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use grains_core::DeactivationReason;
+use grains_core::{DeactivationReason, GrainId, RawRef};
 
 use super::NodeInner;
+use crate::catalog::Made;
 
 /// An activation goes between one and one and an eighth idle times after its last call.
 const SCANS_PER_IDLE_TIME: u32 = 8;
@@ -32,6 +33,40 @@ impl NodeInner {
                 }
             }
         });
+    }
+}
+
+/// How long until a singleton that could not be activated, or has ended, begins again.
+const SINGLETON_AGAIN: Duration = Duration::from_millis(250);
+
+impl NodeInner {
+    /// Keeps the singletons of a node outside of clusters alive.
+    pub(super) fn look_after_singletons(&self) {
+        #[cfg(feature = "cluster")]
+        if self.clustered.is_some() {
+            return;
+        }
+        let of_kind = |hosted: &&super::HostedType| hosted.kind == super::HostingKind::Singleton;
+        let names: Vec<_> = self.types.values().filter(of_kind).map(|hosted| hosted.info.name).collect();
+        if names.is_empty() {
+            return;
+        }
+        let (me, clock) = (self.me.clone(), self.world.clock.clone());
+        self.tasks.spawn(async move {
+            while let Some(node) = me.upgrade() {
+                names.iter().for_each(|name| node.live(name));
+                drop(node);
+                clock.sleep_until(clock.now() + SINGLETON_AGAIN).await;
+            }
+        });
+    }
+
+    fn live(&self, grain_type: &'static str) {
+        let id = GrainId::new(grain_type, String::new());
+        let reference = RawRef::bound(id, self.route());
+        if let Ok(Made::New(activation)) = self.activation(&reference) {
+            activation.live();
+        }
     }
 }
 

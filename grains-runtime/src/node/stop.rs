@@ -22,6 +22,10 @@ impl NodeInner {
         self.phase.compare_exchange(RUNNING, DRAINING, Ordering::AcqRel, Ordering::Acquire).ok();
         let clock = &self.world.clock;
         let limit = clock.now() + self.config.stop_timeout;
+        #[cfg(feature = "cluster")]
+        if let Some(driver) = self.driver.as_ref().filter(|_| !self.is_stopped()) {
+            driver.leave(self, limit).await;
+        }
         while !self.is_stopped() && self.catalog.len() > 0 && clock.now() < limit {
             for shard in self.catalog.shards() {
                 for activation in shard {
@@ -38,6 +42,10 @@ impl NodeInner {
             tracing::warn!(node = self.config.name, dropped, "stop_timeout has passed: what is still busy is dropped");
         }
         self.stop_hard();
+        #[cfg(feature = "cluster")]
+        if let Some(driver) = &self.driver {
+            driver.close().await;
+        }
         let close = lock(&self.close).take();
         if let Some(close) = close {
             close.await;
@@ -52,6 +60,11 @@ impl NodeInner {
         }
         self.tasks.close();
         self.tenure.end();
+        #[cfg(feature = "cluster")]
+        if let (Some(driver), Some(clustered)) = (&self.driver, &self.clustered) {
+            driver.end();
+            clustered.stop();
+        }
         for shard in self.catalog.shards() {
             for activation in shard {
                 activation.drop_now();

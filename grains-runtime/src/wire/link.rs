@@ -67,6 +67,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.link.clone()
+    }
+
     pub(super) fn outbox(&self) -> Option<Arc<Outbox>> {
         self.link.as_ref().map(|link| link.outbox.clone())
     }

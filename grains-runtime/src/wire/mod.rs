@@ -131,6 +131,18 @@ impl Wire {
         link::get(&self.shared, to, address)
     }
 
+    /// The link to member `to`, if there is one.
+    pub(crate) fn known_link(&self, to: MemberId) -> Option<Arc<Link>> {
+        self.shared.known_link(to)
+    }
+
+    /// Ends the links to members that `keep` does not name, and forgets about them.
+    pub(crate) fn keep_links(&self, keep: impl Fn(MemberId) -> bool) {
+        for gone in self.shared.linked().into_iter().filter(|member| !keep(*member)) {
+            self.shared.close_link(gone);
+        }
+    }
+
     /// Ends the link to a member that is gone, and forgets about it.
     pub(crate) fn close_link(&self, member: MemberId) {
         self.shared.close_link(member);

@@ -14,7 +14,7 @@ use super::{
     counters::PeerCounters,
     crew::Crew,
     handshake::{About, Greeting, Purpose},
-    link::Place,
+    link::{Link, Place},
     outbox::Outbox,
 };
 use crate::{
@@ -164,6 +164,14 @@ impl Shared {
         if let Some(outbox) = place.and_then(|place| place.outbox()) {
             outbox.close();
         }
+    }
+
+    pub(super) fn known_link(&self, member: MemberId) -> Option<Arc<Link>> {
+        lock(&self.state).links.get(&member).and_then(Place::link).filter(|link| !link.is_closed())
+    }
+
+    pub(super) fn linked(&self) -> Vec<MemberId> {
+        lock(&self.state).links.keys().copied().collect()
     }
 
     pub(super) fn peers(&self) -> Vec<(NodeId, Arc<PeerCounters>)> {

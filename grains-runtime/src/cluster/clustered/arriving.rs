@@ -11,8 +11,8 @@ use grains_core::{ActivationId, CallError, Failure, codec, route::ReplySink};
 use super::{
     Clustered,
     envelope::{
-        BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, Found, HOPS_MAX, REPLY, ReplyFrame, STREAM, TAKEN, Target,
-        read_bounce, read_taken, write_bounce, write_taken,
+        BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, Found, HOPS_MAX, REPLY, ReplyFrame, STREAM, TAKEN,
+        Target, read_bounce, read_taken, write_bounce, write_taken,
     },
     pending::{Call, Returned},
 };
@@ -30,9 +30,16 @@ use crate::{
 
 impl Clustered {
     /// A frame of another member. Those of one member come one after the other.
-    pub(super) fn arrived(&self, from: MemberId, kind: u8, body: &[u8]) {
-        if !self.may_speak(from) {
-            return;
+    pub(crate) fn arrived(&self, from: MemberId, kind: u8, body: &[u8]) {
+        match self.standing_of(from) {
+            Speaker::Member => {}
+            Speaker::Removed => return,
+            Speaker::Unknown => {
+                if !lock(&self.early).keep(from, kind, body) {
+                    tracing::warn!(%from, "too many frames of a member that this node has yet to hear of");
+                }
+                return;
+            }
         }
         let read = match kind {
             CALL => CallFrame::read(body).map(|frame| self.call(from, frame)),
@@ -51,14 +58,20 @@ impl Clustered {
         }
     }
 
-    /// Whether what this incarnation says counts: not after it was removed. One that this node has yet to hear of counts.
-    fn may_speak(&self, from: MemberId) -> bool {
+    /// Nothing counts that an incarnation says after it was removed.
+    fn standing_of(&self, from: MemberId) -> Speaker {
         let table = lock(&self.table);
-        let Some(standing) = &table.standing else { return false };
-        match standing.view.members.get(&from.node) {
-            Some(known) => known.id.incarnation <= from.incarnation,
-            None => from.incarnation.0 > self.view_index(),
+        match &table.standing {
+            Some(standing) if standing.view.member(from).is_some() => Speaker::Member,
+            Some(_) if from.incarnation.0 <= self.view_index() => Speaker::Removed,
+            Some(_) | None => Speaker::Unknown,
         }
+    }
+
+    /// Frames that came before this node had heard of their senders.
+    pub(super) fn hear_early(&self) {
+        let frames = lock(&self.early).take();
+        frames.into_iter().for_each(|(from, kind, body)| self.arrived(from, kind, &body));
     }
 
     fn call(&self, from: MemberId, frame: CallFrame) {
@@ -219,6 +232,14 @@ impl Clustered {
         };
         self.carry_out(actions);
     }
+}
+
+/// What the view that is applied says of whoever sent a frame.
+enum Speaker {
+    Member,
+    Removed,
+    /// It has joined by a later view.
+    Unknown,
 }
 
 /// Longer than anybody waits; keeps what a peer says from overflowing.

@@ -339,7 +339,10 @@ mod tests {
                 host: MemberId { node: NodeId(u64::MAX), incarnation: Incarnation(4) },
             },
             request: RequestContext::new().with("tenant", "acme").unwrap(),
-            chain: vec![Hop { origin: 4, call: 5, turns: vec![turn.clone(), turn] }, Hop { origin: 6, call: 1, turns: vec![] }],
+            chain: vec![
+                Hop { origin: 4, call: 5, turns: vec![turn.clone(), turn] },
+                Hop { origin: 6, call: 1, turns: vec![] },
+            ],
             args: [1, 2, 3].into(),
         }
     }

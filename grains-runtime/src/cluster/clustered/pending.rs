@@ -6,10 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use grains_core::{
-    CallError, Failure, GrainId, Instant, MethodId, RequestContext,
-    route::ReplySink,
-};
+use grains_core::{CallError, Failure, GrainId, Instant, MethodId, RequestContext, route::ReplySink};
 
 use super::super::names::{MemberId, NodeId, ViewVersion};
 use super::envelope::Target;
@@ -148,7 +145,8 @@ impl Pending {
 
     /// Calls that nobody waits for any more.
     pub(crate) fn forget_over(&mut self, now: Instant) -> Vec<Call> {
-        let mut over: Vec<_> = self.sent.extract_if(.., |_, sent| sent.call.is_over(now)).map(|(_, s)| s.call).collect();
+        let mut over: Vec<_> =
+            self.sent.extract_if(.., |_, sent| sent.call.is_over(now)).map(|(_, s)| s.call).collect();
         over.extend(self.parked.extract_if(.., |_, call| call.is_over(now)).map(|(_, call)| call));
         over
     }

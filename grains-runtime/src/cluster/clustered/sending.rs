@@ -184,7 +184,10 @@ impl Clustered {
                     drop(table);
                     match ahead {
                         true => return self.park(call),
-                        false => return call.fail(CallError::NotReady { why: "it does not own the grain's partition".into() }),
+                        false => {
+                            return call
+                                .fail(CallError::NotReady { why: "it does not own the grain's partition".into() });
+                        }
                     }
                 }
                 Way::Away(member, target) => {
@@ -198,7 +201,12 @@ impl Clustered {
                         Ok(()) => return,
                         Err((call, SendError::Overloaded { limit })) => {
                             let grain = call.grain.to_string().into();
-                            return call.fail(CallError::Overloaded { grain, limit: limit.into() });
+                            let limit = format!("a limit of {limit} on what is under way to other nodes").into();
+                            return call.fail(CallError::Overloaded { grain, limit });
+                        }
+                        Err((call, too_large @ SendError::TooLarge { .. })) => {
+                            let why = format!("arguments for {}: {too_large}", call.grain).into();
+                            return call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
                         }
                         Err((call, _)) => return self.park(call),
                     }
@@ -225,10 +233,11 @@ impl Clustered {
         call: Call,
     ) -> Result<(), (Call, SendError)> {
         let Some(wire) = self.wire() else { return Err((call, SendError::Closed)) };
+        // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
+        let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);
         let Some(number) = pending.number() else {
-            let limit = format!("calls_max = {}", self.config.calls_max);
-            return Err((call, SendError::Overloaded { limit }));
+            return Err((call, SendError::Overloaded { limit: self.config.calls_max }));
         };
         if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
             return Ok(()); // its caller has withdrawn it
@@ -247,7 +256,6 @@ impl Clustered {
             chain: chain.unwrap_or_default(),
             args: call.args.clone(),
         };
-        let link = wire.link(to.id, &to.joiner.address);
         match link.send(CALL, |out| frame.write(out)) {
             Ok(sent) => {
                 pending.sent(number, call, to.id, link.id(), sent.0, target);
@@ -283,7 +291,8 @@ impl Clustered {
 /// Hands a call over on this node. Gives it back if the activation turned out to be gone.
 fn deliver(node: &Arc<NodeInner>, call: Call, made: Made) -> Option<Call> {
     let inherited = call.inherited();
-    let Call { grain, hash, method, args, sink, request, caller, deadline, timeout, from, hops, asked_under, tries } = call;
+    let Call { grain, hash, method, args, sink, request, caller, deadline, timeout, from, hops, asked_under, tries } =
+        call;
     let arrived = Arrived { method, args, reply: sink, inherited };
     let (activation, returned) = match made {
         Made::New(activation) => (activation.clone(), activation.arrive_first(arrived)),

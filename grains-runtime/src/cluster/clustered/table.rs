@@ -194,10 +194,12 @@ impl Standing {
 
     fn way_to_singleton(&self, node: &NodeInner, grain: &GrainId, hash: u64, assignment: Assignment) -> Way {
         match assignment {
-            Assignment::Held(grant) if grant.holder == self.me => match self.singleton(node, grain, hash, grant.token) {
-                Ok(made) => Way::Here(made),
-                Err(failure) => Way::Fails(failure),
-            },
+            Assignment::Held(grant) if grant.holder == self.me => {
+                match self.singleton(node, grain, hash, grant.token) {
+                    Ok(made) => Way::Here(made),
+                    Err(failure) => Way::Fails(failure),
+                }
+            }
             Assignment::Held(grant) => match self.view.member(grant.holder) {
                 Some(holder) => Way::Away(holder.clone(), Target::Whoever),
                 None => Way::Wait,

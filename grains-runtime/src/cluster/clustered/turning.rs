@@ -4,12 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use grains_core::{CallError, DeactivationReason, GrainId};
 
-use super::{
-    Clustered,
-    envelope::DIRECTORY,
-    pending::unanswered,
-    table::Standing,
-};
+use super::{Clustered, envelope::DIRECTORY, pending::unanswered, table::Standing};
 use crate::{
     activation::{AnyActivation, lock},
     catalog::Made,
@@ -67,6 +62,7 @@ impl Clustered {
         self.carry_out(actions);
         self.turn_singletons(view, me);
         self.show_leader(view, me);
+        self.hear_early();
         self.retry_parked();
         Turned::Member
     }
@@ -128,9 +124,6 @@ impl Clustered {
                 (None, Some(activation)) => activation.send_away(DeactivationReason::Stopping),
                 (Some(_), Some(_)) | (None, None) => {}
             }
-        }
-        if let Some(driver) = self.driver() {
-            driver.singleton_ended();
         }
     }
 

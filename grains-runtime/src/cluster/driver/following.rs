@@ -48,8 +48,11 @@ impl Driver {
         let mut turn = 0_usize;
         loop {
             let voters = self.voters();
-            let others: Vec<String> =
-                voters.iter().filter(|(node, _)| **node != self.node_id()).map(|(_, address)| address.clone()).collect();
+            let others: Vec<String> = voters
+                .iter()
+                .filter(|(node, _)| **node != self.node_id())
+                .map(|(_, address)| address.clone())
+                .collect();
             let votes = voters.contains_key(&self.node_id()) && !self.consensus.voters().is_empty();
             let Some(address) = others.get(turn % others.len().max(1)).filter(|_| !votes) else {
                 clock.sleep_until(clock.now() + LOOK_AGAIN).await;
@@ -161,7 +164,12 @@ impl Driver {
                 changes.truncate(CHANGES_MAX);
                 Answer::Changes { changes, voters, leader }
             }
-            _ => Answer::State { index: latest.index, state: Box::new(ClusterState::clone(&latest.state)), voters, leader },
+            _ => Answer::State {
+                index: latest.index,
+                state: Box::new(ClusterState::clone(&latest.state)),
+                voters,
+                leader,
+            },
         }
     }
 

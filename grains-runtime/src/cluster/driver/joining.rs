@@ -37,10 +37,8 @@ pub enum JoinError {
         why: String,
     },
     /// It was not a member in time.
-    #[error("not a member of cluster \"{cluster}\" within join_timeout = {timeout:?}: {waiting}")]
+    #[error("not a member of its cluster within join_timeout = {timeout:?}: {waiting}")]
     NotInTime {
-        /// The cluster.
-        cluster: NodeName,
         /// How long it tried.
         timeout: Duration,
         /// What it waits for.
@@ -120,7 +118,7 @@ impl Driver {
                     }
                 }
             }
-            let waiting = lock(&self.founding).as_ref().map(|founding| founding.waits_for().to_string());
+            let waiting = lock(&self.founding).as_ref().map(|founding| founding.waiting().to_string());
             self.waits_for(waiting.unwrap_or_default());
             self.world.clock.sleep_until(self.world.clock.now() + LOOK_EVERY).await;
         }
@@ -180,12 +178,8 @@ impl Driver {
     /// Answers a node that looks for a cluster, or for one to found with.
     pub(super) async fn answer_founding(&self, question: Question) -> Answer {
         let (node, state) = (self.node_id(), self.latest());
-        if let Some(cluster) = state.cluster() {
-            return Answer::Founding(founding::Answer::Member { node, cluster: cluster.clone() });
-        }
-        if !self.consensus.is_pristine() || !self.voters().is_empty() {
-            let cluster = self.cluster.clone();
-            return Answer::Founding(founding::Answer::Member { node, cluster });
+        if let (Some(cluster), Some(generation)) = (state.cluster().cloned(), state.generation()) {
+            return Answer::Founding(founding::Answer::Member { node, cluster, generation });
         }
         let reply = lock(&self.founding).as_mut().map(|founding| founding.asked(&question));
         match reply {

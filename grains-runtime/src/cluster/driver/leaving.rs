@@ -71,9 +71,8 @@ impl Driver {
             return;
         }
         let state = self.latest();
-        let active = |node: &NodeId| {
-            state.view().members.get(node).is_some_and(|member| member.state == MemberState::Active)
-        };
+        let active =
+            |node: &NodeId| state.view().members.get(node).is_some_and(|member| member.state == MemberState::Active);
         for voter in self.consensus.voters().into_keys().filter(|voter| *voter != self.node_id() && active(voter)) {
             match self.consensus.hand_over(voter).await {
                 Ok(()) => return,

@@ -1,6 +1,9 @@
 //! Raft's messages over the wire.
 
-use std::{sync::{Arc, OnceLock}, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use grains_core::{codec, world::BoxFuture};
 

@@ -99,18 +99,10 @@ impl Driver {
         }
     }
 
-    /// Sleeps until `at`, or until something has happened that may end this incarnation or a singleton of it.
+    /// Sleeps until `at`, or until something has happened that may end this incarnation.
     async fn sleep_or_stir(&self, at: Instant) {
-        loop {
-            let left = at.since(self.world.clock.now());
-            if timeout(&self.world.clock, left, Box::pin(self.stirred.notified())).await.is_none() {
-                return;
-            }
-            if self.removed.load(Ordering::Acquire) {
-                return;
-            }
-            self.clustered.look_after_singletons();
-        }
+        let left = at.since(self.world.clock.now());
+        drop(timeout(&self.world.clock, left, self.stirred.notified()).await);
     }
 
     async fn renew_once(&self, me: MemberId) -> Renewal {
@@ -141,10 +133,8 @@ impl Driver {
     pub(super) fn mind_company(&self, view: &View) {
         let (now, me) = (self.world.clock.now(), self.node_id());
         let voters = self.consensus.voters();
-        let alone = view.members.len() == 1
-            && view.members.contains_key(&me)
-            && voters.len() == 1
-            && voters.contains_key(&me);
+        let alone =
+            view.members.len() == 1 && view.members.contains_key(&me) && voters.len() == 1 && voters.contains_key(&me);
         let until = {
             let mut lease = lock(&self.lease);
             let Some(lease) = lease.as_mut() else { return };

@@ -1,0 +1,129 @@
+//! A node's start and end as part of a cluster.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use grains_core::world::World;
+
+use super::{HostedType, NodeInner, StartError, builder::HostingKind};
+use crate::{
+    cluster::{
+        ClusterConfig, JoinError, Joiner, NodeName,
+        clustered::Clustered,
+        consensus::{Consensus, Storage, Timing},
+        driver::{Driver, Ears, Links, Progress},
+    },
+    timeout::timeout,
+    wire::{Limits, Reach, Wire, WireConfig},
+};
+
+/// What belongs to a cluster in one node.
+pub(super) struct Membership {
+    pub(super) clustered: Arc<Clustered>,
+    pub(super) driver: Arc<Driver>,
+    wire: Arc<Wire>,
+}
+
+/// What a node says of itself, but for where it is.
+pub(super) struct Description<'t> {
+    pub(super) name: &'t str,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) types: &'t BTreeMap<&'static str, HostedType>,
+}
+
+impl Membership {
+    /// Opens what the node has voted, and listens. Nothing runs yet.
+    pub(super) async fn open(world: &World, config: ClusterConfig, about: Description<'_>) -> Result<Self, StartError> {
+        let name = NodeName::new(about.name)?;
+        let cluster = NodeName::new(&config.name)?;
+        check(&config)?;
+        let storage = about.data_dir.clone().map_or(Storage::Memory, Storage::Folder);
+        let (heartbeat, election) = (config.heartbeat, config.election);
+        let timing = Timing { heartbeat, election_min: election, election_max: election * 2 };
+        let links = Arc::new(Links::default());
+        let consensus = Consensus::open(world, storage, timing, links.clone()).await;
+        let consensus = consensus.map_err(|why| StartError::Log { why: why.to_string() })?;
+        let of_kind = |kind| about.types.values().filter(move |hosted| hosted.kind == kind);
+        let joiner = Joiner {
+            node: consensus.node(),
+            name: name.clone(),
+            address: String::new(),
+            process: world.random.next_u64(),
+            roles: config.roles.clone(),
+            capacity: config.capacity,
+            grain_types: of_kind(HostingKind::Called)
+                .map(|hosted| (hosted.info.name.to_owned(), hosted.placement.clone()))
+                .collect(),
+            singletons: of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name.to_owned()).collect(),
+        };
+        let wire_config = WireConfig {
+            cluster: cluster.clone(),
+            name: name.clone(),
+            node: consensus.node(),
+            listen: config.listen.clone(),
+            advertise: config.advertise.clone(),
+            reach: Reach::default(),
+            limits: Limits::default(),
+        };
+        let singletons = of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name).collect();
+        let clustered = Clustered::new(world.clone(), config, name, consensus.node(), singletons);
+        let driver = Driver::new(world, clustered.clone(), consensus, cluster, joiner, about.data_dir);
+        let ears = Ears { clustered: Arc::downgrade(&clustered), driver: Arc::downgrade(&driver) };
+        let wire = match Wire::listen(world, wire_config, Arc::new(ears)).await {
+            Ok(wire) => wire,
+            Err(why) => {
+                driver.close().await;
+                return Err(StartError::Listen { why: why.to_string() });
+            }
+        };
+        links.tie(wire.clone());
+        Ok(Self { clustered, driver, wire })
+    }
+
+    /// Begins, and waits until the node is a member that may act.
+    pub(super) async fn begin(self, node: &Arc<NodeInner>) -> Result<(), StartError> {
+        let Self { clustered, driver, wire } = self;
+        clustered.tie(Arc::downgrade(node), wire.clone(), Arc::downgrade(&driver));
+        let mut progress = driver.progress();
+        driver.start(wire);
+        let join_timeout = clustered.config.join_timeout;
+        let done = progress.wait_for(|progress| !matches!(progress, Progress::Waiting(_)));
+        let done = timeout(&node.world.clock, join_timeout, done).await.map(|done| done.map(|done| done.clone()));
+        let error = match done {
+            Some(Ok(Progress::Ready)) => return Ok(()),
+            Some(Ok(Progress::Failed(error))) => error,
+            Some(Ok(Progress::Waiting(waiting))) => not_in_time(&clustered, waiting),
+            Some(Err(_)) => not_in_time(&clustered, "the node has stopped".to_owned()),
+            None => {
+                let waiting = match &*progress.borrow() {
+                    Progress::Waiting(waiting) => waiting.clone(),
+                    _ => "it was about to be".to_owned(),
+                };
+                not_in_time(&clustered, waiting)
+            }
+        };
+        Err(error.into())
+    }
+}
+
+fn not_in_time(clustered: &Clustered, waiting: String) -> JoinError {
+    JoinError::NotInTime { timeout: clustered.config.join_timeout, waiting }
+}
+
+fn check(config: &ClusterConfig) -> Result<(), StartError> {
+    let refuse = |what: &str| Err(StartError::Cluster { why: what.to_owned() });
+    match config {
+        _ if ![1, 3, 5].contains(&config.voters) => {
+            refuse("`voters` is 1, 3 or 5: more cost every change, an even number helps nobody")
+        }
+        _ if config.partitions == 0 => refuse("`partitions` is zero: no grain could be placed"),
+        _ if config.capacity == 0 => refuse("`capacity` is zero: use a role to keep grains away from this node"),
+        _ if config.calls_max == 0 => refuse("`calls_max` is zero: no call could be made"),
+        _ if config.heartbeat.is_zero() || config.election <= config.heartbeat * 2 => {
+            refuse("`election` must be more than two heartbeats, or every delay makes a new leader")
+        }
+        _ if config.lease < config.election * 2 => {
+            refuse("`lease` must be at least two elections long, or nodes are removed while a leader is elected")
+        }
+        _ => Ok(()),
+    }
+}
