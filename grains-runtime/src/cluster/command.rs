@@ -45,14 +45,18 @@ pub(crate) enum Command {
     Leave(MemberId),
     /// A member that is leaving has nothing left: it is removed.
     Left(MemberId),
-    /// A member that is leaving has ended its singleton of this grain type.
+    /// A member that is leaving has ended its singleton of this grain type, or its leadership.
     Release {
-        /// The grain type.
+        /// The grain type, or [`LEADERSHIP`].
         grain_type: String,
         /// Who held it.
         holder: MemberId,
     },
 }
+
+/// The grain type by which [`Command::Release`] speaks of leadership: a member that is leaving stays leader until it has
+/// ended what it does as one, and says so, or until it is removed.
+pub(crate) const LEADERSHIP: &str = "";
 
 /// The lease of a member has ended, as the leader of a term found. It counts only in the log of that very term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

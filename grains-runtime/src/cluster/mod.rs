@@ -4,9 +4,15 @@
 
 pub(crate) mod command;
 pub(crate) mod consensus;
+pub(crate) mod founding;
+pub(crate) mod lease;
 pub(crate) mod member;
 pub(crate) mod names;
+pub(crate) mod partition;
+pub(crate) mod placement;
+pub(crate) mod state;
 pub(crate) mod view;
+pub(crate) mod voters;
 
 pub use self::{
     member::{Joiner, Member, MemberState, Placement, Strategy},

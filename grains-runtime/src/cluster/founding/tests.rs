@@ -1,0 +1,435 @@
+//! Founding by the real code in a small world: every interleaving of three nodes, with restarts, lost and late answers;
+//! and larger lists at random.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use super::*;
+
+fn name() -> NodeName {
+    NodeName::new("c").unwrap()
+}
+
+fn addresses(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|place| format!("h{place}:1"))
+}
+
+fn node(place: usize) -> NodeId {
+    NodeId(place as u64)
+}
+
+/// All nodes, in the order of the list.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct World {
+    nodes: Vec<Node>,
+    /// Answers on their way: who asked, the place that answered, and what.
+    late: BTreeSet<(usize, usize, Answer)>,
+    /// How often something may still go wrong.
+    mishaps: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Node {
+    fresh: Founding,
+    disk: Option<Promise>,
+    /// Who founded the cluster that it belongs to.
+    cluster: Option<usize>,
+}
+
+/// What kind of disks the nodes have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disks {
+    Good,
+    /// They say that they have none.
+    None,
+    /// They say that they have one, and forget.
+    Forgetful,
+}
+
+impl Disks {
+    fn memory(self) -> Memory {
+        if self == Self::None { Memory::None } else { Memory::Disk }
+    }
+}
+
+/// How an exchange of question and answer goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exchange {
+    Good,
+    Lost,
+    Late,
+}
+
+impl World {
+    fn new(count: usize, disks: Disks, mishaps: usize) -> Self {
+        let started = |place| Node { fresh: start(place, count, disks, None), disk: None, cluster: None };
+        Self { nodes: (0..count).map(started).collect(), late: BTreeSet::new(), mishaps }
+    }
+
+    fn clusters(&self) -> usize {
+        self.nodes.iter().filter_map(|node| node.cluster).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The steps of a node that is still fresh, and what it is after it said them.
+    fn steps(&self, at: usize) -> (Self, Vec<Step>) {
+        let mut next = self.clone();
+        let fresh = self.nodes[at].cluster.is_none();
+        let steps = if fresh { next.nodes[at].fresh.steps() } else { Vec::new() };
+        (next, steps)
+    }
+
+    fn exchange(&mut self, from: usize, to: usize, question: &Question, how: Exchange) {
+        if how == Exchange::Lost {
+            return self.nodes[from].fresh.silent(to);
+        }
+        let founder = self.nodes[to].cluster;
+        let answer = match founder {
+            Some(founder) => Some(Answer::Member { node: node(to), cluster: name(), generation: founder as u64 }),
+            None => match self.nodes[to].fresh.asked(question) {
+                Reply::Now(answer) => Some(answer),
+                // Whoever asks will ask again.
+                Reply::After(_) => None,
+            },
+        };
+        match (answer, how) {
+            (Some(answer), Exchange::Late) => drop(self.late.insert((from, to, answer))),
+            (Some(answer), _) => self.nodes[from].fresh.answered(to, answer),
+            (None, _) => {}
+        }
+    }
+
+    fn persist(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.disk = node.fresh.writing.clone().or(node.disk.take());
+        node.fresh.persisted();
+    }
+
+    fn join(&mut self, at: usize, by: usize) {
+        match self.nodes[by].cluster {
+            Some(founder) => self.nodes[at].cluster = Some(founder),
+            None => self.nodes[at].fresh.silent(by),
+        }
+    }
+
+    /// A crash, and a start at once: that it is down for a while is what lost answers are for.
+    fn restart(&mut self, at: usize, disks: Disks) {
+        let count = self.nodes.len();
+        let memory_only = disks != Disks::Good;
+        let alone = self.nodes.iter().filter(|node| node.cluster == Some(at)).count() == 1;
+        let node = &mut self.nodes[at];
+        if memory_only {
+            node.disk = None;
+        }
+        // A cluster that was only in the memory of its founder is gone with it.
+        if disks == Disks::None && node.cluster == Some(at) && alone {
+            node.cluster = None;
+        }
+        node.fresh = start(at, count, disks, node.disk.clone());
+        // Answers come by connections, which end with the process.
+        self.late.retain(|(asked, _, _)| *asked != at);
+    }
+
+    /// All worlds that may come next.
+    fn next(&self, disks: Disks) -> Vec<Self> {
+        let mut all = Vec::new();
+        let mut add = |world: &Self, mishaps: usize, act: &dyn Fn(&mut Self)| {
+            if let Some(left) = world.mishaps.checked_sub(mishaps) {
+                let mut next = world.clone();
+                next.mishaps = left;
+                act(&mut next);
+                all.push(next);
+            }
+        };
+        for at in 0..self.nodes.len() {
+            add(self, 1, &|world| world.restart(at, disks));
+            if self.nodes[at].fresh.writing.is_some() {
+                add(self, 0, &|world| world.persist(at));
+                add(self, 1, &|world| {
+                    world.persist(at);
+                    world.restart(at, disks);
+                });
+            }
+            let (stepped, steps) = self.steps(at);
+            for step in &steps {
+                match step {
+                    Step::Ask { place, question, .. } => {
+                        add(&stepped, 0, &|world| world.exchange(at, *place, question, Exchange::Good));
+                        add(&stepped, 1, &|world| world.exchange(at, *place, question, Exchange::Late));
+                        // Not yet started, as far as the other knows: no mishap.
+                        add(&stepped, 0, &|world| world.exchange(at, *place, question, Exchange::Lost));
+                    }
+                    Step::Persist(_) => add(&stepped, 0, &|_| {}),
+                    Step::Found => {
+                        add(&stepped, 0, &|world| world.nodes[at].cluster = Some(at));
+                        // It crashes before the cluster is on its disk.
+                        add(&stepped, 1, &|world| world.restart(at, disks));
+                    }
+                    Step::Join { place, .. } => add(&stepped, 0, &|world| world.join(at, *place)),
+                }
+            }
+        }
+        for (from, place, answer) in &self.late {
+            add(self, 0, &|world| {
+                world.late.remove(&(*from, *place, answer.clone()));
+                world.nodes[*from].fresh.answered(*place, answer.clone());
+            });
+        }
+        all
+    }
+}
+
+/// A process that has found itself in the list already.
+fn start(place: usize, count: usize, disks: Disks, promise: Option<Promise>) -> Founding {
+    let mut fresh = Founding::new(node(place), disks.memory(), name(), addresses(count), promise);
+    let itself = fresh.answer();
+    fresh.answered(place, itself);
+    fresh
+}
+
+/// Walks through all worlds that can come of `first`. Gives the most clusters seen at once, and how many worlds.
+fn explore(first: World, disks: Disks) -> (usize, usize) {
+    let mut seen = HashSet::from([first.clone()]);
+    let mut left = VecDeque::from([first]);
+    let mut most = 0;
+    while let Some(world) = left.pop_front() {
+        most = most.max(world.clusters());
+        if most > 1 {
+            break;
+        }
+        for next in world.next(disks) {
+            if seen.insert(next.clone()) {
+                left.push_back(next);
+            }
+        }
+    }
+    (most, seen.len())
+}
+
+#[test]
+fn three_nodes_never_found_two_clusters() {
+    let (most, worlds) = explore(World::new(3, Disks::Good, 2), Disks::Good);
+    println!("{worlds} worlds");
+    assert!(most == 1 && worlds > 10_000, "{most} clusters in {worlds} worlds");
+}
+
+#[test]
+fn three_nodes_without_disks_never_found_two_clusters() {
+    let (most, worlds) = explore(World::new(3, Disks::None, 2), Disks::None);
+    println!("{worlds} worlds");
+    assert!(most == 1 && worlds > 10_000, "{most} clusters in {worlds} worlds");
+}
+
+/// The search finds two clusters where there can be two.
+#[test]
+fn promises_that_are_forgotten_found_two_clusters() {
+    assert_eq!(explore(World::new(3, Disks::Forgetful, 2), Disks::Forgetful).0, 2);
+}
+
+/// Numbers that look random, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % bound
+    }
+}
+
+/// `chaos` steps with everything that can happen, then rounds in which all goes well.
+fn run(seed: u64, count: usize, chaos: usize) -> World {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut world = World::new(count, Disks::Good, usize::MAX);
+    let trouble = [3, 10, 60][dice.below(3)];
+    for turn in 0..chaos + 40 * count {
+        let calm = turn >= chaos;
+        let at = if calm { turn % count } else { dice.below(count) };
+        if !calm && dice.below(trouble) == 0 {
+            world.restart(at, Disks::Good);
+        }
+        if world.nodes[at].fresh.writing.is_some() && (calm || dice.below(3) == 0) {
+            world.persist(at);
+        }
+        let (next, steps) = world.steps(at);
+        world = next;
+        for step in steps {
+            match step {
+                Step::Ask { place, question, .. } => {
+                    let how = match dice.below(if calm { 1 } else { 6 }) {
+                        4 => Exchange::Lost,
+                        5 => Exchange::Late,
+                        _ => Exchange::Good,
+                    };
+                    world.exchange(at, place, &question, how);
+                }
+                Step::Persist(_) => {}
+                Step::Found if calm || dice.below(4) > 0 => world.nodes[at].cluster = Some(at),
+                Step::Found => world.restart(at, Disks::Good),
+                Step::Join { place, .. } => world.join(at, place),
+            }
+        }
+        if let Some(answer) = world.late.iter().nth(dice.below(4)).cloned() {
+            world.late.remove(&answer);
+            world.nodes[answer.0].fresh.answered(answer.1, answer.2);
+        }
+        assert!(world.clusters() <= 1, "two clusters with seed {seed}");
+    }
+    world
+}
+
+#[test]
+fn lists_of_any_length_found_one_cluster_in_the_end() {
+    for count in [1, 2, 3, 4, 5, 7] {
+        for seed in 0..150 {
+            let world = run(seed, count, 60);
+            let waiting: Vec<_> = world.nodes.iter().filter(|node| node.cluster.is_none()).collect();
+            let why: Vec<_> = waiting.iter().map(|node| node.fresh.waiting().to_string()).collect();
+            assert!(why.is_empty(), "{count} nodes, seed {seed}: {why:?}");
+        }
+    }
+}
+
+fn fresh(place: usize, count: usize) -> Founding {
+    Founding::new(node(place), Memory::Disk, name(), addresses(count), None)
+}
+
+fn says_fresh(place: usize) -> Answer {
+    Answer::Fresh { node: node(place), memory: Memory::Disk }
+}
+
+fn says_promised(place: usize, to: usize) -> Answer {
+    Answer::Promised { node: node(place), memory: Memory::Disk, to: node(to) }
+}
+
+fn wishes(founding: &mut Founding) -> Vec<Wish> {
+    let wish = |step| match step {
+        Step::Ask { question, .. } => Some(question.wish),
+        _ => None,
+    };
+    founding.steps().into_iter().filter_map(wish).collect()
+}
+
+#[test]
+fn without_a_list_a_node_founds_at_once_and_once() {
+    let mut alone = fresh(0, 0);
+    assert_eq!(alone.steps(), [Step::Found]);
+    assert_eq!(alone.steps(), []);
+}
+
+#[test]
+fn the_first_of_those_that_answer_asks_for_promises_and_founds_with_a_majority() {
+    let mut second = fresh(1, 3);
+    second.answered(1, says_fresh(1));
+    second.answered(2, says_fresh(2));
+    assert_eq!(wishes(&mut second), [Wish::Look; 3]);
+    assert_eq!(second.writing, None, "the first may yet answer");
+    second.silent(0);
+    assert!(matches!(second.steps().last(), Some(Step::Persist(promise)) if promise.founder == node(1)));
+    assert_eq!(wishes(&mut second), [Wish::Look; 3], "not before its own promise is durable");
+    assert_eq!(second.persisted(), says_promised(1, 1));
+    assert_eq!(wishes(&mut second), [Wish::Promise { place: 1 }; 3]);
+    assert_eq!(second.waiting().to_string(), "waiting for promises from h0:1, h1:1, h2:1");
+    second.answered(1, says_promised(1, 1));
+    assert_ne!(second.steps(), [Step::Found]);
+    second.answered(2, says_promised(2, 1));
+    assert_eq!(second.steps(), [Step::Found]);
+}
+
+#[test]
+fn whoever_is_not_first_waits_for_who_is() {
+    let mut second = fresh(1, 3);
+    (0..3).for_each(|place| second.answered(place, says_fresh(place)));
+    assert_eq!(wishes(&mut second), [Wish::Look; 3]);
+    assert_eq!(second.waiting(), Wait::First { address: "h0:1".into() });
+    second.answered(0, says_promised(0, 0));
+    second.silent(2);
+    assert_eq!(second.waiting(), Wait::Founder { founder: node(0), address: "h0:1".into() });
+}
+
+#[test]
+fn a_cluster_that_is_heard_of_is_joined() {
+    let mut third = fresh(2, 3);
+    (0..3).for_each(|place| third.answered(place, says_fresh(place)));
+    let other = NodeName::new("other").unwrap();
+    third.answered(0, Answer::Member { node: node(0), cluster: other.clone(), generation: 1 });
+    assert_eq!(third.waiting(), Wait::Differs { address: "h0:1".into(), cluster: other });
+    assert!(!third.steps().iter().any(|step| matches!(step, Step::Join { .. })));
+    third.answered(1, Answer::Member { node: node(1), cluster: name(), generation: 1 });
+    assert_eq!(third.steps(), [Step::Join { place: 1, address: "h1:1".into() }]);
+    third.silent(1);
+    assert_eq!(third.steps().len(), 3, "it asks again");
+}
+
+fn wants(place: usize, count: usize) -> Question {
+    Question { cluster: name(), list: addresses(count).collect(), node: node(place), wish: Wish::Promise { place } }
+}
+
+#[test]
+fn a_promise_is_answered_once_it_is_durable_and_given_once() {
+    let mut third = fresh(2, 3);
+    assert_eq!(third.asked(&Question { wish: Wish::Look, ..wants(1, 3) }), Reply::Now(says_fresh(2)));
+    let Reply::After(promise) = third.asked(&wants(1, 3)) else { panic!("it was free") };
+    assert_eq!((promise.founder, promise.place), (node(1), 1));
+    assert_eq!(third.asked(&wants(1, 3)), Reply::Now(says_fresh(2)), "nobody may count on it yet");
+    assert_eq!(third.asked(&wants(0, 3)), Reply::Now(says_fresh(2)));
+    assert_eq!(third.persisted(), says_promised(2, 1));
+    assert_eq!(third.asked(&wants(0, 3)), Reply::Now(says_promised(2, 1)));
+    assert_eq!(third.waiting(), Wait::Founder { founder: node(1), address: "h1:1".into() });
+}
+
+#[test]
+fn a_promise_moves_forward_when_its_holder_has_given_up() {
+    let mut third = fresh(2, 4);
+    assert!(matches!(third.asked(&wants(1, 4)), Reply::After(_)));
+    third.persisted();
+    third.answered(1, says_promised(1, 0));
+    assert_eq!(third.asked(&wants(3, 4)), Reply::Now(says_promised(2, 1)), "never backwards");
+    assert!(matches!(third.asked(&wants(0, 4)), Reply::After(_)));
+    assert_eq!(third.persisted(), says_promised(2, 0));
+}
+
+#[test]
+fn a_promise_under_another_list_or_name_still_binds() {
+    let promise = Promise { cluster: name(), list: addresses(2).collect(), founder: node(2), place: 1 };
+    let mut third = Founding::new(node(2), Memory::Disk, name(), addresses(3), Some(promise));
+    (0..3).for_each(|place| third.answered(place, says_fresh(place)));
+    assert_eq!(wishes(&mut third), [Wish::Look; 3], "not even for itself");
+    assert_eq!(third.asked(&wants(0, 3)), Reply::Now(says_promised(2, 2)));
+    assert_eq!(third.waiting(), Wait::Founder { founder: node(2), address: "h1:1".into() });
+    let mut other = fresh(0, 3);
+    let asked = other.asked(&wants(1, 2));
+    assert!(matches!(asked, Reply::Now(Answer::Otherwise { .. })));
+    let asked = other.asked(&Question { cluster: NodeName::new("d").unwrap(), ..wants(1, 3) });
+    assert!(matches!(asked, Reply::Now(Answer::Otherwise { .. })));
+}
+
+#[test]
+fn one_node_behind_two_addresses_counts_once() {
+    let mut first = fresh(0, 3);
+    first.answered(0, says_fresh(0));
+    first.answered(1, says_fresh(0));
+    first.silent(2);
+    assert!(!first.steps().iter().any(|step| matches!(step, Step::Persist(_))));
+    let answers = Wait::Answers { silent: vec!["h2:1".into()], answering: 2, needed: 2 };
+    assert_eq!(first.waiting(), answers);
+}
+
+#[test]
+fn a_node_that_no_address_leads_to_only_joins() {
+    let mut stranger = fresh(9, 3);
+    (0..3).for_each(|place| stranger.answered(place, says_fresh(place)));
+    assert!(!stranger.steps().iter().any(|step| matches!(step, Step::Persist(_))));
+    assert_eq!(stranger.waiting(), Wait::NotListed);
+}
+
+#[test]
+fn without_disks_all_must_promise() {
+    let memory = Memory::None;
+    let mut first = Founding::new(node(0), memory, name(), addresses(3), None);
+    (0..2).for_each(|place| first.answered(place, Answer::Fresh { node: node(place), memory }));
+    first.silent(2);
+    assert!(!first.steps().iter().any(|step| matches!(step, Step::Persist(_))));
+    assert_eq!(first.waiting(), Wait::Answers { silent: vec!["h2:1".into()], answering: 2, needed: 3 });
+    first.answered(2, Answer::Fresh { node: node(2), memory });
+    assert!(first.steps().iter().any(|step| matches!(step, Step::Persist(_))));
+}

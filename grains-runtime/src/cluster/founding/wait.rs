@@ -1,0 +1,120 @@
+//! For whom a node waits that is in no cluster yet, in words for people.
+
+use std::fmt;
+
+use super::{Answer, Founding, Heard};
+use crate::cluster::names::{NodeId, NodeName};
+
+/// Why nothing happens yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// This node has promised that only `founder` founds. If that one is lost for good and founded nothing, an operator
+    /// may remove the data directories of those that promised.
+    Founder {
+        /// Who may found.
+        founder: NodeId,
+        /// Where it was in the list of the promise.
+        address: String,
+    },
+    /// A node at this address wants another cluster, or has another list.
+    Differs {
+        /// Where.
+        address: String,
+        /// The cluster that it belongs to or wants to be in.
+        cluster: NodeName,
+    },
+    /// Too few addresses answer.
+    Answers {
+        /// Those that do not.
+        silent: Vec<String>,
+        /// How many of the list do.
+        answering: usize,
+        /// How many must.
+        needed: usize,
+    },
+    /// Enough answer, and the first of them is to found.
+    First {
+        /// Where it is.
+        address: String,
+    },
+    /// No address of the list leads to this node, so it can only join.
+    NotListed,
+    /// This node is to found, and these have not promised it yet.
+    Promises {
+        /// Where they are.
+        from: Vec<String>,
+    },
+}
+
+impl Founding {
+    /// For whom this node waits.
+    pub(crate) fn waiting(&self) -> Wait {
+        let at = |place: usize| self.list.get(place).cloned().unwrap_or_default();
+        match &self.promise {
+            Some(promise) if !self.promised_to(self.me) => {
+                let address = promise.list.get(promise.place).cloned().unwrap_or_default();
+                return Wait::Founder { founder: promise.founder, address };
+            }
+            Some(_) => return Wait::Promises { from: self.places(|heard| !self.has_promised(heard)) },
+            None => {}
+        }
+        if let Some((place, cluster)) = self.answers().find_map(|(place, answer)| Some((place, differs(answer)?))) {
+            return Wait::Differs { address: at(place), cluster: cluster.clone() };
+        }
+        if !self.enough(&self.fresh()) {
+            let silent = self.places(|heard| !matches!(heard, Heard::Answer(_)));
+            // Enough answer, but some of them are not free: whoever they promised themselves to has to found.
+            let promised = self.answers().find_map(|(_, answer)| match answer {
+                Answer::Promised { to, .. } => Some(*to),
+                _ => None,
+            });
+            if let Some(founder) = promised {
+                let place = self.answers().find(|(_, answer)| answer.node() == founder).map(|(place, _)| place);
+                return Wait::Founder { founder, address: place.map(at).unwrap_or_default() };
+            }
+            let answering = self.answers().count();
+            let durable = self.fresh().values().all(|memory| *memory == super::Memory::Disk);
+            let needed = if durable { self.majority() } else { self.list.len() };
+            return Wait::Answers { silent, answering, needed };
+        }
+        match self.place() {
+            None => Wait::NotListed,
+            Some(_) => Wait::First { address: self.places(Heard::is_fresh).into_iter().next().unwrap_or_default() },
+        }
+    }
+
+    fn has_promised(&self, heard: &Heard) -> bool {
+        matches!(heard, Heard::Answer(Answer::Promised { to, .. }) if *to == self.me)
+    }
+
+    fn places(&self, is: impl Fn(&Heard) -> bool) -> Vec<String> {
+        self.heard.iter().zip(self.list.iter()).filter(|(heard, _)| is(heard)).map(|(_, at)| at.clone()).collect()
+    }
+}
+
+/// The cluster of a node that will not found with this one. (A member of this one's cluster is joined, not waited for.)
+fn differs(answer: &Answer) -> Option<&NodeName> {
+    match answer {
+        Answer::Member { cluster, .. } | Answer::Otherwise { cluster, .. } => Some(cluster),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Founder { founder, address } => {
+                write!(f, "waiting for {founder} at {address}, which alone may found")
+            }
+            Self::Differs { address, cluster } => {
+                write!(f, "{address} is of cluster \"{cluster}\", or was started with another list of addresses")
+            }
+            Self::Answers { silent, answering, needed } => {
+                write!(f, "{answering} of the listed addresses answer, {needed} must; silent: {}", silent.join(", "))
+            }
+            Self::First { address } => write!(f, "waiting for {address} to found"),
+            Self::NotListed => write!(f, "no listed address leads to this node: waiting for the others to found"),
+            Self::Promises { from } => write!(f, "waiting for promises from {}", from.join(", ")),
+        }
+    }
+}
