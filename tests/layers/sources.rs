@@ -104,6 +104,58 @@ fn a_planted_method_is_found() {
     assert_eq!(system_calls(&planted).collect::<Vec<_>>(), [(2, "exists")]);
 }
 
+/// The rooms of the cluster that decide and do nothing: time, chance and messages come in, what to do goes out.
+const PURE: [&str; 10] =
+    ["command", "founding", "lease", "member", "names", "partition", "placement", "state", "view", "voters"];
+
+#[test]
+fn the_pure_rooms_of_the_cluster_only_decide() {
+    let own = [
+        Rule { below: "tokio", but: &[], instead: "a pure room knows no runtime" },
+        Rule { below: "std::thread", but: &[], instead: "nothing runs by itself in a pure room" },
+        Rule { below: "std::io", but: &[], instead: "return what is to be read or written" },
+        Rule { below: "std::future", but: &[], instead: "return what to wait for" },
+        Rule { below: "grains_core::world", but: &[], instead: "take `now` or a number drawn, return what to do" },
+        Rule { below: "crate::world", but: &[], instead: "take `now` or a number drawn, return what to do" },
+        Rule { below: "crate::cluster::consensus", but: &[], instead: "say what you need of it in your own words" },
+    ];
+    let rules: Vec<_> = own.into_iter().chain(WORLD).chain(CHANCE).collect();
+    let files = pure_rooms();
+    let mut found = broken(&files, &rules, &[]);
+    for File { path, tokens } in &files {
+        found.extend(waits(tokens).map(|(line, word)| format!("{path}:{line} says `{word}`: a pure room never waits")));
+    }
+    fine(found);
+}
+
+fn waits(tokens: &[Token]) -> impl Iterator<Item = (usize, &str)> {
+    let words = tokens.iter().filter_map(|token| Some((token.line, token.word()?)));
+    words.filter(|(_, word)| ["async", "await"].contains(word))
+}
+
+#[test]
+fn a_planted_wait_is_found() {
+    let planted = tokens("async fn f() {\n    g().await\n}");
+    assert_eq!(waits(&planted).collect::<Vec<_>>(), [(1, "async"), (2, "await")]);
+}
+
+fn pure_rooms() -> Vec<File> {
+    let room = |path: &str| path.strip_prefix("grains-runtime/src/cluster/").map(|rest| rest.replace(".rs", "/"));
+    let is_pure =
+        |path: &str| room(path).is_some_and(|room| PURE.contains(&room.split('/').next().unwrap_or_default()));
+    files_of("grains-runtime/src/lib.rs").into_iter().filter(|file| is_pure(&file.path)).collect()
+}
+
+#[test]
+fn every_pure_room_is_judged() {
+    let seen: Vec<_> = pure_rooms().into_iter().map(|file| file.path).collect();
+    for room in PURE {
+        let file = format!("grains-runtime/src/cluster/{room}");
+        assert!(seen.iter().any(|path| path.starts_with(&file)), "{room} is not among {seen:?}");
+    }
+    assert!(seen.contains(&"grains-runtime/src/cluster/lease/grants.rs".to_owned()), "{seen:?}");
+}
+
 /// The rooms of the runtime, but for those that implement the seams.
 fn outside_the_seams() -> Vec<File> {
     let is_seam = |path: &str| path.starts_with("grains-runtime/src/world/") || path == "grains-runtime/src/main_fn.rs";
