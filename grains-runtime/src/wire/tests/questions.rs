@@ -221,14 +221,15 @@ async fn an_idle_connection_is_given_up_and_made_anew(mut setup: Setup) {
     }
 }
 
-async fn a_broken_connection_says_what_may_have_been_handled(setup: Setup) {
+async fn a_broken_connection_says_what_may_have_been_handled(mut setup: Setup) {
+    setup.limits.outgoing_bytes_max = 64 << 20;
     let (a, _) = setup.node(1).await;
     let mut listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     // More than sockets hold, so that some are sent and others wait.
-    let asks: Vec<_> = (0..3).map(|_| tokio::spawn(a.request(&address, Lane::Bulk, vec![1; 5 << 20], LONG))).collect();
+    let asks: Vec<_> = (0..6).map(|_| tokio::spawn(a.request(&address, Lane::Bulk, vec![1; 8 << 20], LONG))).collect();
     let mut raw = Raw::new(listener.accept().await.unwrap());
-    raw.decoder = frame::Decoder::new(6 << 20);
+    raw.decoder = frame::Decoder::new(16 << 20);
     raw.hear().await.unwrap();
     let mut welcome = super::tools::greeting(2, Purpose::Bulk);
     welcome.about.frame_bytes_max = 16 << 20;
