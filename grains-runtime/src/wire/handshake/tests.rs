@@ -12,7 +12,7 @@ fn greeting(cluster: &str, name: &str, node: u64) -> Greeting {
             generation: None,
             name: name_of(name),
             node: NodeId(node),
-            incarnation: Some(Incarnation(node + 100)),
+            incarnation: Some(Incarnation(node.saturating_add(100))),
             to: None,
             frame_bytes_max: 1000,
         },

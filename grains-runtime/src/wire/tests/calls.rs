@@ -97,7 +97,7 @@ async fn a_peer_that_does_not_read_is_overload_with_bounded_memory(mut setup: Se
     drop(raw);
     let down = a_seen.down(1).await;
     // All but what waited has left; what waited is at most the limit.
-    assert!(down[0].2 * 10_005 >= sent - (2 << 20) && down[0].2 * 10_005 < sent, "{down:?} of {sent} bytes");
+    assert!(down[0].2 * 10_005 + (2 << 20) >= sent && down[0].2 * 10_005 < sent, "{down:?} of {sent} bytes");
 }
 
 async fn nothing_above_written_arrived_when_a_peer_dies(setup: Setup) {
@@ -133,7 +133,7 @@ async fn nothing_above_written_arrived_when_a_peer_dies(setup: Setup) {
             }) {
                 Ok(Sent(number)) => {
                     sent += 1;
-                    assert_eq!(number - sent, number.saturating_sub(sent), "numbers grow");
+                    assert!(number >= sent, "numbers grow");
                 }
                 Err(SendError::Overloaded { .. }) => tokio::task::yield_now().await,
                 Err(why) => break why,
@@ -163,7 +163,7 @@ impl grains_core::world::ByteWriter for Nowhere {
 async fn a_link_to_nobody_dies_with_nothing_written_and_the_next_one_waits(mut setup: Setup) {
     setup.limits.backoff_min = Duration::from_millis(100);
     let (a, a_seen) = setup.node(1).await;
-    let mut began = std::time::Instant::now();
+    let began = std::time::Instant::now();
     for round in 0..3 {
         let link = a.link(member(2), "127.0.0.1:1");
         // Sent while it connects, or too late.
@@ -171,10 +171,9 @@ async fn a_link_to_nobody_dies_with_nothing_written_and_the_next_one_waits(mut s
         let down = a_seen.down(round + 1).await;
         assert_eq!(down[round], (member(2), link.id(), 0));
         assert_eq!(link.send(1, |_| {}), Err(SendError::Closed));
-        let took = began.elapsed();
-        let pause = Duration::from_millis([0, 50, 100][round]);
-        assert!(took >= pause, "{took:?} in round {round}");
-        began = std::time::Instant::now();
+        // Half of each pause is certain.
+        let (took, pauses) = (began.elapsed(), Duration::from_millis([0, 50, 150][round]));
+        assert!(took >= pauses, "{took:?} after round {round}");
     }
 }
 

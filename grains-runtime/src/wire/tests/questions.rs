@@ -67,9 +67,10 @@ async fn no_answer_in_time_may_have_been_handled(setup: Setup) {
     let (a, _) = setup.node(1).await;
     let (b, b_seen) = setup.node(2).await;
     let limit = Duration::from_millis(50);
+    assert!(a.request(b.address(), Lane::Control, b"hi".to_vec(), LONG).await.is_ok());
     let error = a.request(b.address(), Lane::Control, b"never".to_vec(), limit).await.unwrap_err();
     assert!(matches!(error, RequestError::Unanswered { .. }), "{error:?}");
-    assert_eq!(lock(&b_seen.asked).len(), 1);
+    until("it is asked", || lock(&b_seen.asked).len() == 2).await;
     assert!(a.request(b.address(), Lane::Control, b"hi".to_vec(), LONG).await.is_ok(), "the connection is as good");
     // Who takes connections and says nothing was never asked.
     let listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
@@ -141,14 +142,13 @@ async fn an_answer_that_comes_twice_does_no_harm(setup: Setup) {
         while let Some((kind, body)) = raw.hear_word().await {
             assert_eq!(kind, frame::REQUEST);
             let (head, text) = Head::split(&body).unwrap();
-            for id in [head.id, head.id, head.id + 1, 0, u64::MAX, head.id] {
-                assert!(raw.say(frame::RESPONSE, &question(id, text)).await);
+            for id in [head.id, head.id, 0, u64::MAX, head.id] {
+                raw.say(frame::RESPONSE, &question(id, text)).await;
             }
-            assert!(raw.say(frame::FAILED, &question(head.id, &[1])).await);
+            raw.say(frame::FAILED, &question(head.id, &[1])).await;
         }
     });
     for n in 0..100_u8 {
-        // The answer to a question that was not asked yet is ignored, not kept for it.
         assert_eq!(a.request(&address, Lane::Control, vec![n], LONG).await.unwrap().body, [n]);
     }
     a.close().await;
@@ -221,14 +221,15 @@ async fn an_idle_connection_is_given_up_and_made_anew(mut setup: Setup) {
     }
 }
 
-async fn a_broken_connection_says_what_may_have_been_handled(setup: Setup) {
+async fn a_broken_connection_says_what_may_have_been_handled(mut setup: Setup) {
+    setup.limits.outgoing_bytes_max = 64 << 20;
     let (a, _) = setup.node(1).await;
     let mut listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     // More than sockets hold, so that some are sent and others wait.
-    let asks: Vec<_> = (0..3).map(|_| tokio::spawn(a.request(&address, Lane::Bulk, vec![1; 5 << 20], LONG))).collect();
+    let asks: Vec<_> = (0..6).map(|_| tokio::spawn(a.request(&address, Lane::Bulk, vec![1; 8 << 20], LONG))).collect();
     let mut raw = Raw::new(listener.accept().await.unwrap());
-    raw.decoder = frame::Decoder::new(6 << 20);
+    raw.decoder = frame::Decoder::new(16 << 20);
     raw.hear().await.unwrap();
     let mut welcome = super::tools::greeting(2, Purpose::Bulk);
     welcome.about.frame_bytes_max = 16 << 20;

@@ -25,8 +25,7 @@ impl Setup {
         let mut world = tokio_world().unwrap();
         let running = Arc::<AtomicUsize>::default();
         world.tasks = Arc::new(Counted { tasks: world.tasks.clone(), running: running.clone() });
-        let limits = Limits { handshake_timeout: Duration::from_millis(300), ..Limits::default() };
-        Self { world, limits, cluster: "c", running }
+        Self { world, limits: Limits::default(), cluster: "c", running }
     }
 
     pub(super) fn in_memory() -> Self {
