@@ -34,7 +34,10 @@ use std::{
 
 use grains_core::world::World;
 use openraft::{
-    BasicNode, Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver, errors::RaftError, rt::AsyncRuntime,
+    BasicNode, Config, Raft, SnapshotPolicy,
+    async_runtime::watch::WatchReceiver,
+    errors::{Fatal, RaftError},
+    rt::AsyncRuntime,
 };
 use tokio::sync::watch;
 
@@ -42,7 +45,7 @@ use self::{
     body::Reply,
     log::Log,
     machine::{Published, StateMachine},
-    network::Network,
+    network::{Addresses, Network},
     runtime::{WorldRuntime, in_world},
     tasks::OwnTasks,
     types::Types,
@@ -162,18 +165,25 @@ impl<M: Machine> Consensus<M> {
         };
         let published = Arc::new(Published::new());
         let machine = StateMachine::new(log.clone(), published.clone());
-        let network = Network { me: node, links };
+        let addresses = Addresses::default();
+        let network = Network { me: node, links, addresses: addresses.clone() };
         let unusable = |why: String| OpenError::Unusable { why };
         let config = Arc::new(config(timing).validate().map_err(|error| unusable(error.to_string()))?);
-        let starting = in_world(&world, Raft::new(node.0, config, network, log.clone(), machine));
+        let starting = in_world(&world, async {
+            let raft = Raft::new(node.0, config, network, log.clone(), machine).await?;
+            // Asked for its answer only: after it, what openraft reports is what it has read.
+            raft.is_initialized().await?;
+            Ok::<_, Fatal<Types>>(raft)
+        });
         let raft = match starting.await {
             Ok(raft) => raft,
             Err(error) => {
                 log.close().await;
+                tasks.stop();
                 return Err(unusable(error.to_string()));
             }
         };
-        let leadership = leadership::watch(&world, node, raft.metrics());
+        let leadership = leadership::watch(&world, node, raft.metrics(), addresses);
         let changing = Arc::default();
         let closed = Mutex::default();
         let inner = Inner { world, tasks, node, timing, raft, log, published, leadership, changing, closed };
@@ -187,12 +197,7 @@ impl<M: Machine> Consensus<M> {
 
     /// Whether this node has never been part of any group: nothing in the log, no vote.
     pub(crate) fn is_pristine(&self) -> bool {
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.last_log_index.is_none()
-            && metrics.current_term == 0
-            && metrics.snapshot.is_none()
-            && metrics.membership_config.log_id().is_none()
+        self.inner.log.is_pristine()
     }
 
     /// Begins a new group with this node as its only voter, to be reached by later ones at `address`, and waits until it

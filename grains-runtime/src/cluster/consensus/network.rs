@@ -1,7 +1,12 @@
 //! Raft's messages to other voters and from them. A body names the node it is for, so that a node which now sits at
 //! another one's address refuses it. How bodies travel is up to [`RaftLinks`].
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use grains_core::{codec, world::BoxFuture};
 use openraft::{
@@ -66,13 +71,33 @@ pub(crate) struct LinkError {
 pub(super) struct Network {
     pub(super) me: NodeId,
     pub(super) links: Arc<dyn RaftLinks>,
+    pub(super) addresses: Addresses,
+}
+
+/// Where the nodes are by the latest change of voters. openraft keeps its clients when a node moves.
+#[derive(Clone, Default)]
+pub(super) struct Addresses(Arc<Mutex<BTreeMap<u64, String>>>);
+
+impl Addresses {
+    pub(super) fn replace<'n>(&self, nodes: impl Iterator<Item = (&'n u64, &'n BasicNode)>) {
+        *self.known() = nodes.map(|(id, node)| (*id, node.addr.clone())).collect();
+    }
+
+    fn of(&self, node: NodeId) -> Option<String> {
+        self.known().get(&node.0).cloned()
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
-        Client { me: self.me, to: NodeId(target), address: node.addr.clone(), links: self.links.clone() }
+        let (links, addresses) = (self.links.clone(), self.addresses.clone());
+        Client { me: self.me, to: NodeId(target), first_address: node.addr.clone(), links, addresses }
     }
 }
 
@@ -80,8 +105,10 @@ impl RaftNetworkFactory<Types> for Network {
 pub(super) struct Client {
     me: NodeId,
     to: NodeId,
-    address: String,
+    /// Where it was when this client was made, for a node that `addresses` does not have yet.
+    first_address: String,
     links: Arc<dyn RaftLinks>,
+    addresses: Addresses,
 }
 
 impl Client {
@@ -105,7 +132,9 @@ impl Client {
         ttl: Duration,
     ) -> Result<R, Failed> {
         let body = Body { kind, to: self.to, from: self.me, arguments }.encode();
-        let call = self.links.call(self.to, &self.address, lane, body, ttl);
+        let latest = self.addresses.of(self.to);
+        let address = latest.as_ref().unwrap_or(&self.first_address);
+        let call = self.links.call(self.to, address, lane, body, ttl);
         // The links keep the time too, but Raft must not depend on that.
         let answer = WorldRuntime::timeout(ttl, call).await.map_err(unreachable)?.map_err(unreachable)?;
         match Reply::decode(&answer).map_err(unreachable)? {

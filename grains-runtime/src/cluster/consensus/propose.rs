@@ -3,15 +3,19 @@
 use std::{future::Future, time::Duration};
 
 use openraft::{
-    BasicNode, ReadPolicy,
-    errors::{ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError},
+    BasicNode, Instant as _, ReadPolicy,
+    errors::{
+        ChangeMembershipError, ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError,
+        RaftError,
+    },
+    raft::ClientWriteResponse,
     rt::AsyncRuntime,
 };
 
 use super::{
     Consensus,
     machine::Machine,
-    runtime::WorldRuntime,
+    runtime::{WorldInstant, WorldRuntime},
     types::{Proposal, Types, term_of},
 };
 use crate::cluster::{
@@ -74,11 +78,31 @@ impl<M: Machine> Consensus<M> {
             return Err(ProposeError::Closed { why });
         }
         self.in_time(async {
-            let response = self.inner.raft.client_write(Proposal(command)).await.map_err(of_write)?;
+            let response = self.write(Proposal(command)).await?;
             let outcome = response.data.ok_or_else(|| ProposeError::Refused("it was no command".into()))?;
             Ok(Committed { index: response.log_id.index, term: term_of(&response.log_id), outcome })
         })
         .await
+    }
+
+    /// A leader that was just elected takes nothing before a majority has answered it: that is waited for.
+    async fn write(&self, proposal: Proposal) -> Result<ClientWriteResponse<Types>, ProposeError> {
+        let until = WorldInstant::now() + self.inner.timing.election_max;
+        loop {
+            let error = match self.inner.raft.client_write(proposal.clone()).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let unanswered = matches!(
+                &error,
+                RaftError::APIError(ClientWriteError::ForwardToLeader(forward))
+                    if forward.reason == ForwardReason::LeaseExpired
+            );
+            if !unanswered || WorldInstant::now() >= until {
+                return Err(of_write(error));
+            }
+            WorldRuntime::sleep(self.inner.timing.heartbeat / 8).await;
+        }
     }
 
     /// Asks a majority whether this node still leads, and gives an index that everything acknowledged before the question
