@@ -47,7 +47,7 @@ use self::{
     machine::{Published, StateMachine},
     network::{Addresses, Network},
     runtime::{WorldRuntime, in_world},
-    tasks::OwnTasks,
+    tasks::{OwnTasks, Running},
     types::Types,
 };
 pub(crate) use self::{
@@ -118,7 +118,7 @@ impl<M: Machine> fmt::Debug for Consensus<M> {
 struct Inner<M: Machine> {
     /// The world with `tasks` in it.
     world: World,
-    tasks: Arc<OwnTasks>,
+    tasks: Running,
     node: NodeId,
     timing: Timing,
     raft: Raft<Types, StateMachine<M>>,
@@ -157,8 +157,8 @@ impl<M: Machine> Consensus<M> {
         timing: Timing,
         links: Arc<dyn RaftLinks>,
     ) -> Result<Self, OpenError> {
-        let tasks = Arc::new(OwnTasks::new(world.tasks.clone()));
-        let world = World { tasks: tasks.clone(), ..world.clone() };
+        let tasks = Running(Arc::new(OwnTasks::new(world.tasks.clone())));
+        let world = World { tasks: tasks.0.clone(), ..world.clone() };
         let (log, node) = match storage {
             Storage::Memory => Log::in_memory(&world),
             Storage::Folder(folder) => Log::in_folder(&world, &folder).await?,
@@ -166,7 +166,7 @@ impl<M: Machine> Consensus<M> {
         let published = Arc::new(Published::new());
         let machine = StateMachine::new(log.clone(), published.clone());
         let addresses = Addresses::default();
-        let network = Network { me: node, links, addresses: addresses.clone() };
+        let network = Network { me: node, links, addresses: addresses.clone(), entries_max: timing.election_min };
         let unusable = |why: String| OpenError::Unusable { why };
         let config = Arc::new(config(timing).validate().map_err(|error| unusable(error.to_string()))?);
         let starting = in_world(&world, async {
@@ -179,7 +179,6 @@ impl<M: Machine> Consensus<M> {
             Ok(raft) => raft,
             Err(error) => {
                 log.close().await;
-                tasks.stop();
                 return Err(unusable(error.to_string()));
             }
         };
@@ -262,8 +261,8 @@ impl<M: Machine> Consensus<M> {
                 // Late tasks are dropped in what follows.
                 let _ = WorldRuntime::timeout(CLOSE_MAX, inner.raft.shutdown()).await;
                 let _ = WorldRuntime::timeout(CLOSE_MAX, inner.log.close()).await;
-                inner.tasks.stop();
-                let _ = WorldRuntime::timeout(CLOSE_MAX, inner.tasks.gone()).await;
+                inner.tasks.0.stop();
+                let _ = WorldRuntime::timeout(CLOSE_MAX, inner.tasks.0.gone()).await;
             })
             .await;
     }
@@ -282,12 +281,6 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-impl<M: Machine> Drop for Inner<M> {
-    fn drop(&mut self) {
-        self.tasks.stop();
-    }
-}
-
 fn config(timing: Timing) -> Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
@@ -300,6 +293,8 @@ fn config(timing: Timing) -> Config {
         max_in_snapshot_log_to_keep: ENTRIES_KEPT_MAX,
         // A voter that far behind gets a snapshot. More than is kept, as openraft asks for.
         replication_lag_threshold: SNAPSHOT_ENTRIES + ENTRIES_KEPT_MAX,
+        // How many questions to this node may wait.
+        api_channel_size: Some(4096),
         // How long to wait before an unreachable voter is tried again.
         backoff: "20ms 50ms 100ms ..250ms".into(),
         // A leader that comes back starts as a follower: its state may be older than what it has answered before.

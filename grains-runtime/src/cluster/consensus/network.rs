@@ -36,6 +36,9 @@ use crate::cluster::names::NodeId;
 /// partitions take less than a megabyte.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// The largest body that is looked at: a snapshot and what is said about it.
+const BODY_BYTES_MAX: usize = SNAPSHOT_BYTES_MAX + 64 * 1024;
+
 /// How a body travels to another node and its answer comes back.
 pub(crate) trait RaftLinks: Send + Sync + 'static {
     /// Hands `body` to [`Consensus::handle`](super::Consensus::handle) of the node `to`, believed to be at `address`, and
@@ -72,6 +75,9 @@ pub(super) struct Network {
     pub(super) me: NodeId,
     pub(super) links: Arc<dyn RaftLinks>,
     pub(super) addresses: Addresses,
+    /// How long another voter may take to store entries. openraft would allow no more than for a heartbeat, which a slow
+    /// disk does not keep.
+    pub(super) entries_max: Duration,
 }
 
 /// Where the nodes are by the latest change of voters. openraft keeps its clients when a node moves.
@@ -97,7 +103,8 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
         let (links, addresses) = (self.links.clone(), self.addresses.clone());
-        Client { me: self.me, to: NodeId(target), first_address: node.addr.clone(), links, addresses }
+        let (me, to, entries_max) = (self.me, NodeId(target), self.entries_max);
+        Client { me, to, first_address: node.addr.clone(), links, addresses, entries_max }
     }
 }
 
@@ -109,6 +116,7 @@ pub(super) struct Client {
     first_address: String,
     links: Arc<dyn RaftLinks>,
     addresses: Addresses,
+    entries_max: Duration,
 }
 
 impl Client {
@@ -158,7 +166,9 @@ impl RaftNetworkV2<Types> for Client {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Ok(self.call(Kind::Append, &request, option.hard_ttl()).await?)
+        let heartbeat = option.hard_ttl();
+        let ttl = if request.entries.is_empty() { heartbeat } else { heartbeat.max(self.entries_max) };
+        Ok(self.call(Kind::Append, &request, ttl).await?)
     }
 
     async fn vote(
@@ -213,6 +223,9 @@ pub(super) async fn receive<M: Machine>(
     me: NodeId,
     body: &[u8],
 ) -> Result<Vec<u8>, String> {
+    if body.len() > BODY_BYTES_MAX {
+        return Err(format!("a message of {} bytes, of at most {BODY_BYTES_MAX}", body.len()));
+    }
     let body = Body::decode(body)?;
     if body.to != me {
         return Err(format!("this is node {me}, not {}", body.to));

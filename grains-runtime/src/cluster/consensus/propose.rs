@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use grains_core::codec;
 use openraft::{
     BasicNode, Instant as _, ReadPolicy,
     errors::{
@@ -22,6 +23,9 @@ use crate::cluster::{
     command::{Numbered, Outcome},
     names::NodeId,
 };
+
+/// The largest command, in bytes.
+pub(crate) const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
 /// A command that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,11 @@ impl<M: Machine> Consensus<M> {
     pub(crate) async fn propose(&self, command: Numbered) -> Result<Committed, ProposeError> {
         if let Some(why) = self.inner.over() {
             return Err(ProposeError::Closed { why });
+        }
+        let bytes = codec::encode(&command).map_err(|error| ProposeError::Refused(error.to_string()))?.len();
+        if bytes > COMMAND_BYTES_MAX {
+            let why = format!("the command has {bytes} bytes, of at most {COMMAND_BYTES_MAX}");
+            return Err(ProposeError::Refused(why));
         }
         self.in_time(async {
             let response = self.write(Proposal(command)).await?;
