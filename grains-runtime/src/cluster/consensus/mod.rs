@@ -35,7 +35,6 @@ use std::{
 use grains_core::world::World;
 use openraft::{
     BasicNode, Config, Raft, SnapshotPolicy,
-    async_runtime::watch::WatchReceiver,
     errors::{Fatal, RaftError},
     rt::AsyncRuntime,
 };
@@ -50,12 +49,13 @@ use self::{
     tasks::{OwnTasks, Running},
     types::Types,
 };
+#[allow(unused_imports, reason = "the rooms that use them are wired up one after the other")]
 pub(crate) use self::{
     leadership::Leadership,
     log::OpenError,
     machine::{APPLIED_COMMANDS_MAX, Applied, AppliedCommand, Machine},
     network::{Lane, LinkError, RaftLinks, SNAPSHOT_BYTES_MAX},
-    propose::{Committed, ProposeError},
+    propose::{COMMAND_BYTES_MAX, Committed, ProposeError},
 };
 use crate::cluster::names::NodeId;
 
