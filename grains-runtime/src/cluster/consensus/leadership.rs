@@ -4,7 +4,7 @@ use grains_core::world::World;
 use openraft::{RaftMetrics, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver};
 use tokio::sync::watch;
 
-use super::{runtime::in_world, types::Types};
+use super::{network::Addresses, runtime::in_world, types::Types};
 use crate::cluster::names::NodeId;
 
 /// Who leads the group, as one node knows. It may be wrong about others by one election; it leads itself only if it is
@@ -23,17 +23,20 @@ pub(crate) struct Leadership {
 
 type Metrics = RaftMetrics<Types>;
 
-/// Follows `metrics` until openraft ends.
+/// Follows `metrics` until openraft ends, and keeps `addresses` up to date.
 pub(super) fn watch(
     world: &World,
     me: NodeId,
     mut metrics: WatchReceiverOf<Types, Metrics>,
+    addresses: Addresses,
 ) -> watch::Receiver<Leadership> {
+    addresses.replace(metrics.borrow_watched().membership_config.nodes());
     let (tell, told) = watch::channel(read(me, &metrics.borrow_and_update()));
     let follow = async move {
         while metrics.changed().await.is_ok() {
-            let now = read(me, &metrics.borrow_and_update());
-            change(&tell, now);
+            let metrics = metrics.borrow_and_update();
+            addresses.replace(metrics.membership_config.nodes());
+            change(&tell, read(me, &metrics));
         }
         // openraft says why before it ends, unless its task was dropped.
         let last = read(me, &metrics.borrow_watched());

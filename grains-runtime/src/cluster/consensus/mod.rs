@@ -34,7 +34,9 @@ use std::{
 
 use grains_core::world::World;
 use openraft::{
-    BasicNode, Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver, errors::RaftError, rt::AsyncRuntime,
+    BasicNode, Config, Raft, SnapshotPolicy,
+    errors::{Fatal, RaftError},
+    rt::AsyncRuntime,
 };
 use tokio::sync::watch;
 
@@ -42,17 +44,18 @@ use self::{
     body::Reply,
     log::Log,
     machine::{Published, StateMachine},
-    network::Network,
+    network::{Addresses, Network},
     runtime::{WorldRuntime, in_world},
-    tasks::OwnTasks,
+    tasks::{OwnTasks, Running},
     types::Types,
 };
+#[allow(unused_imports, reason = "the rooms that use them are wired up one after the other")]
 pub(crate) use self::{
     leadership::Leadership,
     log::OpenError,
     machine::{APPLIED_COMMANDS_MAX, Applied, AppliedCommand, Machine},
     network::{Lane, LinkError, RaftLinks, SNAPSHOT_BYTES_MAX},
-    propose::{Committed, ProposeError},
+    propose::{COMMAND_BYTES_MAX, Committed, ProposeError},
 };
 use crate::cluster::names::NodeId;
 
@@ -115,7 +118,7 @@ impl<M: Machine> fmt::Debug for Consensus<M> {
 struct Inner<M: Machine> {
     /// The world with `tasks` in it.
     world: World,
-    tasks: Arc<OwnTasks>,
+    tasks: Running,
     node: NodeId,
     timing: Timing,
     raft: Raft<Types, StateMachine<M>>,
@@ -154,18 +157,24 @@ impl<M: Machine> Consensus<M> {
         timing: Timing,
         links: Arc<dyn RaftLinks>,
     ) -> Result<Self, OpenError> {
-        let tasks = Arc::new(OwnTasks::new(world.tasks.clone()));
-        let world = World { tasks: tasks.clone(), ..world.clone() };
+        let tasks = Running(Arc::new(OwnTasks::new(world.tasks.clone())));
+        let world = World { tasks: tasks.0.clone(), ..world.clone() };
         let (log, node) = match storage {
             Storage::Memory => Log::in_memory(&world),
             Storage::Folder(folder) => Log::in_folder(&world, &folder).await?,
         };
         let published = Arc::new(Published::new());
         let machine = StateMachine::new(log.clone(), published.clone());
-        let network = Network { me: node, links };
+        let addresses = Addresses::default();
+        let network = Network { me: node, links, addresses: addresses.clone(), entries_max: timing.election_min };
         let unusable = |why: String| OpenError::Unusable { why };
         let config = Arc::new(config(timing).validate().map_err(|error| unusable(error.to_string()))?);
-        let starting = in_world(&world, Raft::new(node.0, config, network, log.clone(), machine));
+        let starting = in_world(&world, async {
+            let raft = Raft::new(node.0, config, network, log.clone(), machine).await?;
+            // Asked for its answer only: after it, what openraft reports is what it has read.
+            raft.is_initialized().await?;
+            Ok::<_, Fatal<Types>>(raft)
+        });
         let raft = match starting.await {
             Ok(raft) => raft,
             Err(error) => {
@@ -173,7 +182,7 @@ impl<M: Machine> Consensus<M> {
                 return Err(unusable(error.to_string()));
             }
         };
-        let leadership = leadership::watch(&world, node, raft.metrics());
+        let leadership = leadership::watch(&world, node, raft.metrics(), addresses);
         let changing = Arc::default();
         let closed = Mutex::default();
         let inner = Inner { world, tasks, node, timing, raft, log, published, leadership, changing, closed };
@@ -187,12 +196,7 @@ impl<M: Machine> Consensus<M> {
 
     /// Whether this node has never been part of any group: nothing in the log, no vote.
     pub(crate) fn is_pristine(&self) -> bool {
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.last_log_index.is_none()
-            && metrics.current_term == 0
-            && metrics.snapshot.is_none()
-            && metrics.membership_config.log_id().is_none()
+        self.inner.log.is_pristine()
     }
 
     /// Begins a new group with this node as its only voter, to be reached by later ones at `address`, and waits until it
@@ -257,8 +261,8 @@ impl<M: Machine> Consensus<M> {
                 // Late tasks are dropped in what follows.
                 let _ = WorldRuntime::timeout(CLOSE_MAX, inner.raft.shutdown()).await;
                 let _ = WorldRuntime::timeout(CLOSE_MAX, inner.log.close()).await;
-                inner.tasks.stop();
-                let _ = WorldRuntime::timeout(CLOSE_MAX, inner.tasks.gone()).await;
+                inner.tasks.0.stop();
+                let _ = WorldRuntime::timeout(CLOSE_MAX, inner.tasks.0.gone()).await;
             })
             .await;
     }
@@ -277,12 +281,6 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-impl<M: Machine> Drop for Inner<M> {
-    fn drop(&mut self) {
-        self.tasks.stop();
-    }
-}
-
 fn config(timing: Timing) -> Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
@@ -295,6 +293,8 @@ fn config(timing: Timing) -> Config {
         max_in_snapshot_log_to_keep: ENTRIES_KEPT_MAX,
         // A voter that far behind gets a snapshot. More than is kept, as openraft asks for.
         replication_lag_threshold: SNAPSHOT_ENTRIES + ENTRIES_KEPT_MAX,
+        // How many questions to this node may wait.
+        api_channel_size: Some(4096),
         // How long to wait before an unreachable voter is tried again.
         backoff: "20ms 50ms 100ms ..250ms".into(),
         // A leader that comes back starts as a follower: its state may be older than what it has answered before.

@@ -1,7 +1,12 @@
 //! Raft's messages to other voters and from them. A body names the node it is for, so that a node which now sits at
 //! another one's address refuses it. How bodies travel is up to [`RaftLinks`].
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use grains_core::{codec, world::BoxFuture};
 use openraft::{
@@ -30,6 +35,9 @@ use crate::cluster::names::NodeId;
 /// The largest state that is sent to a voter which needs a snapshot; it goes in one body. A thousand members and as many
 /// partitions take less than a megabyte.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The largest body that is looked at: a snapshot and what is said about it.
+const BODY_BYTES_MAX: usize = SNAPSHOT_BYTES_MAX + 64 * 1024;
 
 /// How a body travels to another node and its answer comes back.
 pub(crate) trait RaftLinks: Send + Sync + 'static {
@@ -66,13 +74,37 @@ pub(crate) struct LinkError {
 pub(super) struct Network {
     pub(super) me: NodeId,
     pub(super) links: Arc<dyn RaftLinks>,
+    pub(super) addresses: Addresses,
+    /// How long another voter may take to store entries. openraft would allow no more than for a heartbeat, which a slow
+    /// disk does not keep.
+    pub(super) entries_max: Duration,
+}
+
+/// Where the nodes are by the latest change of voters. openraft keeps its clients when a node moves.
+#[derive(Clone, Default)]
+pub(super) struct Addresses(Arc<Mutex<BTreeMap<u64, String>>>);
+
+impl Addresses {
+    pub(super) fn replace<'n>(&self, nodes: impl Iterator<Item = (&'n u64, &'n BasicNode)>) {
+        *self.known() = nodes.map(|(id, node)| (*id, node.addr.clone())).collect();
+    }
+
+    fn of(&self, node: NodeId) -> Option<String> {
+        self.known().get(&node.0).cloned()
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
-        Client { me: self.me, to: NodeId(target), address: node.addr.clone(), links: self.links.clone() }
+        let (links, addresses) = (self.links.clone(), self.addresses.clone());
+        let (me, to, entries_max) = (self.me, NodeId(target), self.entries_max);
+        Client { me, to, first_address: node.addr.clone(), links, addresses, entries_max }
     }
 }
 
@@ -80,8 +112,11 @@ impl RaftNetworkFactory<Types> for Network {
 pub(super) struct Client {
     me: NodeId,
     to: NodeId,
-    address: String,
+    /// Where it was when this client was made, for a node that `addresses` does not have yet.
+    first_address: String,
     links: Arc<dyn RaftLinks>,
+    addresses: Addresses,
+    entries_max: Duration,
 }
 
 impl Client {
@@ -105,7 +140,9 @@ impl Client {
         ttl: Duration,
     ) -> Result<R, Failed> {
         let body = Body { kind, to: self.to, from: self.me, arguments }.encode();
-        let call = self.links.call(self.to, &self.address, lane, body, ttl);
+        let latest = self.addresses.of(self.to);
+        let address = latest.as_ref().unwrap_or(&self.first_address);
+        let call = self.links.call(self.to, address, lane, body, ttl);
         // The links keep the time too, but Raft must not depend on that.
         let answer = WorldRuntime::timeout(ttl, call).await.map_err(unreachable)?.map_err(unreachable)?;
         match Reply::decode(&answer).map_err(unreachable)? {
@@ -129,7 +166,9 @@ impl RaftNetworkV2<Types> for Client {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Ok(self.call(Kind::Append, &request, option.hard_ttl()).await?)
+        let heartbeat = option.hard_ttl();
+        let ttl = if request.entries.is_empty() { heartbeat } else { heartbeat.max(self.entries_max) };
+        Ok(self.call(Kind::Append, &request, ttl).await?)
     }
 
     async fn vote(
@@ -184,6 +223,9 @@ pub(super) async fn receive<M: Machine>(
     me: NodeId,
     body: &[u8],
 ) -> Result<Vec<u8>, String> {
+    if body.len() > BODY_BYTES_MAX {
+        return Err(format!("a message of {} bytes, of at most {BODY_BYTES_MAX}", body.len()));
+    }
     let body = Body::decode(body)?;
     if body.to != me {
         return Err(format!("this is node {me}, not {}", body.to));

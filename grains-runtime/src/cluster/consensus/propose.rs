@@ -2,22 +2,30 @@
 
 use std::{future::Future, time::Duration};
 
+use grains_core::codec;
 use openraft::{
-    BasicNode, ReadPolicy,
-    errors::{ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError},
+    BasicNode, Instant as _, ReadPolicy,
+    errors::{
+        ChangeMembershipError, ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError,
+        RaftError,
+    },
+    raft::ClientWriteResponse,
     rt::AsyncRuntime,
 };
 
 use super::{
     Consensus,
     machine::Machine,
-    runtime::WorldRuntime,
+    runtime::{WorldInstant, WorldRuntime},
     types::{Proposal, Types, term_of},
 };
 use crate::cluster::{
     command::{Numbered, Outcome},
     names::NodeId,
 };
+
+/// The largest command, in bytes.
+pub(crate) const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
 /// A command that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +81,37 @@ impl<M: Machine> Consensus<M> {
         if let Some(why) = self.inner.over() {
             return Err(ProposeError::Closed { why });
         }
+        let bytes = codec::encode(&command).map_err(|error| ProposeError::Refused(error.to_string()))?.len();
+        if bytes > COMMAND_BYTES_MAX {
+            let why = format!("the command has {bytes} bytes, of at most {COMMAND_BYTES_MAX}");
+            return Err(ProposeError::Refused(why));
+        }
         self.in_time(async {
-            let response = self.inner.raft.client_write(Proposal(command)).await.map_err(of_write)?;
+            let response = self.write(Proposal(command)).await?;
             let outcome = response.data.ok_or_else(|| ProposeError::Refused("it was no command".into()))?;
             Ok(Committed { index: response.log_id.index, term: term_of(&response.log_id), outcome })
         })
         .await
+    }
+
+    /// A leader that was just elected takes nothing before a majority has answered it: that is waited for.
+    async fn write(&self, proposal: Proposal) -> Result<ClientWriteResponse<Types>, ProposeError> {
+        let until = WorldInstant::now() + self.inner.timing.election_max;
+        loop {
+            let error = match self.inner.raft.client_write(proposal.clone()).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let unanswered = matches!(
+                &error,
+                RaftError::APIError(ClientWriteError::ForwardToLeader(forward))
+                    if forward.reason == ForwardReason::LeaseExpired
+            );
+            if !unanswered || WorldInstant::now() >= until {
+                return Err(of_write(error));
+            }
+            WorldRuntime::sleep(self.inner.timing.heartbeat / 8).await;
+        }
     }
 
     /// Asks a majority whether this node still leads, and gives an index that everything acknowledged before the question

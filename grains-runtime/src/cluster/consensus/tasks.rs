@@ -67,6 +67,15 @@ impl Tasks for OwnTasks {
     }
 }
 
+/// Stops the tasks when it is dropped. Not left to [`OwnTasks`] itself, which every task holds in its world.
+pub(super) struct Running(pub(super) Arc<OwnTasks>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -145,7 +145,10 @@ impl DiskFile for TestFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let at = offset as usize;
         self.with(|bytes| match bytes.get(at..at + out.len()) {
-            Some(found) => Ok(out.copy_from_slice(found)),
+            Some(found) => {
+                out.copy_from_slice(found);
+                Ok(())
+            }
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         })
     }

@@ -1,7 +1,8 @@
 //! Groups of nodes over the real clock and threads, with disks in memory and links without a wire.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
 
 use super::{

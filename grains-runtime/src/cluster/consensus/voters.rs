@@ -20,9 +20,6 @@ use super::{
 };
 use crate::cluster::names::NodeId;
 
-/// How long new voters have to catch up before they get a vote.
-const CATCH_UP_MAX: Duration = Duration::from_secs(15);
-
 /// How many entries a new voter may lack when it gets its vote.
 const CATCH_UP_ENTRIES_MAX: u64 = 64;
 
@@ -49,12 +46,17 @@ impl<M: Machine> Consensus<M> {
         if let Some(why) = self.inner.over() {
             return Err(ProposeError::Closed { why });
         }
+        let leadership = self.leadership().borrow().clone();
+        if !leadership.is_me {
+            return Err(ProposeError::NotLeader { leader: leadership.leader });
+        }
         let changing = Changing::begin(&self.inner.changing).ok_or(ProposeError::Busy)?;
         let (answer, answered) = oneshot::channel();
         let change = Change {
             raft: self.inner.raft.clone(),
             wanted: voters.into_iter().map(|(node, address)| (node.0, BasicNode::new(address))).collect(),
             step_max: self.inner.timing.answer_max(),
+            catch_up_max: self.inner.timing.answer_max() * 2,
         };
         let work = async move {
             let result = change.run().await;
@@ -124,7 +126,10 @@ impl<M: Machine> Consensus<M> {
 struct Change<M: Machine> {
     raft: openraft::Raft<Types, super::machine::StateMachine<M>>,
     wanted: BTreeMap<u64, BasicNode>,
+    /// How long one change may take.
     step_max: Duration,
+    /// How long new voters have to catch up before they get a vote.
+    catch_up_max: Duration,
 }
 
 /// What is to be done next.
@@ -140,7 +145,7 @@ type Metrics = RaftMetrics<Types>;
 
 impl<M: Machine> Change<M> {
     async fn run(&self) -> Result<(), ProposeError> {
-        let until = WorldInstant::now() + CATCH_UP_MAX;
+        let until = WorldInstant::now() + self.catch_up_max;
         let mut caught_up = false;
         for _ in 0..STEPS_MAX {
             let step = self.next(&self.raft.metrics().borrow_watched(), caught_up);
@@ -153,7 +158,7 @@ impl<M: Machine> Change<M> {
                     }
                     caught_up = true;
                 }
-                Step::Nothing => return Ok(()),
+                Step::Nothing => return self.committed().await,
             }
         }
         Err(ProposeError::Unknown)
@@ -209,6 +214,24 @@ impl<M: Machine> Change<M> {
             }
             let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else {
                 return Err(ProposeError::Busy);
+            };
+        }
+    }
+
+    /// Waits until what this node takes for the voters is agreed on.
+    async fn committed(&self) -> Result<(), ProposeError> {
+        let until = WorldInstant::now() + self.step_max;
+        let mut metrics = self.raft.metrics();
+        loop {
+            let is_committed = {
+                let now = metrics.borrow_and_update();
+                now.committed_membership_config == now.membership_config
+            };
+            if is_committed {
+                return Ok(());
+            }
+            let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else {
+                return Err(ProposeError::Unknown);
             };
         }
     }

@@ -150,7 +150,7 @@ impl Disk {
             self.refuse_all(&format!("a write failed, so this node must stop: {why}"));
         }
         for (_, done) in batch {
-            done.tell(result.as_ref().map(|()| ()).map_err(|why| failed(why)));
+            done.tell(result.clone().map_err(|why| failed(&why)));
         }
     }
 

@@ -84,6 +84,12 @@ impl Log {
         Ok((log, opened.node))
     }
 
+    /// Whether nothing was ever remembered.
+    pub(super) fn is_pristine(&self) -> bool {
+        let kept = self.kept();
+        kept.vote.is_none() && kept.entries.is_empty() && kept.purged.is_none() && kept.snapshot.is_none()
+    }
+
     /// Stores a snapshot in place of the last one, durably.
     pub(super) async fn save_snapshot(&self, snapshot: Stored) -> io::Result<()> {
         if self.disk.is_some() {

@@ -93,12 +93,11 @@ pub(super) fn read(database: &Database) -> Result<(NodeId, Kept), Why> {
 
 /// Raft looks at the last entry only and takes it that all before it are there.
 fn no_holes(kept: &Kept) -> Result<(), Why> {
-    let mut expected = kept.purged.map_or(0, |purged| purged.index + 1);
-    for (index, held) in &kept.entries {
+    let first = kept.purged.map_or(0, |purged| purged.index + 1);
+    for (expected, (index, held)) in (first..).zip(&kept.entries) {
         if *index != expected || held.entry.log_id.index != expected {
             return Err(Why::damaged(format!("entry {expected} of the log is missing")));
         }
-        expected += 1;
     }
     Ok(())
 }

@@ -150,7 +150,7 @@ async fn a_dropped_node_leaves_its_file_free_and_no_task_behind() {
     let place = Place::new(&Wires::default(), "a");
     let node = place.start().await;
     node.found("a").await.unwrap();
-    let tasks = node.inner.tasks.clone();
+    let tasks = node.inner.tasks.0.clone();
     place.wires.unplug("a");
     drop(node);
     soon("for the tasks to end", tasks.gone()).await;
@@ -199,6 +199,35 @@ async fn many_commands_make_snapshots_that_a_restart_begins_with() {
     again.read_index().await.unwrap();
     assert_eq!(again.applied().borrow().state.count, 2500);
     assert_eq!(again.since(0), None, "a snapshot stands before what is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_too_large_is_not_proposed() {
+    let place = Place::new(&Wires::default(), "a");
+    let node = place.start().await;
+    node.found("a").await.unwrap();
+    let large = testing::named(1, 1, "x".repeat(propose::COMMAND_BYTES_MAX));
+    assert!(matches!(node.propose(large).await, Err(ProposeError::Refused(_))));
+    let fits = testing::named(1, 2, "x".repeat(propose::COMMAND_BYTES_MAX - 1000));
+    node.propose(fits).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_given_up_at_any_point_leaves_the_file_free() {
+    let place = Place::new(&Wires::default(), "a");
+    let mut given_up = 0;
+    for micros in (0..20_000).step_by(400) {
+        let (world, links) = (world_with(&place.disk), place.wires.links("a"));
+        let open = Node::open(&world, Storage::Folder("data".into()), Timing::default(), links);
+        given_up += usize::from(timeout(Duration::from_micros(micros), open).await.is_err());
+        soon("for the file", async {
+            while Log::in_folder(&world, "data".as_ref()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+    assert!(given_up > 0);
 }
 
 /// Proposes many commands side by side.

@@ -92,8 +92,10 @@ async fn one_change_of_voters_at_a_time_and_it_outlives_its_asker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_cannot_be_reached_does_not_get_a_vote() {
     let wires = Wires::default();
-    let place = Place::new(&wires, "a");
-    let first = place.start().await;
+    let millis = Duration::from_millis;
+    let fast = Timing { heartbeat: millis(20), election_min: millis(60), election_max: millis(120) };
+    let world = world_with(&TestDisk::default());
+    let first = Node::open(&world, Storage::Memory, fast, wires.links("a")).await.unwrap();
     first.found("a").await.unwrap();
     let mut wanted = voters(&[(&first, "a")]);
     let before = wanted.clone();
