@@ -213,7 +213,11 @@ mod tests {
         let report = explore(&Counter { max: 10, by_three: true }, &Search::all());
         // 1, 4, 7 and 10 get there by threes.
         assert_eq!(report.stuck_states, 7);
-        assert_eq!(report.stuck.expect("one is stuck").0, Vec::<u32>::new(), "the beginning is the nearest stuck state");
+        assert_eq!(
+            report.stuck.expect("one is stuck").0,
+            Vec::<u32>::new(),
+            "the beginning is the nearest stuck state"
+        );
     }
 
     #[test]

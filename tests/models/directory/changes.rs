@@ -178,21 +178,20 @@ impl State {
             applied.fence = applied.fence.max(view.epoch);
         }
         let directory = &mut applied.directory;
-        if view.owner == node && view.incarnation(node) == applied.incarnation {
-            let has_it = matches!(directory.serves, Serves::Acquiring | Serves::Serving) && directory.epoch == view.epoch;
-            let had_it = matches!(directory.serves, Serves::Serving | Serves::Sealed);
-            if has_it {
-            } else if had_it && !rules.regain_acquires {
-                directory.serves = Serves::Serving;
-                directory.epoch = view.epoch;
-            } else {
-                self.acquire(rules, node, before);
-            }
-        } else {
+        if view.owner != node || view.incarnation(node) != applied.incarnation {
             directory.serves = match directory.serves {
                 Serves::Serving | Serves::Sealed => Serves::Sealed,
                 Serves::Acquiring | Serves::No => Serves::No,
             };
+            return;
+        }
+        match directory.serves {
+            Serves::Acquiring | Serves::Serving if directory.epoch == view.epoch => {}
+            Serves::Serving | Serves::Sealed if !rules.regain_acquires => {
+                directory.serves = Serves::Serving;
+                directory.epoch = view.epoch;
+            }
+            _ => self.acquire(rules, node, before),
         }
     }
 }

@@ -51,3 +51,20 @@ pub(crate) const PREDECESSOR_NEVER_SERVED: &[Change] = &[Evict { node: 0, owner:
 /// A node owns, sees a view from before it lost the partition, and is asked to seal again.
 pub(crate) const SEALS_EARLY: &[Change] =
     &[Rejoin { node: 1, owner: 1 }, Leave { node: 0, owner: 1 }, Rejoin { node: 2, owner: 2 }];
+
+/// Those above that lead to few states, whatever else happens.
+pub(crate) const SHORT: [&[Change]; 10] = [
+    LEAVER_OWNS,
+    HOST_REJOINS,
+    HOST_DIES,
+    OWNER_REJOINS,
+    HOST_LEAVES,
+    SUCCESSOR_DIES,
+    OWNER_RECOVERS,
+    LEAVER_REJOINS,
+    PREDECESSOR_DIES,
+    PREDECESSOR_NEVER_SERVED,
+];
+
+/// And those that lead to many.
+pub(crate) const LONG: [&[Change]; 3] = [SUCCESSOR_LOSES, THERE_AND_BACK, SEALS_EARLY];

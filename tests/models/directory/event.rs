@@ -40,7 +40,9 @@ impl fmt::Display for Event {
         match *self {
             Self::Changes { view, change } => write!(f, "view {view}: {change}"),
             Self::Applies { node, view } => write!(f, "n{node} applies view {view}"),
-            Self::AnswersSeal { node, epoch, hands_over: true } => write!(f, "n{node} seals and hands over to epoch {epoch}"),
+            Self::AnswersSeal { node, epoch, hands_over: true } => {
+                write!(f, "n{node} seals and hands over to epoch {epoch}")
+            }
             Self::AnswersSeal { node, epoch, hands_over: false } => {
                 write!(f, "n{node} answers epoch {epoch} that it does not serve")
             }
@@ -48,7 +50,9 @@ impl fmt::Display for Event {
             Self::AsksAll { node, epoch } => write!(f, "n{node} asks all members for epoch {epoch}"),
             Self::AnswersRecovery { node, epoch } => write!(f, "n{node} reports to epoch {epoch} what it hosts"),
             Self::ServesAfterRecovery { node, epoch } => write!(f, "n{node} serves epoch {epoch} after recovery"),
-            Self::Places { node, order, grain, host } => write!(f, "n{node} places grain {grain} on n{host}: order {order}"),
+            Self::Places { node, order, grain, host } => {
+                write!(f, "n{node} places grain {grain} on n{host}: order {order}")
+            }
             Self::HearsGone { node, order } => write!(f, "owner n{node} hears that {order} is gone"),
             Self::HearsStarted { node, order } => write!(f, "owner n{node} hears that {order} has started"),
             Self::DropsEntry { node, order } => write!(f, "owner n{node} drops {order}, whose host is gone"),

@@ -30,6 +30,24 @@ fn migration_with_a_call_through_every_change() {
     holds("migration, 2 views, 2 orders, a call", &migrating(any(2, 2, Rules::all())));
 }
 
+#[test]
+fn two_grains_through_given_changes() {
+    through_given_changes("2 grains", two_grains);
+}
+
+#[test]
+fn migration_with_a_call_through_given_changes() {
+    through_given_changes("migration, a call", migrating);
+}
+
+fn through_given_changes(name: &str, extended: fn(Cluster) -> Cluster) {
+    let long: &[_] = if full_depth() { &LONG } else { &[] };
+    for changes in SHORT.iter().chain(long) {
+        let texts: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        holds(&format!("{name}: {}", texts.join("; ")), &extended(with(changes, Rules::all())));
+    }
+}
+
 /// The mark is less to remember, not another promise.
 #[test]
 fn remembering_every_order_is_as_safe_as_a_mark() {

@@ -58,7 +58,11 @@ impl fmt::Display for Event {
             Self::EvictionLogged { leader } => write!(f, "the eviction is in the log of leader {leader}"),
             Self::EvictionApplied { meant, heard } => {
                 let what = if meant { "is applied" } else { "names an earlier incarnation and does nothing" };
-                write!(f, "the eviction {what}{}", if heard { "" } else { "; its leader does not hear of it and repeats it" })
+                write!(
+                    f,
+                    "the eviction {what}{}",
+                    if heard { "" } else { "; its leader does not hear of it and repeats it" }
+                )
             }
             Self::EvictionComesToNothing => write!(f, "the eviction comes to nothing"),
             Self::Election { leader } => write!(f, "{leader} is elected"),

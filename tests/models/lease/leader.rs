@@ -23,7 +23,9 @@ impl Happens<'_> {
         let state = self.state;
         let by = leader as u8;
         if self.model.rules.ack_after_quorum_round && !self.model.rules.round_after_receipt && state.confirms(leader) {
-            self.add(Event::QuorumConfirms { leader: by }, Kind::Progress, |next| next.leaders[leader].old_round = true);
+            self.add(Event::QuorumConfirms { leader: by }, Kind::Progress, |next| {
+                next.leaders[leader].old_round = true
+            });
         }
         for place in 0..state.mails.len() {
             let Some(mail) = state.mails[place] else { continue };
