@@ -179,7 +179,7 @@ fn a_panic_ends_its_task_only_and_fails_the_run() {
     assert_eq!(run().panics[0].to_string(), "machine `a` panicked after 2ms: one");
     let failed = std::panic::catch_unwind(|| {
         Sim::builder().seed(3).run(async |sim| {
-            let _ = sim.machine("a").spawn(async { panic!("one") }).await as Result<(), _>;
+            assert_eq!(sim.machine("a").spawn(async { panic!("one") }).await, Err::<(), _>(Lost));
         })
     });
     let message = failed.unwrap_err();
