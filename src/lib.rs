@@ -45,6 +45,10 @@ pub mod world {
     pub use grains_runtime::world::{NoRuntime, tokio_world};
 }
 
+/// A whole cluster in one thread, in virtual time, from one seed.
+#[cfg(feature = "sim")]
+pub use grains_runtime::sim;
+
 /// What macros write and what few write by hand.
 #[doc(hidden)]
 pub mod __private {

@@ -158,7 +158,10 @@ fn every_pure_room_is_judged() {
 
 /// The rooms of the runtime, but for those that implement the seams.
 fn outside_the_seams() -> Vec<File> {
-    let is_seam = |path: &str| path.starts_with("grains-runtime/src/world/") || path == "grains-runtime/src/main_fn.rs";
+    let is_seam = |path: &str| {
+        let rooms = ["grains-runtime/src/world/", "grains-runtime/src/sim/"];
+        rooms.iter().any(|room| path.starts_with(room)) || path == "grains-runtime/src/main_fn.rs"
+    };
     files_of("grains-runtime/src/lib.rs").into_iter().filter(|file| !is_seam(&file.path)).collect()
 }
 
@@ -169,6 +172,32 @@ fn the_guards_see_the_rooms_they_guard() {
         assert!(seen.contains(&format!("grains-runtime/src/{room}")), "{room} is not among {seen:?}");
     }
     assert!(!seen.iter().any(|path| path.ends_with("tests.rs")), "tests are not judged: {seen:?}");
+    assert!(!seen.iter().any(|path| path.contains("/sim/")), "the simulator implements the seams: {seen:?}");
+}
+
+/// The simulator implements the seams from one seed: it may ask tokio for virtual time, but chance comes from nowhere else.
+#[test]
+fn the_simulator_touches_no_real_world() {
+    let own = [
+        Rule { below: "std::thread", but: &["std::thread::current"], instead: "everything runs on one thread" },
+        Rule { below: "tokio::net", but: &[], instead: "connections are simulated" },
+        Rule { below: "tokio::fs", but: &[], instead: "files are simulated" },
+        Rule { below: "tokio::spawn", but: &[], instead: "tasks belong to machines" },
+        Rule { below: "tokio::select", but: &[], instead: "its order is random" },
+        Rule { below: "libc", but: &[], instead: "nothing here asks the system" },
+    ];
+    let rules: Vec<_> = own.into_iter().chain(WORLD).chain(CHANCE).collect();
+    let exceptions = [Exception {
+        file: "grains-runtime/src/sim/seeds.rs",
+        path: "std::env",
+        why: "which seeds to run is for whoever runs the tests to say",
+    }];
+    let rooms: Vec<_> = files_of("grains-runtime/src/lib.rs")
+        .into_iter()
+        .filter(|file| file.path.starts_with("grains-runtime/src/sim/"))
+        .collect();
+    assert!(rooms.len() > 10, "the simulator has moved: {} rooms found", rooms.len());
+    fine(broken(&rooms, &rules, &exceptions));
 }
 
 #[test]

@@ -1,1 +1,61 @@
-//! A whole cluster in one thread, in virtual time, from one seed.
+//! A whole cluster in one thread, in virtual time, from one seed: machines with tasks, disks, drifting clocks and a
+//! network, each of which fails when a test says so.
+//!
+//! Every machine is a [`World`](grains_core::world::World): nodes run over it as they run over tokio and the operating
+//! system, but an hour passes in seconds, and the same seed gives the same run, event for event.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let report = grains_runtime::sim::run(7, async |sim| {
+//!     let machine = sim.machine("a");
+//!     let clock = machine.world().clock;
+//!     let slept = machine.spawn(async move {
+//!         let begun = clock.now();
+//!         clock.sleep_until(begun + Duration::from_secs(3600)).await;
+//!         clock.now().since(begun)
+//!     });
+//!     assert_eq!(slept.await, Ok(Duration::from_secs(3600)));
+//! });
+//! assert_eq!(report.sim_time, Duration::from_secs(3600));
+//! ```
+//!
+//! # What repeats and what does not
+//!
+//! The simulator chooses which task runs next, from the *set* of those that are ready, so the order of wake-ups has no
+//! influence. `tokio::time` follows the virtual time (in whole milliseconds, and without the drift of a machine's clock),
+//! `tokio::sync` works. What does not repeat: `tokio::select!` without `biased;`, the order of std's `HashMap`, threads,
+//! sockets and files beside the world, and `tokio::spawn`, whose tasks belong to no machine and survive its crash.
+//! [`replays`] finds such things: it runs a seed twice and names the first event that differs.
+//!
+//! Reading order: `builder` and `handle` (what a test holds), `machine`, `engine` (everything simulated, behind one lock),
+//! `exec` (who runs next, and how time passes), `agenda`, then one room per seam: `clock`, `tasks`, `random`, `disk`, `net`.
+
+mod agenda;
+mod builder;
+mod clock;
+mod disk;
+mod engine;
+mod exec;
+mod handle;
+mod here;
+mod machine;
+mod net;
+mod random;
+mod ready;
+mod report;
+mod seeds;
+mod tasks;
+mod trace;
+
+pub use self::{
+    builder::{Builder, Order, run},
+    handle::Sim,
+    machine::{Lost, Machine, Spawned},
+    net::Network,
+    report::{Panicked, Report},
+    seeds::{replays, seeds},
+};
+
+#[cfg(test)]
+mod tests;

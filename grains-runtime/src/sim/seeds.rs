@@ -1,0 +1,93 @@
+//! Many seeds, and one seed twice.
+
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    str::FromStr,
+    thread,
+};
+
+use super::{Builder, Report, Sim};
+
+/// Runs `body` with the seeds 1 to `default_count`. The environment says otherwise: `GRAINS_SEEDS` how many, and
+/// `GRAINS_SEED` which single one.
+///
+/// ```
+/// # use std::time::Duration;
+/// use grains_runtime::sim;
+///
+/// sim::seeds(3, |seed| {
+///     sim::run(seed, async |sim| sim.sleep(Duration::from_secs(1)).await);
+/// });
+/// ```
+///
+/// # Panics
+/// If `body` does, after printing how to run that seed again.
+pub fn seeds(default_count: u64, body: impl Fn(u64)) {
+    let seeds = match from_env("GRAINS_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=from_env("GRAINS_SEEDS").unwrap_or(default_count),
+    };
+    for seed in seeds {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(seed))) {
+            eprintln!("\n{}\n", again(seed, thread::current().name()));
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// A number from the environment.
+fn from_env<T: FromStr>(name: &str) -> Option<T> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// The command that runs one seed again. The harness of Rust names threads after tests.
+fn again(seed: u64, test: Option<&str>) -> String {
+    format!("GRAINS_SEED={seed} cargo test --features sim {}", test.unwrap_or_default())
+}
+
+/// Runs `test` twice with this seed and compares all events, polls of tasks among them.
+///
+/// # Panics
+/// If the runs differ; the message names the first event that does.
+pub fn replays(seed: u64, test: impl AsyncFn(Sim)) -> Report {
+    Builder::default().seed(seed).replays(test)
+}
+
+/// About 300 MB; what comes after is compared by its hash only.
+const ENTRIES_MAX: usize = 4_000_000;
+
+impl Builder {
+    /// Runs `test` twice and compares all events, polls of tasks among them.
+    ///
+    /// # Panics
+    /// If the runs differ; the message names the first event that does.
+    pub fn replays(self, test: impl AsyncFn(Sim)) -> Report {
+        let (first, first_kept) = self.clone().keep_everything(ENTRIES_MAX).run_kept(&test);
+        let (second, second_kept) = self.keep_everything(ENTRIES_MAX).run_kept(&test);
+        let pairs = first_kept.entries.iter().zip(&second_kept.entries);
+        if let Some(differ) = pairs.clone().position(|(one, other)| one != other) {
+            let [one, other] = [&first_kept, &second_kept].map(|kept| kept.line(&kept.entries[differ]));
+            panic!("seed {} does not repeat: event {differ} was `{one}`, then `{other}`", first.seed);
+        }
+        let (one, other) = (first_kept.entries.len(), second_kept.entries.len());
+        if one != other {
+            let (longer, at) = if one > other { (&first_kept, other) } else { (&second_kept, one) };
+            let more = longer.line(&longer.entries[at]);
+            panic!("seed {} does not repeat: event {at}, `{more}`, came in one run only", first.seed);
+        }
+        assert_eq!(first, second, "seed {} does not repeat, somewhere after its first {one} events", first.seed);
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_seed_says_how_to_run_it_again() {
+        assert_eq!(again(7, Some("worlds::all")), "GRAINS_SEED=7 cargo test --features sim worlds::all");
+    }
+}
