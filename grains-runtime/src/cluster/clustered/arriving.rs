@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{ActivationId, CallError, Failure, codec, route::ReplySink};
+use grains_core::{ActivationId, CallError, Failure, Outcome, codec, route::ReplySink};
 
 use super::{
     Clustered,
@@ -26,6 +26,7 @@ use crate::{
     },
     node::NodeInner,
     tenure::Tenure,
+    wire::SendError,
 };
 
 impl Clustered {
@@ -255,11 +256,15 @@ struct Back {
 
 impl Back {
     fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(clustered) = self.clustered.upgrade() else { return };
-        if let Err(why) = clustered.send_frame(self.to, kind, write) {
+        if let Err(why) = self.try_send(kind, write) {
             // Its caller learns from the end of the link, or from its deadline.
             tracing::warn!(to = %self.to, %why, "an answer could not be sent");
         }
+    }
+
+    fn try_send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        let clustered = self.clustered.upgrade().ok_or(SendError::Closed)?;
+        clustered.send_frame(self.to, kind, write)
     }
 
     fn bounce(&self, why: Bounce) {
@@ -279,7 +284,12 @@ impl Back {
 
     fn reply(&self, found: Option<Found>, answer: Result<&[u8], Failure>) {
         let frame = ReplyFrame { call: self.call, found, answer };
-        self.send(REPLY, |out| frame.write(out));
+        if let Err(why @ SendError::TooLarge { .. }) = self.try_send(REPLY, |out| frame.write(out)) {
+            let why = format!("its answer: {why}").into();
+            let answer = Err(CallError::Codec { why, outcome: Outcome::Executed });
+            let frame = ReplyFrame { answer, ..frame };
+            self.send(REPLY, |out| frame.write(out));
+        }
     }
 }
 

@@ -43,9 +43,9 @@ impl Call {
         }
     }
 
-    /// Whether nobody waits for it any more.
+    /// Whether nobody waits for it any more. A caller on this node gives up by itself, and knows why.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.deadline <= now || self.sink.as_ref().is_some_and(|sink| sink.is_withdrawn())
+        self.deadline + GRACE <= now || self.sink.as_ref().is_some_and(|sink| sink.is_withdrawn())
     }
 
     /// What its turn takes over.
@@ -156,6 +156,9 @@ impl Pending {
         self.sent.get(&number)?.call.caller.clone().filter(|link| link.still_waits())
     }
 }
+
+/// How much longer than its caller a call is remembered.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What the caller of a call is told whose link or node is gone.
 pub(crate) fn unanswered(grain: &GrainId, why: &str) -> Failure {

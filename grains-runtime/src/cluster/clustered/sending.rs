@@ -152,8 +152,12 @@ impl Clustered {
     pub(crate) fn submit(&self, mut call: Call) {
         let Some(node) = self.node() else { return };
         loop {
-            if call.is_over(self.world.clock.now()) {
+            let now = self.world.clock.now();
+            if call.is_over(now) {
                 return;
+            }
+            if call.deadline <= now {
+                return self.park(call); // until its caller has given up: it must not run any more
             }
             if call.tries >= TRIES_MAX {
                 let failure = lost_track(&call.grain);
@@ -265,13 +269,19 @@ impl Clustered {
         }
     }
 
-    /// Tries everything again that waits.
+    /// Tries everything again that waits, on a task: calls that get through begin their turns there.
     pub(crate) fn retry_parked(&self) {
         let calls = lock(&self.pending).unpark();
-        for mut call in calls {
-            call.tries = call.tries.saturating_sub(1); // waiting is no try
-            self.submit(call);
+        let (Some(me), Some(node)) = (self.weak().upgrade(), self.node()) else { return };
+        if calls.is_empty() {
+            return;
         }
+        node.tasks.spawn(async move {
+            for mut call in calls {
+                call.tries = call.tries.saturating_sub(1); // waiting is no try
+                me.submit(call);
+            }
+        });
     }
 
     /// A link has ended. What may have arrived is unknown; what has not is sent again.

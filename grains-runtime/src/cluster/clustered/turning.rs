@@ -104,7 +104,9 @@ impl Clustered {
             actions
         };
         self.carry_out(actions);
-        drop(lock(&self.pending).forget_over(now));
+        // Bound first: what they hold may take locks of its own when it is dropped.
+        let over = lock(&self.pending).forget_over(now);
+        drop(over);
         self.retry_parked();
     }
 

@@ -220,8 +220,8 @@ impl Driver {
                     let ends = match *taken {
                         Some((who, ends)) if who == by => ends,
                         // It may be this node's own earlier life, or one that has died: its lease ends. One that is alive
-                        // renews it.
-                        _ => now + (left + self.rules.length / 2),
+                        // renews it. A new leader gives everybody a whole one: hence twice that.
+                        _ => now + (left + self.rules.length * 2),
                     };
                     *taken = Some((by, ends));
                     if now > ends && by.node != self.node_id() && self.incarnation_was_never() {

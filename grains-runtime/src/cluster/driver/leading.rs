@@ -124,15 +124,11 @@ impl Driver {
         let same = members().find(|member| member.id.node == joiner.node);
         let namesake = members().find(|member| member.joiner.name == joiner.name);
         let Some(earlier) = same.or(namesake) else { return self.add(joiner, None, serial).await };
-        if same.is_some() && earlier.joiner.process == joiner.process && Some(earlier.id) != self.incarnation() {
-            // Its answer was lost; or it comes again, after its lease has ended. The log knows by the serial.
-            tracing::debug!(member = %earlier.id, "it joins again");
-        }
         let now = self.world.clock.now();
         let term = self.consensus.leadership().borrow().term;
-        let ended = match joiner.node == self.node_id() && self.incarnation() != Some(earlier.id) {
-            // This very node, which does not act as what it was before: it has been restarted, and holds the lock of its
-            // data directory; or it has fenced itself.
+        let ended = match earlier.id.node == self.node_id() && earlier.joiner.process != joiner.process {
+            // This very node in an earlier process, which is dead: this one holds the lock of its data directory. (For
+            // another node that would be its word only, and a directory may have been copied.)
             true => Some(Ended { member: earlier.id, term }),
             false => lock(&self.grants).ended(now, earlier.id),
         };
