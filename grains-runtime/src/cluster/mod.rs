@@ -1,6 +1,6 @@
 //! Several nodes as one. The pure rooms decide, given time and messages: `names` and `member` (who), `view` (what all
 //! agree on), `command` and `state` (how it changes), `lease` (who may act), `directory` and `host` (where grains live),
-//! `placement`, `founding`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say.
+//! `placement`, `founding`. `streams` are answers that go on between members. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say.
 
 pub(crate) mod clustered;
 pub(crate) mod command;
@@ -10,6 +10,7 @@ pub(crate) mod leader;
 pub(crate) mod member;
 pub(crate) mod names;
 pub(crate) mod status;
+pub(crate) mod streams;
 pub(crate) mod view;
 
 pub use self::{
