@@ -186,7 +186,7 @@ async fn a_slow_reader_has_no_more_than_its_credit_under_way() {
 #[tokio::test]
 async fn a_slow_reader_of_a_fanout_is_told_what_it_missed() {
     let (callee, caller) = pair();
-    let fanout = Fanout::with_limits(FanoutLimits { backlog_max: 4, ..FanoutLimits::default() });
+    let fanout = Fanout::with_limits(FanoutLimits { backlog_len_max: 4, ..FanoutLimits::default() });
     let mut stream = answer(&callee, &caller, 1, fanout.subscribe());
     let (mut received, mut missed) = (0, 0);
     for n in 0..1000_u64 {
@@ -419,11 +419,9 @@ async fn over_the_limit_of_streams_a_new_one_fails_and_says_why() {
 async fn a_number_in_use_is_refused_and_its_stream_goes_on() {
     let (callee, caller) = pair();
     let (sink, mut stream) = open(&callee, &caller, 1);
-    let ((), mut twice) = {
-        let (answer, imported) = with_incoming(|| decode::<Streaming<u8>>(&encode(&0).unwrap()).unwrap());
-        caller.streams.import(CALLEE, 1, imported);
-        ((), answer)
-    };
+    let (twice, imported) = with_incoming(|| decode::<Streaming<u8>>(&encode(&0).unwrap()));
+    caller.streams.import(CALLEE, 1, imported);
+    let mut twice = twice.unwrap();
     let end = next(&mut twice).await;
     assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
     sink.try_send(7_u8).unwrap();
