@@ -55,7 +55,7 @@ fn what_is_exported_and_dropped_stops_its_sender() {
 
 #[test]
 fn streams_that_the_decoder_skips_are_not_imported() {
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     struct Older {
         words: Option<Streaming<String>>,
     }
