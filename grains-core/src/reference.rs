@@ -104,6 +104,11 @@ pub fn with_route<R>(route: &Arc<dyn Route>, decode: impl FnOnce() -> R) -> R {
     decode()
 }
 
+/// What references read on this thread would be bound to.
+pub(crate) fn current_route() -> Option<Arc<dyn Route>> {
+    ROUTE.with_borrow(Option::clone)
+}
+
 /// Writes a reference as the text of its key: its type says the rest.
 pub fn serialize_ref<C: Interface, S: Serializer>(reference: &C, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(reference.as_raw().id().key())
@@ -114,8 +119,7 @@ pub fn deserialize_ref<'de, C: Interface, D: Deserializer<'de>>(deserializer: D)
     let key = String::deserialize(deserializer)?;
     C::Key::from_text(&key).map_err(serde::de::Error::custom)?;
     let id = GrainId::new(C::GRAIN_TYPE, key);
-    let route = ROUTE.with_borrow(Option::clone);
-    Ok(C::from_raw(match route {
+    Ok(C::from_raw(match current_route() {
         Some(route) => RawRef::bound(id, route),
         None => RawRef::unbound(id),
     }))

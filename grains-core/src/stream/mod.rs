@@ -18,14 +18,20 @@ use crate::error::Error;
 mod channel;
 mod export;
 mod fanout;
+mod incoming;
+mod outgoing;
+mod scope;
 mod waiting;
 
 #[cfg(test)]
 mod testing;
 
 pub use channel::{STREAM_CREDIT, SendError, StreamSink, TrySendError};
-pub use export::{STREAMS_MAX, StreamTable, with_exports};
+pub use export::StreamTable;
 pub use fanout::{Fanout, FanoutFull, FanoutLimits};
+pub use incoming::{Flooded, ImportedStream, Reading};
+pub use outgoing::{ExportedStream, STREAM_ITEM_BYTES_MAX};
+pub use scope::{STREAMS_MAX, with_exports, with_incoming, with_outgoing};
 
 /// This is an answer of many items: what `async fn watch(&self) -> Result<Streaming<Line>, E>` gives its caller.
 ///
@@ -63,7 +69,7 @@ enum State<T> {
     Ended,
 }
 
-/// What a [`Streaming`] reads from. The runtime implements it for streams of other nodes; grains have no need to.
+/// What a [`Streaming`] reads from. Channels, fanouts and streams of other nodes are such; grains have no need to be.
 pub trait Source<T>: Send {
     /// The next item, or `None` at the normal end. Not asked again after `None` or a terminal error.
     ///
@@ -162,14 +168,37 @@ pub enum StreamError {
         /// How many, exactly.
         items: u64,
     },
+    /// The node that sent this stream can no longer be heard. Everything before was received in order; what it would
+    /// have sent later is unknown. Ask the grain again for a new stream. Terminal.
+    #[error("the node that sent this stream can no longer be heard: {why}")]
+    Disconnected {
+        /// What became of the node or the connection.
+        why: Box<str>,
+    },
+    /// An item could not go to the node of its reader, or could not be read there. Terminal.
+    #[error("an item of this stream could not travel: {why}")]
+    Codec {
+        /// What is wrong with it.
+        why: Box<str>,
+    },
+    /// There are too many streams to begin this one. Nothing was sent. Terminal.
+    #[error("there are too many streams: {limit} reached")]
+    Overloaded {
+        /// The limit that was reached, for example `streams_per_peer_max = 4096`.
+        limit: Box<str>,
+    },
 }
 
 impl StreamError {
     /// Whether nothing follows.
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::ActivationGone | Self::Failed(_) => true,
             Self::Missed { .. } => false,
+            Self::ActivationGone
+            | Self::Failed(_)
+            | Self::Disconnected { .. }
+            | Self::Codec { .. }
+            | Self::Overloaded { .. } => true,
         }
     }
 }

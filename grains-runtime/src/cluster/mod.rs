@@ -21,6 +21,7 @@ pub(crate) mod partition;
 pub(crate) mod placement;
 pub(crate) mod state;
 pub(crate) mod status;
+pub(crate) mod streams;
 pub(crate) mod view;
 pub(crate) mod voters;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::{
     codec::{decode, encode},
-    stream::{StreamError, testing::block_on},
+    stream::{StreamError, scope::with_exports, testing::block_on},
 };
 
 #[derive(Serialize, Deserialize)]

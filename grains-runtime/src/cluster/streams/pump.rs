@@ -1,0 +1,188 @@
+//! The sending side of one stream: a task that takes items from it while there is credit.
+
+use std::{
+    future::poll_fn,
+    mem,
+    ops::ControlFlow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use grains_core::stream::{ExportedStream, STREAM_CREDIT, StreamError};
+
+use super::{Hub, frame::StreamId};
+use crate::cluster::names::MemberId;
+
+/// What the reader's node says about one stream, for its pump.
+pub(super) struct Gate {
+    state: Mutex<GateState>,
+}
+
+struct GateState {
+    credit: u32,
+    stopped: bool,
+    pump: Option<Waker>,
+}
+
+/// What a pump may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Permit {
+    Send,
+    Wait,
+    Stop,
+}
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::new(GateState { credit: STREAM_CREDIT as u32, stopped: false, pump: None }) }
+    }
+
+    /// The reader took so many items. No number makes more of it than a reader may have under way.
+    pub(super) fn grant(&self, more: u32) {
+        let mut state = self.lock();
+        state.credit = state.credit.saturating_add(more).min(STREAM_CREDIT as u32);
+        wake(state);
+    }
+
+    /// Nobody reads any more: the pump drops the stream.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        wake(state);
+    }
+
+    /// What the pump may do now; it is woken when that changes.
+    fn permit(&self, cx: &Context<'_>) -> Permit {
+        let mut state = self.lock();
+        let permit = match &*state {
+            GateState { stopped: true, .. } => Permit::Stop,
+            GateState { credit: 0, .. } => Permit::Wait,
+            GateState { .. } => Permit::Send,
+        };
+        let replaced = match &state.pump {
+            Some(known) if known.will_wake(cx.waker()) => None,
+            _ => state.pump.replace(cx.waker().clone()),
+        };
+        drop(state);
+        drop(replaced);
+        permit
+    }
+
+    fn spend(&self) {
+        let mut state = self.lock();
+        state.credit = state.credit.saturating_sub(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, GateState>) {
+    let pump = state.pump.take();
+    drop(state);
+    if let Some(pump) = pump {
+        pump.wake();
+    }
+}
+
+pub(super) struct Pump {
+    hub: Arc<Hub>,
+    to: MemberId,
+    id: StreamId,
+    gate: Arc<Gate>,
+    source: Box<dyn ExportedStream>,
+    told: Told,
+}
+
+/// Whether the reader's node has heard of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Something,
+}
+
+impl Pump {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        to: MemberId,
+        id: StreamId,
+        gate: Arc<Gate>,
+        source: Box<dyn ExportedStream>,
+    ) -> Self {
+        Self { hub, to, id, gate, source, told: Told::Nothing }
+    }
+
+    /// Runs until the stream ends, or nobody reads it any more.
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.hub.tasks.give_way(cx));
+            match self.gate.permit(cx) {
+                Permit::Send => {}
+                Permit::Wait => return Poll::Pending,
+                Permit::Stop => return Poll::Ready(()),
+            }
+            let step = match self.source.poll_next(cx) {
+                Poll::Ready(next) => self.send(next),
+                Poll::Pending if self.introduce().is_continue() => return Poll::Pending,
+                Poll::Pending => ControlFlow::Break(()),
+            };
+            if step.is_break() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn send(&mut self, next: Option<Result<Vec<u8>, StreamError>>) -> ControlFlow<()> {
+        self.told = Told::Something;
+        let next = next.map(|item| self.hub.fits(&item).and(item));
+        let (frame, then) = match next {
+            Some(Ok(item)) => (self.id.item(item), ControlFlow::Continue(())),
+            Some(Err(error)) if !error.is_terminal() => (self.id.gap(error), ControlFlow::Continue(())),
+            Some(Err(error)) => (self.id.end(Some(error)), ControlFlow::Break(())),
+            None => (self.id.end(None), ControlFlow::Break(())),
+        };
+        self.gate.spend();
+        if self.hub.send(self.to, frame).is_err() { ControlFlow::Break(()) } else { then }
+    }
+
+    /// Says once that there is a stream, if nothing else has said so.
+    fn introduce(&mut self) -> ControlFlow<()> {
+        let told = mem::replace(&mut self.told, Told::Something);
+        if told == Told::Nothing && self.hub.send(self.to, self.id.open()).is_err() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.hub.table().forget_export(self.to, self.id, &self.gate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_grant_makes_more_credit_than_there_may_be_items_under_way() {
+        let gate = Gate::new();
+        for more in [1, u32::MAX, u32::MAX] {
+            gate.grant(more);
+            assert_eq!(gate.lock().credit, STREAM_CREDIT as u32);
+        }
+        (0..STREAM_CREDIT).for_each(|_| gate.spend());
+        let cx = Context::from_waker(Waker::noop());
+        assert_eq!(gate.permit(&cx), Permit::Wait);
+        gate.grant(1);
+        assert_eq!(gate.permit(&cx), Permit::Send);
+        gate.stop();
+        assert_eq!(gate.permit(&cx), Permit::Stop);
+    }
+}
