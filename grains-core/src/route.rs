@@ -10,11 +10,12 @@ use std::{
 use crate::{
     codec::{self, ArgsWriter, CodecError},
     error::{CallError, Failure, Outcome},
-    id::{ActivationId, GrainId},
+    id::GrainId,
     method::{Method, MethodInfo, Reply},
     reference::{RawRef, with_route},
     reply::{ReplyReceiver, ReplySender, Withdrawn, reply_channel},
     request::RequestContext,
+    stream::{StreamTable, with_exports},
     time::Instant,
     world::{BoxFuture, World},
 };
@@ -158,11 +159,10 @@ pub trait ReplySink: Send {
     fn begin(&self) -> bool;
     /// Whether nobody waits any more.
     fn is_withdrawn(&self) -> bool;
-    /// Where the grain was found: its activation, and the number and incarnation of its node. Said before the answer.
-    fn found_at(&mut self, activation: ActivationId, host: (u64, u64)) {
-        let _ = (activation, host);
-    }
-    /// The method's encoded `Result`. Decoding runs users' code, which may panic.
+    /// A turn on this node has ended: `encode` gives the method's `Result`, or why it cannot travel. Decoding it runs
+    /// users' code, which may panic.
+    fn answer(self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>);
+    /// The encoded `Result` has come from another node. Decoding it runs users' code, which may panic.
     fn answered(self: Box<Self>, result: &[u8]);
     /// The call failed.
     fn failed(self: Box<Self>, failure: Failure);
@@ -183,20 +183,34 @@ impl<M: Method> ReplySink for TypedSink<M> {
     fn is_withdrawn(&self) -> bool {
         self.reply.is_withdrawn()
     }
+    fn answer(self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {
+        let encoded = with_exports(&StreamTable::default(), || encode().map(|bytes| self.decoded(&bytes)));
+        self.reply.send(encoded.unwrap_or_else(|why| {
+            let why = format!("answer of {}: {why}", M::INFO.name).into();
+            Err(CallError::Codec { why, outcome: Outcome::Executed })
+        }));
+    }
     fn answered(self: Box<Self>, result: &[u8]) {
+        let answer = self.decoded(result);
+        self.reply.send(answer);
+    }
+    fn failed(self: Box<Self>, failure: Failure) {
+        self.reply.send(Err(failure.widen()));
+    }
+}
+
+impl<M: Method> TypedSink<M> {
+    fn decoded(&self, result: &[u8]) -> Answer<M> {
         let decoded = with_route(&self.route, || {
             codec::decode::<Result<<M::Reply as Reply>::Ok, <M::Reply as Reply>::Err>>(result)
         });
-        self.reply.send(match decoded {
+        match decoded {
             Ok(result) => result.map_err(CallError::Grain),
             Err(why) => {
                 let why = format!("answer of {}: {why}", M::INFO.name).into();
                 Err(CallError::Codec { why, outcome: Outcome::Executed })
             }
-        });
-    }
-    fn failed(self: Box<Self>, failure: Failure) {
-        self.reply.send(Err(failure.widen()));
+        }
     }
 }
 

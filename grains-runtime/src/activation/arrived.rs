@@ -1,6 +1,9 @@
 //! Calls that came from another node: encoded until their method's type is known here, and answered in bytes.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use grains_core::{
     Access, AccessKind, AnsweredBy, CallError, Failure, InterfaceSet, Lifecycle, MethodId, Outcome, Turns, codec,
@@ -12,7 +15,7 @@ use grains_core::{
 use super::{
     Activation,
     start::{Refused, enqueue_waiter},
-    turn::{Turn, encoding},
+    turn::{Turn, encoding, panic_message},
     waiter::{CallWaiter, ReplyTo},
 };
 use crate::{
@@ -62,7 +65,7 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
             call.fail(fenced());
             return Ok(());
         }
-        let args = match encoding(|| with_route(&node.route(), || node.with_streams(|| decode_args::<M>(&call.args)))) {
+        let args = match encoding(|| with_route(&node.route(), || decode_args::<M>(&call.args))) {
             Ok(args) => args,
             Err(why) => {
                 let why = format!("arguments of {}.{}: {why}", activation.id, M::INFO.name).into();
@@ -122,11 +125,9 @@ where
             return sink.failed(failure.map_grain(|_| unreachable!("a grain's own error was taken out above")));
         }
     };
-    match encoding(|| activation.node.with_streams(|| codec::encode(&result))) {
-        Ok(bytes) => sink.answered(&bytes),
-        Err(why) => {
-            let why = format!("answer of {}: {why}", M::INFO.name).into();
-            sink.failed(CallError::Codec { why, outcome: Outcome::Executed });
-        }
+    let mut encode = || encoding(|| codec::encode(&result));
+    // Whoever waits is told when the sink is dropped.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sink.answer(&mut encode))) {
+        tracing::error!(grain = %activation.id, message = panic_message(&*panic), "decoding an answer panicked");
     }
 }

@@ -145,7 +145,11 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
 
     fn forward(self: Box<Self>, node: &NodeInner) {
         let Self { args, reply, inherited, deadline, grain } = *self;
-        let bytes = match encoding(|| node.with_streams(|| encode_args(&args))) {
+        // Whoever sent it from another node looks again where the grain is, and sends it there.
+        if let ReplyTo::Away(sink) = reply {
+            return sink.failed(CallError::NotReady { why: "the activation it waited for has ended".into() });
+        }
+        let bytes = match encoding(|| encode_args(&args)) {
             Ok(bytes) => bytes,
             Err(why) => {
                 let why = format!("arguments of {grain}.{}: {why}", M::INFO.name).into();

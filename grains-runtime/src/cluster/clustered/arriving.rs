@@ -1,4 +1,4 @@
-//! Frames that come: calls for grains of this node or to be passed on, and what became of calls it sent.
+//! Frames that come: calls for grains of this node, and what became of calls it sent.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -6,15 +6,20 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{ActivationId, CallError, Failure, Outcome, codec, route::ReplySink};
+use grains_core::{
+    CallError, Failure, Outcome, codec,
+    route::ReplySink,
+    stream::{with_incoming, with_outgoing},
+};
 
 use super::{
     Clustered,
     envelope::{
-        BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, Found, HOPS_MAX, REPLY, ReplyFrame, STREAM, TAKEN,
-        Target, read_bounce, read_taken, write_bounce, write_taken,
+        BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, Found, Ordered, REDIRECT, REPLY, ReplyFrame, STREAM,
+        TAKEN, Target, read_bounce, read_redirect, read_taken, write_bounce, write_redirect, write_taken,
     },
-    pending::{Call, Returned},
+    pending::Returned,
+    table::Way,
 };
 use crate::{
     activation::{arrived::Arrived, lock, turn::panic_message},
@@ -22,7 +27,8 @@ use crate::{
     catalog::Made,
     cluster::{
         directory::{Message, Order},
-        names::{MemberId, NodeId},
+        names::MemberId,
+        streams::Streams,
     },
     node::NodeInner,
     tenure::Tenure,
@@ -46,12 +52,13 @@ impl Clustered {
             CALL => CallFrame::read(body).map(|frame| self.call(from, frame)),
             REPLY => ReplyFrame::read(body).map(|frame| self.reply(from, frame)),
             BOUNCE => read_bounce(body).map(|(call, why)| self.bounced(from, call, why)),
-            TAKEN => read_taken(body).map(|call| drop(lock(&self.pending).answered(call, from))),
+            REDIRECT => read_redirect(body).map(|(call, order)| self.redirect(from, call, order)),
+            TAKEN => read_taken(body).map(|call| self.taken(from, call)),
             DIRECTORY => match codec::decode::<Message>(body) {
                 Ok(message) => Ok(self.directory_message(from, message)),
                 Err(_) => Err(BadFrame::new("no message between owners and hosts")),
             },
-            STREAM => Ok(self.stream_frame(from, body)),
+            STREAM => self.stream_frame(from, body),
             _ => Err(BadFrame::new("of a kind that this node does not know")),
         };
         if let Err(why) = read {
@@ -75,154 +82,148 @@ impl Clustered {
         frames.into_iter().for_each(|(from, kind, body)| self.arrived(from, kind, &body));
     }
 
+    /// A call for a grain that its sender believes to be here, or this node to own.
     fn call(&self, from: MemberId, frame: CallFrame) {
         let Some(node) = self.node() else { return };
         let back = Back { clustered: self.weak(), to: from, call: frame.call };
-        let (order, activation) = match frame.target {
-            Target::Whoever => return self.pass_on(&node, back, frame),
-            Target::Known(activation) => (None, activation),
-            Target::Ordered { partition, epoch, counter, host } => {
-                let order = Order { partition, epoch, counter, host, grain: frame.grain.clone() };
-                let activation = order.activation();
-                (Some(order), activation)
+        match self.look(&node, from, &frame) {
+            Looked::Here(made, acting) => self.deliver(&node, back, frame, made, acting),
+            Looked::Redirect(order) => back.send(REDIRECT, |out| write_redirect(out, back.call, order)),
+            Looked::Bounce(why) => back.bounce(why),
+            Looked::Fails(failure) if frame.one_way => {
+                tracing::warn!(grain = %frame.grain, %failure, "a one-way call did not run");
+                back.taken();
             }
-        };
+            Looked::Fails(failure) => back.reply(None, Err(failure)),
+        }
+    }
+
+    fn look(&self, node: &NodeInner, from: MemberId, frame: &CallFrame) -> Looked {
         let hash = node.hash_of(&frame.grain);
-        let made = {
-            let mut table = lock(&self.table);
-            let standing = match table.acting() {
-                Ok(standing) => standing,
-                Err(_) => return back.bounce(Bounce::NotNow),
-            };
-            match order {
-                Some(order) => standing.obey(&node, &order, hash),
-                None if standing.host.here(&frame.grain) == Some(activation) => {
-                    node.catalog.find(hash, &frame.grain).map(|found| Ok(Made::Found(found)))
+        let mut table = lock(&self.table);
+        let Ok(standing) = table.acting() else { return Looked::Bounce(Bounce::NotNow) };
+        let acting = Acting { me: standing.me, tenure: standing.tenure.clone(), streams: standing.streams.clone() };
+        let made = match frame.target {
+            Target::Whoever => {
+                if let Some(void) = frame.void {
+                    standing.directory.gone(&frame.grain, void);
                 }
-                None => None,
+                return match table.way(node, &frame.grain, hash, from.node) {
+                    Way::Here(made) => Looked::Here(made, acting),
+                    Way::Away(_, Target::Ordered(order)) => Looked::Redirect(order),
+                    // The sender has another view than this node, or will have it soon.
+                    Way::Away(_, Target::Whoever | Target::Known(_)) | Way::Wait => Looked::Bounce(Bounce::NotNow),
+                    Way::Fails(CallError::NotReady { .. }) => Looked::Bounce(Bounce::NotNow),
+                    Way::Fails(failure) => Looked::Fails(failure),
+                };
             }
-            .map(|made| (made, standing.me, standing.tenure.clone()))
+            Target::Ordered(Ordered { partition, epoch, counter, host }) => {
+                let order = Order { partition, epoch, counter, host, grain: frame.grain.clone() };
+                standing.obey(node, &order, hash)
+            }
+            Target::Known(activation) if standing.host.here(&frame.grain) == Some(activation) => {
+                node.catalog.find(hash, &frame.grain).map(|found| Ok(Made::Found(found)))
+            }
+            Target::Known(_) => None,
         };
-        let Some((made, me, tenure)) = made else {
-            self.ended(&frame.grain, activation);
-            return back.bounce(Bounce::NotHere);
-        };
-        let made = match made {
-            Ok(made) => made,
-            Err(failure) => {
+        drop(table);
+        let activation = frame.target.activation();
+        match (made, activation) {
+            (Some(Ok(made)), _) => Looked::Here(made, acting),
+            (Some(Err(failure)), Some(activation)) => {
                 self.ended(&frame.grain, activation);
-                return back.fail_unless(frame.one_way, failure);
+                Looked::Fails(failure)
             }
-        };
-        let found = Found { host: me, activation };
-        let reply = AwayReply { back: back.clone(), tenure, found: Some(found), answered: false };
-        let grain = frame.grain.clone();
-        let one_way = frame.one_way;
-        let arrived = self.to_arrived(from, frame, (!one_way).then(|| Box::new(reply) as Box<dyn ReplySink>));
-        let (activation, arrived) = match made {
-            Made::New(activation) => (activation.clone(), activation.arrive_first(arrived)),
-            Made::Found(activation) => (activation.clone(), activation.arrive(arrived)),
+            (None, Some(activation)) => {
+                self.ended(&frame.grain, activation);
+                Looked::Bounce(Bounce::NotHere)
+            }
+            (_, None) => Looked::Bounce(Bounce::NotNow),
+        }
+    }
+
+    fn deliver(&self, node: &NodeInner, back: Back, frame: CallFrame, made: Made, acting: Acting) {
+        let (Made::New(activation) | Made::Found(activation)) = &made;
+        let (one_way, activation) = (frame.one_way, activation.clone());
+        let found = Found { host: acting.me, activation: activation.activation_id() };
+        let sink = AwayReply { back: back.clone(), acting, found, answered: false };
+        let arrived = self.to_arrived(frame, (!one_way).then(|| Box::new(sink) as Box<dyn ReplySink>));
+        let arrived = match made {
+            Made::New(new) => new.arrive_first(arrived),
+            Made::Found(found) => found.arrive(arrived),
         };
         match arrived {
             Ok(()) if one_way => back.taken(),
             Ok(()) => {}
-            Err(_) => {
-                debug_assert_eq!(*activation.id(), grain);
+            Err(Arrived { reply, .. }) => {
                 node.over(&*activation);
-                back.bounce(Bounce::NotHere);
+                match reply {
+                    Some(sink) => sink.failed(CallError::NotReady { why: "its activation has just ended".into() }),
+                    None => back.bounce(Bounce::NotNow),
+                }
             }
         }
     }
 
-    /// A call for whoever owns the grain's partition, or holds the singleton.
-    fn pass_on(&self, node: &NodeInner, back: Back, frame: CallFrame) {
-        if frame.hops > HOPS_MAX {
-            return back.bounce(Bounce::NotNow);
-        }
-        let tenure = match lock(&self.table).acting() {
-            Ok(standing) => standing.tenure.clone(),
-            Err(_) => return back.bounce(Bounce::NotNow),
-        };
-        if frame.one_way {
-            back.taken();
-        }
-        let sink = AwayReply { back: back.clone(), tenure, found: None, answered: false };
-        let (view, hops, one_way) = (frame.view, frame.hops, frame.one_way);
-        let (grain, from) = (frame.grain.clone(), back.to.node);
-        let hash = node.hash_of(&grain);
-        let arrived = self.to_arrived(back.to, frame, None);
-        let Inherited { caller, request, deadline, timeout } = arrived.inherited;
-        let sink = (!one_way).then(|| Box::new(sink) as Box<dyn ReplySink>);
-        self.submit(Call {
-            grain,
-            hash,
-            method: arrived.method,
-            args: arrived.args,
-            sink,
-            request,
-            caller,
-            deadline: deadline.unwrap_or_else(|| self.world.clock.now() + timeout),
-            timeout,
-            from,
-            hops,
-            asked_under: Some(view),
-            tries: 0,
-        });
-    }
-
-    fn to_arrived(&self, _from: MemberId, frame: CallFrame, reply: Option<Box<dyn ReplySink>>) -> Arrived {
+    fn to_arrived(&self, frame: CallFrame, reply: Option<Box<dyn ReplySink>>) -> Arrived {
         let timeout = Duration::from_micros(frame.left_us).min(FAR);
         let me = self.incarnation();
-        let pending = lock(&self.pending);
         let caller = match frame.chain.is_empty() {
             true => None,
-            false => Link::arrived(frame.chain, |hop| (hop.origin == me).then(|| pending.caller_of(hop.call))?),
+            false => {
+                let pending = lock(&self.pending);
+                Link::arrived(frame.chain, |hop| (hop.origin == me).then(|| pending.caller_of(hop.call))?)
+            }
         };
-        drop(pending);
         let deadline = Some(self.world.clock.now() + timeout);
         let inherited = Inherited { caller, request: frame.request, deadline, timeout };
         Arrived { method: frame.method, args: frame.args, reply, inherited }
     }
 
     fn reply(&self, from: MemberId, frame: ReplyFrame<'_>) {
-        let Some(Returned { call, .. }) = lock(&self.pending).answered(frame.call, from) else { return };
-        if let Some(found) = frame.found.filter(|found| found.host.node != self.node_id()) {
+        let returned = lock(&self.pending).answered(frame.call, from);
+        let Some(Returned { call, .. }) = returned else { return };
+        if let Some(found) = frame.found.filter(|found| found.activation.counter != 0) {
             lock(&self.table).places.learn(call.grain.clone(), found);
         }
-        let Some(mut sink) = call.sink else { return };
-        if let Some(found) = frame.found {
-            sink.found_at(found.activation, (found.host.node.0, found.host.incarnation.0));
-        }
+        let Some(sink) = call.sink else { return };
         match frame.answer {
-            Ok(bytes) => self.answer(from, frame.call, sink, bytes),
+            Ok(bytes) => self.answered(from, frame.call, sink, bytes),
             Err(failure) => sink.failed(failure),
         }
     }
 
     /// Decoding runs users' code: if it panics, the reply is dropped, which tells the caller.
-    fn answer(&self, from: MemberId, call: u64, sink: Box<dyn ReplySink>, bytes: &[u8]) {
-        let answered = catch_unwind(AssertUnwindSafe(|| self.with_incoming(from, call, || sink.answered(bytes))));
-        if let Err(panic) = answered {
-            tracing::error!(message = panic_message(&*panic), "decoding an answer panicked");
+    fn answered(&self, from: MemberId, call: u64, sink: Box<dyn ReplySink>, bytes: &[u8]) {
+        let answered = catch_unwind(AssertUnwindSafe(|| with_incoming(|| sink.answered(bytes))));
+        match answered {
+            Ok(((), streams)) if streams.is_empty() => {}
+            Ok(((), streams)) => self.import(from, call, streams),
+            Err(panic) => tracing::error!(message = panic_message(&*panic), "decoding an answer panicked"),
         }
     }
 
     fn bounced(&self, from: MemberId, number: u64, why: Bounce) {
-        let Some(Returned { call, target }) = lock(&self.pending).answered(number, from) else { return };
-        {
-            let mut table = lock(&self.table);
-            table.places.forget(&call.grain);
-            // A host that cannot act may still hold the activation; one that says "not here" does not, and will not.
-            if let (Target::Ordered { epoch, counter, .. }, Bounce::NotHere, Some(standing)) =
-                (target, why, &mut table.standing)
-            {
-                standing.directory.gone(&call.grain, ActivationId { epoch: epoch.0, counter });
+        let returned = lock(&self.pending).answered(number, from);
+        let Some(Returned { call, target }) = returned else { return };
+        match why {
+            Bounce::NotHere => self.not_there(call, target.activation()),
+            Bounce::NotNow => {
+                lock(&self.table).places.forget(&call.grain);
+                self.park(call);
             }
         }
-        match why {
-            Bounce::NotHere => self.submit(call),
-            Bounce::NotNow => self.park(call),
-        }
+    }
+
+    fn redirect(&self, from: MemberId, number: u64, order: Ordered) {
+        let returned = lock(&self.pending).answered(number, from);
+        let Some(Returned { call, .. }) = returned else { return };
+        self.redirected(call, order);
+    }
+
+    fn taken(&self, from: MemberId, number: u64) {
+        let returned = lock(&self.pending).answered(number, from);
+        drop(returned);
     }
 
     fn directory_message(&self, from: MemberId, message: Message) {
@@ -241,6 +242,22 @@ enum Speaker {
     Removed,
     /// It has joined by a later view.
     Unknown,
+}
+
+/// What is to be done with a call.
+enum Looked {
+    Here(Made, Acting),
+    Redirect(Ordered),
+    Bounce(Bounce),
+    Fails(Failure),
+}
+
+/// As what this node answers a call.
+struct Acting {
+    me: MemberId,
+    /// Under which it is answered: nothing is heard of a node after its lease has ended.
+    tenure: Arc<Tenure>,
+    streams: Arc<Streams>,
 }
 
 /// Longer than anybody waits; keeps what a peer says from overflowing.
@@ -275,13 +292,6 @@ impl Back {
         self.send(TAKEN, |out| write_taken(out, self.call));
     }
 
-    fn fail_unless(&self, one_way: bool, failure: Failure) {
-        match one_way {
-            true => self.taken(),
-            false => self.reply(None, Err(failure)),
-        }
-    }
-
     fn reply(&self, found: Option<Found>, answer: Result<&[u8], Failure>) {
         let frame = ReplyFrame { call: self.call, found, answer };
         if let Err(why @ SendError::TooLarge { .. }) = self.try_send(REPLY, |out| frame.write(out)) {
@@ -296,17 +306,25 @@ impl Back {
 /// Where the answer to a call of another node goes.
 struct AwayReply {
     back: Back,
-    /// Under which it is answered: nothing is heard of a node after its lease has ended.
-    tenure: Arc<Tenure>,
-    found: Option<Found>,
+    acting: Acting,
+    found: Found,
     answered: bool,
+}
+
+impl AwayReply {
+    fn reply(&mut self, answer: Result<&[u8], Failure>) {
+        self.answered = true;
+        if self.acting.tenure.may_act() {
+            self.back.reply(Some(self.found), answer);
+        }
+    }
 }
 
 impl Drop for AwayReply {
     fn drop(&mut self) {
-        if !self.answered && self.tenure.may_act() {
+        if !self.answered {
             let why = "its turn ended without an answer".into();
-            self.back.reply(self.found, Err(CallError::Lost { grain: "the grain".into(), why }));
+            self.reply(Err(CallError::Lost { grain: "the grain".into(), why }));
         }
     }
 }
@@ -320,26 +338,33 @@ impl ReplySink for AwayReply {
         false
     }
 
-    fn answered(mut self: Box<Self>, result: &[u8]) {
-        self.answered = true;
-        if self.tenure.may_act() {
-            self.back.reply(self.found, Ok(result));
+    fn answer(mut self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {
+        let (bytes, streams) = with_outgoing(encode);
+        match bytes {
+            Ok(bytes) => {
+                self.reply(Ok(&bytes));
+                if !streams.is_empty() {
+                    self.acting.streams.export(self.back.to, self.back.call, streams);
+                }
+            }
+            Err(why) => {
+                let why = format!("its answer: {why}").into();
+                self.reply(Err(CallError::Codec { why, outcome: Outcome::Executed }));
+            }
         }
+    }
+
+    fn answered(mut self: Box<Self>, result: &[u8]) {
+        self.reply(Ok(result));
     }
 
     fn failed(mut self: Box<Self>, failure: Failure) {
-        self.answered = true;
-        if !self.tenure.may_act() {
-            return;
-        }
         match failure {
-            CallError::NotReady { .. } => self.back.bounce(Bounce::NotNow),
-            failure => self.back.reply(self.found, Err(failure)),
+            CallError::NotReady { .. } if self.acting.tenure.may_act() => {
+                self.answered = true;
+                self.back.bounce(Bounce::NotNow);
+            }
+            failure => self.reply(Err(failure)),
         }
-    }
-
-    fn found_at(&mut self, activation: ActivationId, (node, incarnation): (u64, u64)) {
-        let host = MemberId { node: NodeId(node), incarnation: crate::cluster::names::Incarnation(incarnation) };
-        self.found = Some(Found { host, activation });
     }
 }

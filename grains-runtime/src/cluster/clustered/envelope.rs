@@ -7,7 +7,7 @@ use grains_core::{AccessKind, ActivationId, Failure, GrainId, MethodId, RequestC
 
 use super::super::{
     grain::intern,
-    names::{Epoch, Incarnation, MemberId, NodeId, PartitionId, ViewVersion},
+    names::{Epoch, Incarnation, MemberId, NodeId, PartitionId},
 };
 use crate::ambient::{HOP_TURNS_MAX, Hop, HopTurn};
 
@@ -23,9 +23,9 @@ pub(crate) const TAKEN: u8 = 4;
 pub(crate) const DIRECTORY: u8 = 5;
 /// Part of an answer that goes on.
 pub(crate) const STREAM: u8 = 6;
+/// A call comes back unexecuted, with the order by which its grain's host will run it.
+pub(crate) const REDIRECT: u8 = 7;
 
-/// How often a call may be passed on before it is sent back.
-pub(crate) const HOPS_MAX: u8 = 8;
 /// Entries of a request context: its bytes are bounded too, this bounds what a hostile peer makes us allocate.
 const CONTEXT_ENTRIES_MAX: u64 = 1024;
 
@@ -37,13 +37,11 @@ pub(crate) struct CallFrame {
     pub(crate) grain: GrainId,
     pub(crate) method: MethodId,
     pub(crate) one_way: bool,
-    /// How many nodes have passed it on.
-    pub(crate) hops: u8,
     /// How much time its caller has left, in microseconds.
     pub(crate) left_us: u64,
-    /// The sender's view.
-    pub(crate) view: ViewVersion,
     pub(crate) target: Target,
+    /// An activation of the grain that its host has said it does not have, and never will again.
+    pub(crate) void: Option<ActivationId>,
     pub(crate) request: RequestContext,
     pub(crate) chain: Vec<Hop>,
     pub(crate) args: Arc<[u8]>,
@@ -56,8 +54,28 @@ pub(crate) enum Target {
     Whoever,
     /// The host of this activation, as an earlier answer said.
     Known(ActivationId),
-    /// The host of this activation, by order of the sender, who owns the partition under this epoch.
-    Ordered { partition: PartitionId, epoch: Epoch, counter: u64, host: MemberId },
+    /// The host of this activation, by order of the owner of its partition.
+    Ordered(Ordered),
+}
+
+/// An order, but for the grain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    pub(crate) partition: PartitionId,
+    pub(crate) epoch: Epoch,
+    pub(crate) counter: u64,
+    pub(crate) host: MemberId,
+}
+
+impl Target {
+    /// The activation that the receiver is to have.
+    pub(crate) fn activation(&self) -> Option<ActivationId> {
+        match self {
+            Self::Whoever => None,
+            Self::Known(activation) => Some(*activation),
+            Self::Ordered(order) => Some(ActivationId { epoch: order.epoch.0, counter: order.counter }),
+        }
+    }
 }
 
 /// An answer.
@@ -98,31 +116,28 @@ impl BadFrame {
 const ONE_WAY: u64 = 1;
 const KNOWN: u64 = 2;
 const ORDERED: u64 = 4;
+const VOID: u64 = 8;
 
 impl CallFrame {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let target = match self.target {
             Target::Whoever => 0,
             Target::Known(_) => KNOWN,
-            Target::Ordered { .. } => ORDERED,
+            Target::Ordered(_) => ORDERED,
         };
         number(out, self.call);
-        number(out, u64::from(self.one_way) * ONE_WAY | target);
-        number(out, u64::from(self.hops));
+        number(out, u64::from(self.one_way) * ONE_WAY | u64::from(self.void.is_some()) * VOID | target);
         number(out, self.left_us);
-        number(out, self.view.0);
         text(out, self.grain.grain_type());
         text(out, self.grain.key());
         number(out, u64::from(self.method.0));
         match self.target {
             Target::Whoever => {}
             Target::Known(activation) => write_activation(out, activation),
-            Target::Ordered { partition, epoch, counter, host } => {
-                number(out, u64::from(partition.0));
-                number(out, epoch.0);
-                number(out, counter);
-                write_member(out, host);
-            }
+            Target::Ordered(order) => write_order(out, order),
+        }
+        if let Some(void) = self.void {
+            write_activation(out, void);
         }
         number(out, self.request.iter().count() as u64);
         for (name, value) in self.request.iter() {
@@ -148,26 +163,20 @@ impl CallFrame {
         let mut from = Reader(bytes);
         let call = from.number()?;
         let flags = from.number()?;
-        let hops = u8::try_from(from.number()?).map_err(|_| BadFrame("more hops than there can be"))?;
         let left_us = from.number()?;
-        let view = ViewVersion(from.number()?);
         let grain = from.grain()?;
         let method = MethodId(u32::try_from(from.number()?).map_err(|_| BadFrame("a method id over 32 bits"))?);
         let target = match flags & (KNOWN | ORDERED) {
             0 => Target::Whoever,
             KNOWN => Target::Known(from.activation()?),
-            ORDERED => Target::Ordered {
-                partition: PartitionId(u16::try_from(from.number()?).map_err(|_| BadFrame("no partition"))?),
-                epoch: Epoch(from.number()?),
-                counter: from.number()?,
-                host: from.member()?,
-            },
+            ORDERED => Target::Ordered(from.order()?),
             _ => return Err(BadFrame("two targets")),
         };
+        let void = if flags & VOID != 0 { Some(from.activation()?) } else { None };
         let request = from.request()?;
         let chain = from.chain()?;
         let one_way = flags & ONE_WAY != 0;
-        Ok(Self { call, grain, method, one_way, hops, left_us, view, target, request, chain, args: from.0.into() })
+        Ok(Self { call, grain, method, one_way, left_us, target, void, request, chain, args: from.0.into() })
     }
 }
 
@@ -214,6 +223,17 @@ pub(crate) fn read_bounce(bytes: &[u8]) -> Result<(u64, Bounce), BadFrame> {
     Ok((call, why))
 }
 
+/// The body of a [`REDIRECT`].
+pub(crate) fn write_redirect(out: &mut Vec<u8>, call: u64, order: Ordered) {
+    number(out, call);
+    write_order(out, order);
+}
+
+pub(crate) fn read_redirect(bytes: &[u8]) -> Result<(u64, Ordered), BadFrame> {
+    let mut from = Reader(bytes);
+    Ok((from.number()?, from.order()?))
+}
+
 /// The body of a [`TAKEN`].
 pub(crate) fn write_taken(out: &mut Vec<u8>, call: u64) {
     number(out, call);
@@ -244,6 +264,13 @@ fn write_activation(out: &mut Vec<u8>, activation: ActivationId) {
 fn write_member(out: &mut Vec<u8>, member: MemberId) {
     number(out, member.node.0);
     number(out, member.incarnation.0);
+}
+
+fn write_order(out: &mut Vec<u8>, order: Ordered) {
+    number(out, u64::from(order.partition.0));
+    number(out, order.epoch.0);
+    number(out, order.counter);
+    write_member(out, order.host);
 }
 
 struct Reader<'b>(&'b [u8]);
@@ -280,6 +307,15 @@ impl<'b> Reader<'b> {
 
     fn member(&mut self) -> Result<MemberId, BadFrame> {
         Ok(MemberId { node: NodeId(self.number()?), incarnation: Incarnation(self.number()?) })
+    }
+
+    fn order(&mut self) -> Result<Ordered, BadFrame> {
+        Ok(Ordered {
+            partition: PartitionId(u16::try_from(self.number()?).map_err(|_| BadFrame("no partition"))?),
+            epoch: Epoch(self.number()?),
+            counter: self.number()?,
+            host: self.member()?,
+        })
     }
 
     fn request(&mut self) -> Result<RequestContext, BadFrame> {
@@ -322,6 +358,15 @@ mod tests {
 
     use super::*;
 
+    fn order() -> Ordered {
+        Ordered {
+            partition: PartitionId(1023),
+            epoch: Epoch(9),
+            counter: 1,
+            host: MemberId { node: NodeId(u64::MAX), incarnation: Incarnation(4) },
+        }
+    }
+
     fn call() -> CallFrame {
         let turn = HopTurn { grain: GrainId::new("cart", "7"), method: "pay".into(), access: AccessKind::Shared };
         CallFrame {
@@ -329,15 +374,9 @@ mod tests {
             grain: GrainId::new("room", "lobby"),
             method: MethodId(u32::MAX),
             one_way: true,
-            hops: 2,
             left_us: u64::MAX,
-            view: ViewVersion(7),
-            target: Target::Ordered {
-                partition: PartitionId(1023),
-                epoch: Epoch(9),
-                counter: 1,
-                host: MemberId { node: NodeId(u64::MAX), incarnation: Incarnation(4) },
-            },
+            target: Target::Ordered(order()),
+            void: Some(ActivationId { epoch: 8, counter: 70 }),
             request: RequestContext::new().with("tenant", "acme").unwrap(),
             chain: vec![
                 Hop { origin: 4, call: 5, turns: vec![turn.clone(), turn] },
@@ -351,7 +390,8 @@ mod tests {
     fn a_call_arrives_as_it_was_sent() {
         let known = Target::Known(ActivationId { epoch: 3, counter: 900 });
         for target in [call().target, known, Target::Whoever] {
-            let call = CallFrame { target, ..call() };
+            let void = call().void.filter(|_| target == Target::Whoever);
+            let call = CallFrame { target, void, ..call() };
             let mut bytes = Vec::new();
             call.write(&mut bytes);
             assert_eq!(CallFrame::read(&bytes).unwrap(), call);
@@ -372,6 +412,9 @@ mod tests {
         let mut bytes = Vec::new();
         write_bounce(&mut bytes, 9, Bounce::NotNow);
         assert_eq!(read_bounce(&bytes).unwrap(), (9, Bounce::NotNow));
+        let mut bytes = Vec::new();
+        write_redirect(&mut bytes, 9, order());
+        assert_eq!(read_redirect(&bytes).unwrap(), (9, order()));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Calls of this node that have no answer yet, because they are under way to another node or wait until it is known where
-//! they go. Its own, and those it passes on for others.
+//! they go.
 //!
 //! Invariants: a call is here, or with whoever took it out, never both; a call that was sent is failed as unknown when its
 //! link ends, unless it certainly never left.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use grains_core::{CallError, Failure, GrainId, Instant, MethodId, RequestContext, route::ReplySink};
+use grains_core::{ActivationId, CallError, Failure, GrainId, Instant, MethodId, RequestContext, route::ReplySink};
 
-use super::super::names::{MemberId, NodeId, ViewVersion};
+use super::super::names::MemberId;
 use super::envelope::Target;
 use crate::ambient::{Inherited, Link};
 
@@ -26,11 +26,8 @@ pub(crate) struct Call {
     pub(crate) caller: Option<Arc<Link>>,
     pub(crate) deadline: Instant,
     pub(crate) timeout: Duration,
-    /// The node whose call it is, for placement beside it.
-    pub(crate) from: NodeId,
-    /// How many nodes have passed it on; and if that is any, the view of the last.
-    pub(crate) hops: u8,
-    pub(crate) asked_under: Option<ViewVersion>,
+    /// An activation that turned out not to be where it was looked for.
+    pub(crate) void: Option<ActivationId>,
     /// How often this node has tried.
     pub(crate) tries: u32,
 }

@@ -3,17 +3,17 @@
 //!
 //! Locks, in this order: the table, the calls that wait, a link's buffer. None is held while users' code runs.
 
-use std::{sync::Arc, task::Context};
+use std::{sync::Arc, task::Context, time::Duration};
 
 use grains_core::{
-    CallError, Failure, GrainId, MethodInfo, Outcome, RawRef,
+    ActivationId, CallError, Failure, GrainId, MethodInfo, Outcome, RawRef,
     route::{AnySlot, Departure, WaitEdge},
     timed_out,
 };
 
 use super::{
     Clustered,
-    envelope::{CALL, CallFrame, Target},
+    envelope::{CALL, CallFrame, Ordered, Target},
     pending::{Call, unanswered},
     table::{Standing, Way},
 };
@@ -80,7 +80,7 @@ impl Clustered {
         if inherited.timeout.is_zero() {
             return slot.fail(timed_out(to.id(), method, inherited.timeout, Outcome::NotExecuted));
         }
-        let Some(args) = encoded(node, to.id(), method, slot) else { return };
+        let Some(args) = encoded(to.id(), method, slot) else { return };
         let deadline = inherited.deadline(clock);
         let edge = inherited.caller.clone().map(|link| WaitEdge(link as _));
         let wait = Departure { route: node.route(), deadline, after: inherited.timeout, edge };
@@ -96,9 +96,7 @@ impl Clustered {
             caller,
             deadline,
             timeout,
-            from: self.node_id(),
-            hops: 0,
-            asked_under: None,
+            void: None,
             tries: 0,
         });
     }
@@ -106,7 +104,7 @@ impl Clustered {
     fn depart_one_way(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
         let timeout = slot.timeout().unwrap_or(node.config.call_timeout);
         let Inherited { request, .. } = Inherited::one_way(slot.request(), timeout);
-        let Some(args) = encoded(node, to.id(), method, slot) else { return };
+        let Some(args) = encoded(to.id(), method, slot) else { return };
         self.submit(Call {
             grain: to.id().clone(),
             hash: to.lookup_hash(),
@@ -117,35 +115,20 @@ impl Clustered {
             caller: None,
             deadline: self.world.clock.now() + timeout,
             timeout,
-            from: self.node_id(),
-            hops: 0,
-            asked_under: None,
+            void: None,
             tries: 0,
         });
     }
 
-    /// A call that waited in the mailbox of an activation which has ended.
+    /// A call of this node, or a one-way call of any, that waited in the mailbox of an activation which has ended.
     pub(crate) fn forward(&self, grain: GrainId, call: Arrived) {
         let Arrived { method, args, reply, inherited } = call;
         let deadline = inherited.deadline(&*self.world.clock);
         let Inherited { caller, request, timeout, .. } = inherited;
         let Some(node) = self.node() else { return };
         let hash = node.hash_of(&grain);
-        self.submit(Call {
-            grain,
-            hash,
-            method,
-            args,
-            sink: reply,
-            request,
-            caller,
-            deadline,
-            timeout,
-            from: self.node_id(),
-            hops: 0,
-            asked_under: None,
-            tries: 0,
-        });
+        let (sink, void, tries) = (reply, None, 0);
+        self.submit(Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries });
     }
 
     /// Brings a call to where its grain lives, or keeps it until that is known.
@@ -165,7 +148,10 @@ impl Clustered {
             }
             call.tries += 1;
             let mut table = lock(&self.table);
-            match table.way(&node, &call.grain, call.hash, call.from) {
+            if let (Some(void), Some(standing)) = (call.void, &mut table.standing) {
+                standing.directory.gone(&call.grain, void);
+            }
+            match table.way(&node, &call.grain, call.hash, self.node_id()) {
                 Way::Here(made) => {
                     drop(table);
                     match deliver(&node, call, made) {
@@ -181,19 +167,6 @@ impl Clustered {
                     drop(table);
                     return self.park(call);
                 }
-                Way::Away(_, Target::Whoever | Target::Known(_)) if call.hops > 0 => {
-                    // It was passed on to this node as the one who would know. Let the sender look again, or wait for the
-                    // view by which the sender chose this node.
-                    let ahead = table.standing.as_ref().is_some_and(|mine| call.asked_under > Some(mine.view.version));
-                    drop(table);
-                    match ahead {
-                        true => return self.park(call),
-                        false => {
-                            return call
-                                .fail(CallError::NotReady { why: "it does not own the grain's partition".into() });
-                        }
-                    }
-                }
                 Way::Away(member, target) => {
                     // Still under the lock of the table: orders leave in the order in which they were given.
                     let handed = match &table.standing {
@@ -201,21 +174,41 @@ impl Clustered {
                         None => Err((call, SendError::Closed)),
                     };
                     drop(table);
-                    match handed {
-                        Ok(()) => return,
-                        Err((call, SendError::Overloaded { limit })) => {
-                            let grain = call.grain.to_string().into();
-                            let limit = format!("a limit of {limit} on what is under way to other nodes").into();
-                            return call.fail(CallError::Overloaded { grain, limit });
-                        }
-                        Err((call, too_large @ SendError::TooLarge { .. })) => {
-                            let why = format!("arguments for {}: {too_large}", call.grain).into();
-                            return call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
-                        }
-                        Err((call, _)) => return self.park(call),
-                    }
+                    return self.unless_handed(handed);
                 }
             }
+        }
+    }
+
+    /// The owner of a grain's partition says where the call goes, and gives the order with it.
+    pub(super) fn redirected(&self, mut call: Call, order: Ordered) {
+        call.void = None;
+        let table = lock(&self.table);
+        let handed = match &table.standing {
+            Some(sender) => match sender.view.member(order.host).cloned() {
+                Some(host) => self.hand_to_link(sender, &host, Target::Ordered(order), call),
+                // A member that this node has yet to hear of, or that is gone: it will be told by the next view.
+                None => Err((call, SendError::Closed)),
+            },
+            None => Err((call, SendError::Closed)),
+        };
+        drop(table);
+        self.unless_handed(handed);
+    }
+
+    fn unless_handed(&self, handed: Result<(), (Call, SendError)>) {
+        match handed {
+            Ok(()) => {}
+            Err((call, SendError::Overloaded { limit })) => {
+                let grain = call.grain.to_string().into();
+                let limit = format!("a limit of {limit} on what is under way to other nodes").into();
+                call.fail(CallError::Overloaded { grain, limit });
+            }
+            Err((call, too_large @ SendError::TooLarge { .. })) => {
+                let why = format!("arguments for {}: {too_large}", call.grain).into();
+                call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
+            }
+            Err((call, _)) => self.park(call),
         }
     }
 
@@ -252,10 +245,9 @@ impl Clustered {
             grain: call.grain.clone(),
             method: call.method,
             one_way: call.sink.is_none(),
-            hops: call.hops.saturating_add(1),
             left_us: micros(call.deadline.since(self.world.clock.now())),
-            view: sender.view.version,
             target,
+            void: call.void.filter(|_| target == Target::Whoever),
             request: call.request.clone(),
             chain: chain.unwrap_or_default(),
             args: call.args.clone(),
@@ -267,6 +259,13 @@ impl Clustered {
             }
             Err(why) => Err((call, why)),
         }
+    }
+
+    /// The activation that a call was sent to is not there, and never will be again.
+    pub(super) fn not_there(&self, mut call: Call, activation: Option<ActivationId>) {
+        lock(&self.table).places.forget(&call.grain);
+        call.void = activation.or(call.void);
+        self.submit(call);
     }
 
     /// Tries everything again that waits, on a task: calls that get through begin their turns there.
@@ -301,8 +300,7 @@ impl Clustered {
 /// Hands a call over on this node. Gives it back if the activation turned out to be gone.
 fn deliver(node: &Arc<NodeInner>, call: Call, made: Made) -> Option<Call> {
     let inherited = call.inherited();
-    let Call { grain, hash, method, args, sink, request, caller, deadline, timeout, from, hops, asked_under, tries } =
-        call;
+    let Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries } = call;
     let arrived = Arrived { method, args, reply: sink, inherited };
     let (activation, returned) = match made {
         Made::New(activation) => (activation.clone(), activation.arrive_first(arrived)),
@@ -310,13 +308,14 @@ fn deliver(node: &Arc<NodeInner>, call: Call, made: Made) -> Option<Call> {
     };
     let Arrived { args, reply: sink, .. } = returned.err()?;
     node.over(&*activation);
-    Some(Call { grain, hash, method, args, sink, request, caller, deadline, timeout, from, hops, asked_under, tries })
+    Some(Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries })
 }
 
-/// The arguments as they travel; `None` if the call has failed because they cannot.
-fn encoded(node: &NodeInner, grain: &GrainId, method: &MethodInfo, slot: &mut dyn AnySlot) -> Option<Arc<[u8]>> {
+/// The arguments as they travel; `None` if the call has failed because they cannot. Streams are answers: as arguments to
+/// another node they cannot travel.
+fn encoded(grain: &GrainId, method: &MethodInfo, slot: &mut dyn AnySlot) -> Option<Arc<[u8]>> {
     let mut bytes = Vec::new();
-    match encoding(|| node.with_streams(|| slot.encode_args(&mut bytes))) {
+    match encoding(|| slot.encode_args(&mut bytes)) {
         Ok(()) => Some(bytes.into()),
         Err(why) => {
             let why = format!("arguments of {grain}.{}: {why}", method.name).into();
@@ -326,7 +325,7 @@ fn encoded(node: &NodeInner, grain: &GrainId, method: &MethodInfo, slot: &mut dy
     }
 }
 
-fn micros(duration: std::time::Duration) -> u64 {
+fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -13,9 +13,10 @@ use super::{
         names::{MemberId, NodeId, PartitionId},
         partition::partition_of,
         placement::{self, NoHost},
+        streams::Streams,
         view::{Assignment, View},
     },
-    envelope::Target,
+    envelope::{Ordered, Target},
     places::Places,
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(crate) struct Standing {
     pub(crate) view: Arc<View>,
     pub(crate) directory: Directory,
     pub(crate) host: Host,
+    pub(crate) streams: Arc<Streams>,
 }
 
 /// Where a call goes.
@@ -67,10 +69,10 @@ impl Table {
     }
 
     /// This node has become a member.
-    pub(crate) fn begin(&mut self, me: MemberId, tenure: Arc<Tenure>) {
+    pub(crate) fn begin(&mut self, me: MemberId, tenure: Arc<Tenure>, streams: Arc<Streams>) {
         let directory = Directory::new(me, partition_of_grain);
         let host = Host::new(me, partition_of_grain);
-        self.standing = Some(Standing { me, tenure, view: Arc::default(), directory, host });
+        self.standing = Some(Standing { me, tenure, view: Arc::default(), directory, host, streams });
         self.places = Places::new(self.places_max);
     }
 
@@ -121,8 +123,8 @@ impl Standing {
     /// Applies a newer view to both sides of the directory.
     pub(crate) fn apply(&mut self, now: Instant, view: &Arc<View>) -> Vec<Action> {
         self.view = view.clone();
-        let mut actions = self.host.apply(now, view);
-        actions.extend(self.directory.apply(now, view));
+        let mut actions = self.directory.apply(now, view);
+        actions.extend(self.host.apply(now, view));
         actions
     }
 
@@ -165,11 +167,12 @@ impl Standing {
         };
         if order.host != self.me {
             let Order { partition, epoch, counter, host, .. } = order;
+            let target = Target::Ordered(Ordered { partition, epoch, counter, host });
             let Some(member) = self.view.member(host) else {
                 self.directory.gone(grain, order.activation());
                 return None;
             };
-            return Some(Way::Away(member.clone(), Target::Ordered { partition, epoch, counter, host }));
+            return Some(Way::Away(member.clone(), target));
         }
         let made = self.obey(node, &order, hash);
         match made {

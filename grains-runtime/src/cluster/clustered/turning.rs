@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use grains_core::{CallError, DeactivationReason, GrainId};
 
-use super::{Clustered, envelope::DIRECTORY, pending::unanswered, table::Standing};
+use super::{Clustered, envelope::DIRECTORY, pending::unanswered, streaming::StreamWay, table::Standing};
 use crate::{
     activation::{AnyActivation, lock},
     catalog::Made,
@@ -12,6 +12,7 @@ use crate::{
         directory::Action,
         leader::{Known, Leader},
         names::MemberId,
+        streams::{StreamLimits, Streams},
         view::{Assignment, View},
     },
     node::NodeInner,
@@ -33,12 +34,14 @@ impl Clustered {
     /// This node has become a member; it acts once its first lease is acknowledged.
     pub(crate) fn begin(&self, me: MemberId, tenure: Arc<Tenure>) {
         self.incarnation.store(me.incarnation.0, Ordering::Release);
-        lock(&self.table).begin(me, tenure);
+        let way = Arc::new(StreamWay(self.weak()));
+        let streams = Arc::new(Streams::new(&self.world, tenure.clone(), way, StreamLimits::default()));
+        lock(&self.table).begin(me, tenure, streams);
     }
 
     /// The cluster has agreed on a newer view.
     pub(crate) fn turn_to(&self, index: u64, view: &Arc<View>) -> Turned {
-        let (actions, me) = {
+        let (actions, me, removed) = {
             let mut table = lock(&self.table);
             let Some(standing) = &mut table.standing else { return Turned::Older };
             if view.version <= standing.view.version || index < standing.me.incarnation.0 {
@@ -49,7 +52,10 @@ impl Clustered {
             }
             self.view_index.store(index, Ordering::Release);
             self.view_version.store(view.version.0, Ordering::Release);
-            (standing.apply(self.world.clock.now(), view), standing.me)
+            let before = standing.view.clone();
+            let removed = before.members.values().map(|member| member.id).filter(|id| view.member(*id).is_none());
+            let removed: Vec<MemberId> = removed.collect();
+            (standing.apply(self.world.clock.now(), view), standing.me, removed)
         };
         let gone = lock(&self.pending).member_gone(|member| view.member(member).is_some());
         for call in gone {
@@ -58,6 +64,9 @@ impl Clustered {
         }
         if let Some(wire) = self.wire() {
             wire.keep_links(|member| view.member(member).is_some());
+        }
+        for removed in removed {
+            self.streams_gone(removed);
         }
         self.carry_out(actions);
         self.turn_singletons(view, me);
@@ -189,7 +198,8 @@ impl Clustered {
     /// The incarnation of this node is over: its lease has ended, or it was removed, or it has left. Nothing of it acts any
     /// more, and nothing of it is heard.
     pub(crate) fn fence(&self) {
-        let Some(Standing { tenure, .. }) = lock(&self.table).standing.take() else { return };
+        let standing = lock(&self.table).standing.take();
+        let Some(Standing { tenure, streams, .. }) = standing else { return };
         self.incarnation.store(0, Ordering::Release);
         tenure.end();
         if let Some(wire) = self.wire() {
@@ -201,6 +211,7 @@ impl Clustered {
                 shard.into_iter().filter(of_it).for_each(AnyActivation::drop_now);
             }
         }
+        streams.end();
         let (sent, parked) = lock(&self.pending).take_all();
         for call in sent {
             let failure = unanswered(&call.grain, "the lease of this node has ended");

@@ -32,7 +32,7 @@ impl Driver {
             self.hand_over_raft().await;
         }
         let empty_by = limit - LAST_WORD;
-        self.empty(node, me, company, empty_by.max(self.world.clock.now())).await;
+        self.empty(node, me, empty_by.max(self.world.clock.now())).await;
         let busy = node.catalog.len();
         if company && self.incarnation() == Some(me) {
             if self.leads(me) {
@@ -45,7 +45,7 @@ impl Driver {
     }
 
     /// Ends or hands on what is here.
-    async fn empty(&self, node: &NodeInner, me: MemberId, company: bool, until: Instant) {
+    async fn empty(&self, node: &NodeInner, me: MemberId, until: Instant) {
         let clock = &self.world.clock;
         while clock.now() < until && self.incarnation() == Some(me) {
             for activation in node.catalog.shards().flatten() {
@@ -54,11 +54,11 @@ impl Driver {
             for grain_type in self.clustered.to_release() {
                 self.propose_until(Command::Release { grain_type, holder: me }, until).await;
             }
-            let handed_over = !company || !self.has_company() || {
-                let table = lock(&self.clustered.table);
-                table.standing.as_ref().is_none_or(|standing| standing.directory.is_handed_over())
+            let (empty, handed_over) = match &lock(&self.clustered.table).standing {
+                Some(standing) => (standing.host.empty(), standing.directory.is_handed_over()),
+                None => (true, true),
             };
-            if handed_over && node.catalog.len() == 0 && lock(&self.clustered.pending).len() == 0 {
+            if empty && (handed_over || !self.has_company()) && node.catalog.len() == 0 && lock(&self.clustered.pending).len() == 0 {
                 return;
             }
             clock.sleep_until((clock.now() + LOOK_AGAIN).min(until)).await;
