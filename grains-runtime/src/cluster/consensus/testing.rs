@@ -12,7 +12,10 @@ use std::{
 use grains_core::world::{BoxFuture, Disk, DiskFile, World};
 use serde::{Deserialize, Serialize};
 
-use super::{Consensus, Lane, LinkError, Machine, RaftLinks};
+use super::{
+    Consensus, Lane, LinkError, Machine, RaftLinks,
+    body::{Body, Kind},
+};
 use crate::{
     cluster::{
         command::{Command, Numbered, Outcome},
@@ -188,6 +191,7 @@ pub(super) struct Wires(Arc<Mutex<Nodes>>);
 struct Nodes {
     at: BTreeMap<String, Consensus<Tally>>,
     cut: BTreeSet<(String, String)>,
+    lost: Option<Kind>,
     lanes: BTreeMap<(NodeId, &'static str), u64>,
 }
 
@@ -203,6 +207,11 @@ impl Wires {
     /// Lets nothing through from `from` to `to`.
     pub(super) fn cut(&self, from: &str, to: &str) {
         self.0.lock().unwrap().cut.insert((from.into(), to.into()));
+    }
+
+    /// Loses all messages of a kind.
+    pub(super) fn lose(&self, kind: Kind) {
+        self.0.lock().unwrap().lost = Some(kind);
     }
 
     pub(super) fn mend(&self) {
@@ -237,7 +246,8 @@ impl RaftLinks for End {
         let mut nodes = self.wires.0.lock().unwrap();
         let lane = if lane == Lane::Bulk { "bulk" } else { "control" };
         *nodes.lanes.entry((to, lane)).or_default() += 1;
-        let is_cut = nodes.cut.contains(&(self.address.clone(), address.to_owned()));
+        let is_lost = Body::decode(&body).is_ok_and(|body| Some(body.kind) == nodes.lost);
+        let is_cut = is_lost || nodes.cut.contains(&(self.address.clone(), address.to_owned()));
         let node = nodes.at.get(address).filter(|_| !is_cut).cloned();
         Box::pin(async move {
             match node {

@@ -6,8 +6,7 @@ use std::{
 };
 
 use openraft::{
-    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver, raft::VoteRequest,
-    rt::AsyncRuntime,
+    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver, rt::AsyncRuntime,
 };
 use tokio::sync::oneshot;
 
@@ -16,7 +15,7 @@ use super::{
     machine::Machine,
     propose::{ProposeError, of_fatal, of_write},
     runtime::{WorldInstant, WorldRuntime},
-    types::{Types, Vote},
+    types::Types,
 };
 use crate::cluster::names::NodeId;
 
@@ -90,15 +89,11 @@ impl<M: Machine> Consensus<M> {
         self.inner.raft.trigger().transfer_leader(to.0).await.map_err(of_fatal)?;
         let mut watched = self.leadership();
         let handed = watched.wait_for(|now| now.term > leadership.term && now.leader.is_some() || now.fatal.is_some());
-        let ended = WorldRuntime::timeout(self.inner.timing.election_max * 4, handed).await;
-        match ended {
+        // From now on this node takes no proposals and sends no heartbeats, so that if `to` does not stand, another will.
+        match WorldRuntime::timeout(self.inner.timing.election_max * 4, handed).await {
             Ok(Ok(now)) if now.leader.as_ref().is_some_and(|(leader, _)| *leader == to) => Ok(()),
             Ok(Ok(now)) => Err(ProposeError::NotLeader { leader: now.leader.clone() }),
-            Ok(Err(_)) => Err(ProposeError::Unknown),
-            Err(_) => {
-                self.step_down(leadership.term).await;
-                Err(ProposeError::Unknown)
-            }
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
         }
     }
 
@@ -109,16 +104,6 @@ impl<M: Machine> Consensus<M> {
         let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node.0)?.as_ref());
         let lately = heard.is_some_and(|at| at.elapsed() <= self.inner.timing.election_min);
         lately && metrics.membership_config.voter_ids().any(|id| id == node.0)
-    }
-
-    /// A leader that has tried to hand over takes no proposals for the rest of its term, and its heartbeats keep others
-    /// from standing. So if nobody took over, it ends its term as a candidate would: by voting for itself in the next.
-    async fn step_down(&self, term: u64) {
-        let last_log_id = self.inner.raft.data_metrics().borrow_watched().last_log;
-        let vote = Vote::new(term + 1, self.inner.node.0);
-        let request = VoteRequest { vote, last_log_id, leadership_transfer: true };
-        // It fails only if this node has stopped, or is in a later term by now.
-        let _ = WorldRuntime::timeout(self.inner.timing.election_max, self.inner.raft.vote(request)).await;
     }
 }
 

@@ -206,9 +206,9 @@ async fn a_command_that_is_too_large_is_not_proposed() {
     let place = Place::new(&Wires::default(), "a");
     let node = place.start().await;
     node.found("a").await.unwrap();
-    let large = testing::named(1, 1, "x".repeat(propose::COMMAND_BYTES_MAX));
+    let large = testing::named(1, 1, "x".repeat(COMMAND_BYTES_MAX));
     assert!(matches!(node.propose(large).await, Err(ProposeError::Refused(_))));
-    let fits = testing::named(1, 2, "x".repeat(propose::COMMAND_BYTES_MAX - 1000));
+    let fits = testing::named(1, 2, "x".repeat(COMMAND_BYTES_MAX - 1000));
     node.propose(fits).await.unwrap();
 }
 
