@@ -65,6 +65,7 @@ enum Phase {
 }
 
 struct Node {
+    id: MemberId,
     directory: Directory,
     host: Host,
     lives: BTreeMap<(GrainId, ActivationId), Phase>,
@@ -167,8 +168,15 @@ impl World {
     /// The owner of a partition loses it to another one, which dies before it heard, and does not notice for long. Chance
     /// alone would hardly come upon it, and it is where recoveries are at their hardest.
     fn lose_owners_in_a_row(&mut self) {
+        let absent: Vec<_> =
+            self.ids.iter().filter(|id| !self.authority.last().members.contains_key(id)).copied().collect();
+        absent.into_iter().for_each(|node| self.join(node));
+        self.catch_up();
+        (self.again, self.weights) = (10, [1, 3, 4, 4, 1, 8, 8]);
         let owner = |world: &Self| world.authority.last().partitions[0].owner;
         let Some(first) = owner(self) else { return };
+        self.grains.clone().iter().for_each(|grain| self.call(first, grain));
+        self.catch_up();
         self.laggard = Some(first.node);
         self.authority.leave(&mut self.chance, first);
         self.note_view(|| format!("{first} is leaving"));
@@ -210,15 +218,15 @@ impl World {
     }
 
     fn change_view(&mut self) {
+        if let Some(id) = self.some_node(|node| node.proposes_to_leave) {
+            return self.left(id);
+        }
         if self.authority.views.len() >= self.views_max {
             return;
         }
         let Some(node) = self.some_id() else { return };
         let Some(member) = self.authority.last().members.get(&node).cloned() else { return self.join(node) };
         let id = member.id;
-        if self.nodes.get(&id).is_some_and(|node| node.proposes_to_leave) && self.chance.percent(50) {
-            return self.left(id);
-        }
         match self.chance.below(10) {
             0..=2 => self.join(node),
             3 => {
@@ -243,6 +251,7 @@ impl World {
         };
         let limits = Limits { list_len_max: 2, answers_max: 2 };
         let node = Node {
+            id,
             directory: Directory::new(id, partition_of).with(rules, limits),
             host: Host::new(id, partition_of).with(rules, limits),
             lives: BTreeMap::new(),
@@ -338,7 +347,9 @@ impl World {
     }
 
     fn live_some(&mut self) {
-        if let Some(id) = self.some_node(|_| true) {
+        let views = self.authority.views.clone();
+        let leaves = |node: &Node| node.applied > 0 && !active(&views[node.applied - 1]).contains(&node.id);
+        if let Some(id) = self.some_node(leaves) {
             self.propose_to_leave(id);
         }
         let Some(id) = self.some_node(|node| !node.lives.is_empty()) else { return };
@@ -350,10 +361,7 @@ impl World {
 
     fn propose_to_leave(&mut self, id: MemberId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let leaves = node.applied > 0 && !active(&self.authority.views[node.applied - 1]).contains(&id);
-        if leaves && (node.host.empty() || self.broken == Broken::LeaveWhenEmpty) {
-            node.proposes_to_leave = true;
-        }
+        node.proposes_to_leave |= node.host.empty() || self.broken == Broken::LeaveWhenEmpty;
     }
 
     /// An activation goes one step on.
