@@ -18,6 +18,8 @@ pub(crate) mod pages;
 pub(crate) mod rules;
 pub(crate) mod slice;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

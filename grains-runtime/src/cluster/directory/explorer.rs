@@ -23,6 +23,7 @@ use super::{
     Action, Directory, Located, Message, Order,
     pages::Limits,
     rules::{Rule, Rules},
+    testing::partition_of,
 };
 use crate::cluster::{
     host::{Host, Verdict},
@@ -64,6 +65,7 @@ enum Phase {
 }
 
 struct Node {
+    id: MemberId,
     directory: Directory,
     host: Host,
     lives: BTreeMap<(GrainId, ActivationId), Phase>,
@@ -99,6 +101,8 @@ pub(crate) struct World {
     now: Instant,
     /// How likely each kind of step is in this run, so that runs differ in kind.
     weights: [usize; KINDS],
+    /// A node that seldom hears of views, if there is one.
+    laggard: Option<NodeId>,
     loss: usize,
     again: usize,
     views_max: usize,
@@ -122,11 +126,6 @@ pub(crate) fn trace(seed: u64, broken: Broken) -> String {
     format!("{}\n{end:?}", world.trace.unwrap_or_default().join("\n"))
 }
 
-/// A grain's key is a number, and its partition the remainder.
-pub(crate) fn partition_of(grain: &GrainId, count: u16) -> PartitionId {
-    PartitionId(grain.key().parse::<u16>().expect("keys are numbers") % count)
-}
-
 impl World {
     fn new(seed: u64, broken: Broken, trace: Option<Vec<String>>) -> Self {
         let mut chance = Chance::new(seed);
@@ -144,6 +143,7 @@ impl World {
             ids: (1..=nodes).map(NodeId).collect(),
             now: Instant::default(),
             weights,
+            laggard: chance.percent(50).then(|| NodeId(1 + chance.below(nodes as usize) as u64)),
             loss: [0, 5, 30][chance.below(3)],
             again: [0, 10, 50, 90][chance.below(4)],
             views_max: 4 + chance.below(6),
@@ -158,8 +158,31 @@ impl World {
         if world.chance.percent(70) {
             world.catch_up();
         }
-        world.views_max += world.authority.views.len();
+        if world.chance.percent(25) {
+            world.lose_owners_in_a_row();
+        }
+        world.views_max = [1, world.views_max][world.chance.below(2)] + world.authority.views.len();
         world
+    }
+
+    /// The owner of a partition loses it to another one, which dies before it heard, and does not notice for long. Chance
+    /// alone would hardly come upon it, and it is where recoveries are at their hardest.
+    fn lose_owners_in_a_row(&mut self) {
+        let absent: Vec<_> =
+            self.ids.iter().filter(|id| !self.authority.last().members.contains_key(id)).copied().collect();
+        absent.into_iter().for_each(|node| self.join(node));
+        self.catch_up();
+        (self.again, self.weights) = (10, [1, 3, 4, 4, 1, 8, 8]);
+        let owner = |world: &Self| world.authority.last().partitions[0].owner;
+        let Some(first) = owner(self) else { return };
+        self.grains.clone().iter().for_each(|grain| self.call(first, grain));
+        self.catch_up();
+        self.laggard = Some(first.node);
+        self.authority.leave(&mut self.chance, first);
+        self.note_view(|| format!("{first} is leaving"));
+        if let Some(second) = owner(self) {
+            self.evict(second);
+        }
     }
 
     fn run(&mut self) -> Result<(), Violation> {
@@ -195,15 +218,15 @@ impl World {
     }
 
     fn change_view(&mut self) {
+        if let Some(id) = self.some_node(|node| node.proposes_to_leave) {
+            return self.left(id);
+        }
         if self.authority.views.len() >= self.views_max {
             return;
         }
-        let Some(node) = self.chance.pick(&self.ids.clone()) else { return };
+        let Some(node) = self.some_id() else { return };
         let Some(member) = self.authority.last().members.get(&node).cloned() else { return self.join(node) };
         let id = member.id;
-        if self.nodes.get(&id).is_some_and(|node| node.proposes_to_leave) && self.chance.percent(50) {
-            return self.left(id);
-        }
         match self.chance.below(10) {
             0..=2 => self.join(node),
             3 => {
@@ -228,6 +251,7 @@ impl World {
         };
         let limits = Limits { list_len_max: 2, answers_max: 2 };
         let node = Node {
+            id,
             directory: Directory::new(id, partition_of).with(rules, limits),
             host: Host::new(id, partition_of).with(rules, limits),
             lives: BTreeMap::new(),
@@ -266,8 +290,12 @@ impl World {
     }
 
     fn apply_some(&mut self) {
-        let Some(id) = self.some_node() else { return };
-        let (applied, last) = (self.nodes[&id].applied, self.authority.views.len());
+        let last = self.authority.views.len();
+        let Some(id) = self.some_node(|node| node.applied < last) else { return };
+        if self.laggard == Some(id.node) && self.chance.percent(95) {
+            return;
+        }
+        let applied = self.nodes[&id].applied;
         let first = self.authority.views.iter().position(|view| view.member(id).is_some()).map_or(last, |at| at + 1);
         let from = first.max(applied + 1);
         if from <= last {
@@ -291,12 +319,17 @@ impl World {
     }
 
     fn call_some(&mut self) {
-        let (Some(id), Some(grain)) = (self.some_node(), self.chance.pick(&self.grains.clone())) else { return };
-        self.call(id, &grain);
+        let grain = self.grains[self.chance.below(self.grains.len())].clone();
+        let partition = partition_of(&grain, self.partitions());
+        // Others would only say that they are not the owner.
+        if let Some(id) = self.some_node(|node| node.directory.served(partition).is_some()) {
+            self.call(id, &grain);
+        }
     }
 
     /// A call for `grain` comes to a node, which knows what to do only if it is the owner.
     fn call(&mut self, id: MemberId, grain: &GrainId) {
+        let partition = partition_of(grain, self.partitions());
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let chance = &mut self.chance;
         let located =
@@ -307,17 +340,19 @@ impl World {
                 self.send(id, order.host.node, What::Order(order));
             }
             Located::Wait => {
-                node.waiting.insert(partition_of(grain, self.authority.last().partitions.len() as u16));
+                node.waiting.insert(partition);
             }
             Located::NotOwner(_) | Located::NoHost(_) => {}
         }
     }
 
     fn live_some(&mut self) {
-        let Some(id) = self.some_node() else { return };
-        if self.chance.percent(30) {
+        let views = self.authority.views.clone();
+        let leaves = |node: &Node| node.applied > 0 && !active(&views[node.applied - 1]).contains(&node.id);
+        if let Some(id) = self.some_node(leaves) {
             self.propose_to_leave(id);
         }
+        let Some(id) = self.some_node(|node| !node.lives.is_empty()) else { return };
         let lives: Vec<_> = self.nodes[&id].lives.keys().cloned().collect();
         if let Some(life) = self.chance.pick(&lives) {
             self.live(id, &life);
@@ -326,10 +361,7 @@ impl World {
 
     fn propose_to_leave(&mut self, id: MemberId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let leaves = node.applied > 0 && !active(&self.authority.views[node.applied - 1]).contains(&id);
-        if leaves && (node.host.empty() || self.broken == Broken::LeaveWhenEmpty) {
-            node.proposes_to_leave = true;
-        }
+        node.proposes_to_leave |= node.host.empty() || self.broken == Broken::LeaveWhenEmpty;
     }
 
     /// An activation goes one step on.
@@ -403,7 +435,9 @@ impl World {
                         node.lives.insert((order.grain.clone(), activation), Phase::Starting);
                         self.reached.insert(order.grain);
                     }
-                    Verdict::Here => drop(self.reached.insert(order.grain)),
+                    Verdict::Here => {
+                        self.reached.insert(order.grain);
+                    }
                     Verdict::Refuse(_) if self.broken == Broken::RefusalsAreTold => {}
                     Verdict::Refuse(_) => self.send(id, from.node, What::Refused(order.grain, activation)),
                 }
@@ -426,7 +460,7 @@ impl World {
                 }
                 Action::Serving(partitions) | Action::Lost(partitions) => {
                     if let Some(node) = self.nodes.get_mut(&id) {
-                        partitions.iter().for_each(|partition| drop(node.waiting.remove(partition)));
+                        node.waiting.retain(|partition| !partitions.contains(partition));
                     }
                 }
             }
@@ -449,9 +483,23 @@ impl World {
         self.flights.push(Flight { from, to, what });
     }
 
-    fn some_node(&mut self) -> Option<MemberId> {
-        let ids: Vec<_> = self.nodes.keys().copied().collect();
+    fn some_node(&mut self, fits: impl Fn(&Node) -> bool) -> Option<MemberId> {
+        let ids: Vec<_> = self.nodes.iter().filter(|(_, node)| fits(node)).map(|(id, _)| *id).collect();
         self.chance.pick(&ids)
+    }
+
+    /// Any node, but more often one that matters.
+    fn some_id(&mut self) -> Option<NodeId> {
+        let partition = PartitionId(self.chance.below(usize::from(self.partitions())) as u16);
+        let owner = self.authority.last().partition(partition).and_then(|partition| partition.owner);
+        match owner {
+            Some(owner) if self.chance.percent(50) => Some(owner.node),
+            _ => self.chance.pick(&self.ids),
+        }
+    }
+
+    fn partitions(&self) -> u16 {
+        self.authority.last().partitions.len() as u16
     }
 
     fn check(&self) -> Result<(), Violation> {
@@ -466,14 +514,14 @@ impl World {
                 }
             }
         }
-        for partition in (0..self.authority.last().partitions.len() as u16).map(PartitionId) {
+        for partition in (0..self.partitions()).map(PartitionId) {
             let mut serving = self.nodes.iter().filter_map(|(id, node)| Some((id, node.directory.served(partition)?)));
             let Some((id, entries)) = serving.next() else { continue };
             if let Some((other, _)) = serving.next() {
                 return Err(Violation::Unsafe(format!("{partition} is served by {id} and {other}")));
             }
             for (grain, (_, activation)) in &living {
-                let here = partition_of(grain, self.authority.last().partitions.len() as u16) == partition;
+                let here = partition_of(grain, self.partitions()) == partition;
                 if here && entries.get(*grain).is_none_or(|entry| entry.activation != *activation) {
                     return Err(Violation::Unsafe(format!("{id} serves {partition} without {activation} of {grain}")));
                 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::chance::Chance;
 use crate::cluster::{
-    member::{Joiner, Member, MemberState},
-    names::{Epoch, Incarnation, MemberId, NodeId, NodeName, ViewVersion},
+    directory::testing::member,
+    member::MemberState,
+    names::{Epoch, Incarnation, MemberId, NodeId, ViewVersion},
     view::{Partition, View},
 };
 
@@ -94,18 +95,4 @@ fn assign(partition: &mut Partition, owner: Option<MemberId>, index: u64) {
         partition.previous = Some((last, partition.epoch));
     }
     (partition.owner, partition.epoch) = (owner, Epoch(index));
-}
-
-fn member(id: MemberId) -> Member {
-    let joiner = Joiner {
-        node: id.node,
-        name: NodeName::new(&id.node.to_string()).expect("letters and digits"),
-        address: String::new(),
-        process: 0,
-        roles: Default::default(),
-        capacity: 1,
-        grain_types: Default::default(),
-        singletons: Default::default(),
-    };
-    Member { id, joiner, state: MemberState::Active }
 }

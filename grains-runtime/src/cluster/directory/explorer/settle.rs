@@ -1,12 +1,13 @@
 //! The end of a world: faults stop, and everything must come right.
 
-use std::time::Duration;
-
 use super::{Phase, Violation, World, active};
-use crate::cluster::names::{MemberId, PartitionId};
+use crate::cluster::{
+    directory::SEALED_KEPT_MAX,
+    names::{MemberId, PartitionId},
+};
 
 /// Enough rounds for a partition to pass through all that can hold it up.
-const ROUNDS_MAX: usize = 40;
+const ROUNDS_MAX: usize = 20;
 
 impl World {
     /// Every node hears of the last view, and all messages arrive until there are none.
@@ -63,31 +64,35 @@ impl World {
     }
 
     fn nothing_is_left(&mut self) -> Result<(), Violation> {
-        for _ in 0..8 {
-            self.round()?;
+        for _ in 0..ROUNDS_MAX {
             for id in self.members() {
                 let lives: Vec<_> = self.nodes[&id].lives.keys().cloned().collect();
                 lives.iter().for_each(|life| self.live(id, life));
             }
-        }
-        self.now = self.now + Duration::from_secs(60);
-        for _ in 0..3 {
             self.round()?;
+            if self.left_over().is_none() {
+                return Ok(());
+            }
         }
-        let partitions = self.authority.last().partitions.len() as u16;
-        for (id, node) in &self.nodes {
-            let entries = (0..partitions).filter_map(|id| node.directory.served(PartitionId(id))).flatten().count();
+        // What was sealed and nobody asked for is kept for a while.
+        self.now = self.now + SEALED_KEPT_MAX;
+        self.round()?;
+        self.left_over().map_or(Ok(()), |what| Err(Violation::Stuck(what)))
+    }
+
+    fn left_over(&self) -> Option<String> {
+        let partitions = (0..self.partitions()).map(PartitionId);
+        self.nodes.iter().find_map(|(id, node)| {
+            let entries = partitions.clone().filter_map(|id| node.directory.served(id)).flatten().count();
             if entries > 0 || !node.host.empty() {
-                return Err(Violation::Stuck(format!("{id} has {entries} entries for nothing")));
+                return Some(format!("{id} has {entries} entries for nothing"));
             }
             if !node.waiting.is_empty() {
-                return Err(Violation::Stuck(format!("{id} has calls that wait for {:?}", node.waiting)));
+                return Some(format!("{id} has calls that wait for {:?}", node.waiting));
             }
-            if let Some(due) = node.directory.next_tick().or(node.host.next_tick()) {
-                return Err(Violation::Stuck(format!("{id} still has something to do at {due:?}")));
-            }
-        }
-        Ok(())
+            let due = node.directory.next_tick().or(node.host.next_tick())?;
+            Some(format!("{id} still has something to do at {due:?}"))
+        })
     }
 
     /// Time in which everything can happen that does not need a call.
