@@ -27,8 +27,8 @@ impl Happens<'_> {
         let received = state.order(order);
         let for_another = self.rules.order_names_incarnation && received.incarnation != host.incarnation;
         let waits_for_state = received.source != 0 && !received.packet;
-        let known = received.acted_on || received.void;
-        if for_another || waits_for_state || (known && self.rules.once) {
+        let done = received.is_settled() && self.rules.once;
+        if for_another || waits_for_state || done {
             return;
         }
         let hosted = host.hosted[usize::from(received.grain)].order;
@@ -54,7 +54,7 @@ impl Happens<'_> {
             let entry = owner.entries[usize::from(asked.grain)];
             entry.activation == order || entry.target == order
         });
-        if entered && !asked.acted_on && !asked.gone && !asked.void && self.state.host_lives(asked) {
+        if entered && !asked.is_settled() && !asked.gone && self.state.host_lives(asked) {
             let rules = self.rules;
             self.progress(Event::SaysNotHere { node, order }, |next| next.refuse(rules, order));
         }
@@ -148,7 +148,7 @@ impl State {
             let token = self.token(lower);
             let passed = self.order_mut(lower);
             let same_host = passed.host == host && passed.incarnation == incarnation;
-            if same_host && token < mark && !passed.acted_on && !passed.void {
+            if same_host && token < mark && !passed.is_settled() {
                 passed.void = true;
                 passed.gone |= rules.voided_is_told;
             }

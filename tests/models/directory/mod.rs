@@ -51,6 +51,8 @@ pub(crate) enum Property {
     OneServingOwner,
     /// P3: a call is executed at most once.
     AtMostOnce,
+    /// With the mark, one number tells a host which orders it is done with: all up to it, and none above.
+    MarkSuffices,
 }
 
 impl Model for Cluster {
@@ -90,6 +92,9 @@ impl Model for Cluster {
         if state.executed > 1 {
             violated.push(Property::AtMostOnce);
         }
+        if self.rules.remembers_a_mark() && !state.mark_suffices() {
+            violated.push(Property::MarkSuffices);
+        }
         violated
     }
 
@@ -117,6 +122,19 @@ impl State {
         self.alive().map(|node| node.hosted[grain]).any(|hosted| {
             let open = matches!(hosted.life, Life::Starting | Life::Active);
             open && hosted.order != entry.activation && hosted.order != entry.target
+        })
+    }
+
+    fn mark_suffices(&self) -> bool {
+        let orders = 1..=self.last_order;
+        orders.clone().all(|lower| {
+            let open = self.order(lower);
+            let same_host = |order: &state::Order| (order.host, order.incarnation) == (open.host, open.incarnation);
+            open.is_settled()
+                || !orders.clone().any(|higher| {
+                    let order = self.order(higher);
+                    order.is_settled() && same_host(order) && self.token(lower) < self.token(higher)
+                })
         })
     }
 

@@ -91,6 +91,11 @@ impl Rules {
         }
     }
 
+    /// Whether a host remembers one number for a partition, and uses it.
+    pub(super) fn remembers_a_mark(&self) -> bool {
+        self.mark && self.dead_orders_stay_dead()
+    }
+
     /// Whether orders that nobody can act on may be forgotten, so that their numbers can be used again.
     pub(super) fn dead_orders_stay_dead(&self) -> bool {
         self.once && self.order_names_incarnation && (self.refusal_raises_mark || !self.mark)

@@ -259,6 +259,13 @@ impl State {
     }
 }
 
+impl Order {
+    /// Whether the host is done with it, as far as acting on it goes.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.acted_on || self.void
+    }
+}
+
 impl View {
     pub(crate) fn is_member(&self, node: NodeNumber) -> bool {
         self.members[usize::from(node)] != 0

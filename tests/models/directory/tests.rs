@@ -75,18 +75,27 @@ fn some_rules_are_there_for_depth_only() {
     }
 }
 
-#[test]
-fn larger_configurations_hold() {
-    if full_depth() {
-        holds("1 grain, 3 views, 3 orders", &any(3, 3, Rules::all()));
-        holds("1 grain, 4 views, 2 orders", &any(4, 2, Rules::all()));
-        holds("1 grain, 4 views, 3 orders", &any(4, 3, Rules::all()));
-        holds("2 grains, 2 views, 4 orders", &two_grains(any(2, 4, Rules::all())));
-        holds("2 grains, 3 views, 3 orders", &two_grains(any(3, 3, Rules::all())));
-        holds("migration, 2 views, 3 orders, a call", &migrating(any(2, 3, Rules::all())));
-        holds("migration, 3 views, 2 orders, a call", &migrating(any(3, 2, Rules::all())));
-        holds("2 grains that migrate, 2 views, 3 orders", &two_grains(migrating(any(2, 3, Rules::all()))));
-    }
+/// One test each, so that one can be run alone.
+macro_rules! larger_configurations_hold {
+    ($($test:ident: $name:literal, $cluster:expr;)+) => {$(
+        #[test]
+        fn $test() {
+            if full_depth() {
+                holds($name, &$cluster);
+            }
+        }
+    )+};
+}
+
+larger_configurations_hold! {
+    three_views_three_orders: "1 grain, 3 views, 3 orders", any(3, 3, Rules::all());
+    four_views_two_orders: "1 grain, 4 views, 2 orders", any(4, 2, Rules::all());
+    four_views_three_orders: "1 grain, 4 views, 3 orders", any(4, 3, Rules::all());
+    two_grains_two_views_four_orders: "2 grains, 2 views, 4 orders", two_grains(any(2, 4, Rules::all()));
+    two_grains_three_views_two_orders: "2 grains, 3 views, 2 orders", two_grains(any(3, 2, Rules::all()));
+    migration_two_views_three_orders: "migration, 2 views, 3 orders, a call", migrating(any(2, 3, Rules::all()));
+    migration_three_views: "migration, 3 views, 2 orders, a call", migrating(any(3, 2, Rules::all()));
+    two_grains_that_migrate: "2 grains that migrate, 2 orders, a call", two_grains(migrating(any(2, 2, Rules::all())));
 }
 
 /// Switches one rule off, or the several that stand in for each other.
