@@ -97,7 +97,7 @@ fn timers_tick_in_virtual_time() {
 
 #[test]
 fn acknowledged_sums_survive_crashes() {
-    sim::seeds(10, |seed| {
+    sim::seeds(4, |seed| {
         Sim::builder().seed(seed).unsynced_kept_chance(0.3).run(async |sim| {
             let machine = sim.machine("a");
             let (mut least, mut most) = (0, 0);
@@ -124,7 +124,7 @@ fn acknowledged_sums_survive_crashes() {
 /// Clients on the machine of the node and elsewhere, while it is paused, stopped and pulled from under them.
 async fn a_busy_node(sim: Sim) {
     let machine = sim.machine("a");
-    for life in 0..3_u64 {
+    for life in 0..2_u64 {
         let node = node_on(&machine).await;
         let mut watched = node.get::<CounterRef>("0").watch().await.unwrap();
         let inside = sim.clone();
@@ -148,7 +148,7 @@ async fn a_busy_node(sim: Sim) {
                     if matches!(answer, Err(CallError::Stopped { .. })) {
                         return;
                     }
-                    sim.sleep(sim.between(Duration::ZERO, Duration::from_millis(20))).await;
+                    sim.sleep(sim.between(Duration::ZERO, Duration::from_millis(60))).await;
                 }
             });
         }
@@ -157,7 +157,7 @@ async fn a_busy_node(sim: Sim) {
         sim.sleep(Duration::from_millis(300)).await;
         machine.resume();
         sim.sleep(Duration::from_millis(300)).await;
-        if life == 1 {
+        if life == 0 {
             sim.trace(&format!("{:?}", node.stop().await));
         }
         machine.crash();
@@ -166,9 +166,9 @@ async fn a_busy_node(sim: Sim) {
 
 #[test]
 fn a_node_with_timers_streams_states_and_panics_replays() {
-    sim::seeds(3, |seed| {
+    sim::seeds(2, |seed| {
         let report = sim::replays(seed, a_busy_node);
         assert_eq!(report.hash, sim::run(seed, a_busy_node).hash, "also when nobody keeps the events");
-        assert!(report.events > 3_000, "{report:?}");
+        assert!(report.events > 1_000, "{report:?}");
     });
 }

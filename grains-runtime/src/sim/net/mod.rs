@@ -9,6 +9,7 @@ use std::{
 
 use super::engine::{Life, MachineId, State};
 
+mod end;
 mod faults;
 mod link;
 mod transport;

@@ -113,6 +113,27 @@ fn a_crash_resets_connections_at_the_other_side() {
 }
 
 #[test]
+fn of_what_was_under_way_at_a_crash_a_beginning_arrives() {
+    let mut arrived = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        run(seed, async |sim| {
+            let (a, _b, mut here, mut there) = pair(&sim).await;
+            for byte in 0..10 {
+                write_all(&mut here.writer, &[byte]).await.unwrap();
+            }
+            a.crash();
+            let mut read = 0;
+            while let Ok(bytes) = read_exactly(&mut there.reader, 1).await {
+                assert_eq!(bytes, [read]);
+                read += 1;
+            }
+            arrived.insert(read);
+        });
+    }
+    assert!(arrived.len() > 5 && arrived.iter().all(|read| *read <= 10), "{arrived:?}");
+}
+
+#[test]
 fn a_crash_behind_a_partition_is_not_noticed() {
     run(1, async |sim| {
         let (a, b, mut here, _there) = pair(&sim).await;
