@@ -17,7 +17,7 @@ use grains_core::{
 
 use self::{
     frame::StreamId,
-    pump::{Gate, Pump},
+    pump::Pump,
     table::{Refused, Table},
 };
 use super::names::MemberId;
