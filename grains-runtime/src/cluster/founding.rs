@@ -24,7 +24,7 @@ pub(crate) use self::{
 use super::names::{NodeId, NodeName};
 
 /// A node on its way into its first cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Founding {
     me: NodeId,
     memory: Memory,

@@ -1,6 +1,8 @@
 //! Which partition a grain is in, and which node a slot of the cluster falls to. Pure and in integers only, so that every
 //! node, on any machine, finds the same. Called by `state` (owners, singletons), `placement` and whoever routes a call.
 
+use std::cmp::Ordering;
+
 use super::names::{NodeId, PartitionId};
 
 /// How many partitions a cluster has unless it was founded with another number.
@@ -34,28 +36,34 @@ impl Slot {
     /// whose rate is the weight, each node wins as often as its weight says, and a node that comes or goes moves only
     /// what it gets or had.
     pub(crate) fn falls_to(self, candidates: impl IntoIterator<Item = (NodeId, u32)>) -> Option<NodeId> {
-        let draws = candidates.into_iter().map(|(node, weight)| Draw {
-            surprise: surprise(mix(self.0 ^ mix(node.0 ^ 0x6e6f_6465))),
-            weight: weight.max(1),
-            node,
-        });
+        let hash = |node: NodeId| mix(self.0 ^ mix(node.0 ^ 0x6e6f_6465));
+        let draws = candidates.into_iter().map(|(node, weight)| Draw { hash: hash(node), weight: weight.max(1), node });
         draws.reduce(|best, other| if other.beats(&best) { other } else { best }).map(|best| best.node)
     }
 }
 
-/// What one node draws for one slot: `surprise / weight`.
+/// What one node draws for one slot: a number whose [`surprise`], divided by the weight, is its draw.
 struct Draw {
-    surprise: u64,
+    hash: u64,
     weight: u32,
     node: NodeId,
 }
 
 impl Draw {
-    /// Fractions are compared crosswise, so nothing is rounded; equal ones by node, so that there is always one winner.
     fn beats(&self, other: &Self) -> bool {
-        let own = u128::from(self.surprise) * u128::from(other.weight);
-        let others = u128::from(other.surprise) * u128::from(self.weight);
-        (own, self.node) < (others, other.node)
+        // Ties go by hash and node, so that there is always one winner.
+        let tie = || other.hash.cmp(&self.hash).then(self.node.cmp(&other.node));
+        self.compare(other).then_with(tie) == Ordering::Less
+    }
+
+    /// Fractions are compared crosswise, so nothing is rounded. Of equal weights the larger hash has the smaller surprise,
+    /// or the same one, so there is nothing to compute: the usual case.
+    fn compare(&self, other: &Self) -> Ordering {
+        if self.weight == other.weight {
+            return Ordering::Equal;
+        }
+        let own = u128::from(surprise(self.hash)) * u128::from(other.weight);
+        own.cmp(&(u128::from(surprise(other.hash)) * u128::from(self.weight)))
     }
 }
 
@@ -97,7 +105,7 @@ mod tests {
     use super::*;
 
     /// Enough slots for chance to even out: with 1,024, a fifth of them is 205 give or take 13.
-    const SLOTS: u16 = u16::MAX;
+    const SLOTS: u16 = 30_000;
 
     fn owners(nodes: &[(u64, u32)]) -> Vec<u64> {
         let candidates = || nodes.iter().map(|(node, weight)| (NodeId(*node), *weight));
@@ -167,13 +175,11 @@ mod tests {
     /// Nodes of different releases share a cluster: these numbers may never change.
     #[test]
     fn places_are_the_same_for_ever() {
-        assert_eq!(partition_of("cart", "alice", 1_024), PartitionId(PINNED.0));
-        assert_eq!(Slot::of_partition(PartitionId(7)).0, PINNED.1);
-        assert_eq!(Slot::of_singleton("clock").0, PINNED.2);
-        assert_eq!(counts(&owners(&FIVE))[&5], PINNED.3);
+        let weighted = counts(&owners(&[(1, 1), (2, 2), (3, 5)]))[&2];
+        let slots = (Slot::of_partition(PartitionId(7)).0, Slot::of_singleton("clock").0);
+        let found = (partition_of("cart", "alice", 1_024).0, slots, counts(&owners(&FIVE))[&5], weighted);
+        assert_eq!(found, (788, (9_807_231_057_983_141_453, 9_330_778_020_807_214_202), 5_935.0, 7_597.0));
     }
-
-    const PINNED: (u16, u64, u64, f64) = (0, 0, 0, 0.0);
 
     #[test]
     fn the_logarithm_is_right() {

@@ -159,7 +159,7 @@ mod tests {
         });
         let mut counts = [0; 4];
         for draw in 0..600 {
-            counts[chosen(&view, 0, 1, u64::MAX / 600 * draw + 1).unwrap() as usize] += 1;
+            counts[chosen(&view, 0, 1, u64::MAX / 600 * draw + u64::MAX / 1_200).unwrap() as usize] += 1;
         }
         assert_eq!(counts, [0, 100, 200, 300]);
         assert_eq!(chosen(&view, 0, 1, u64::MAX), Ok(3));

@@ -86,6 +86,10 @@ struct Node {
     rate: u64,
     /// It does nothing before.
     stopped_until: u64,
+    /// Nothing it sends arrives before.
+    cut_until: u64,
+    /// Who leads, as far as it has heard.
+    leader: usize,
     me: MemberId,
     lease: Lease,
     grants: Grants,
@@ -134,9 +138,9 @@ impl World {
         };
         for at in 0..NODES {
             let me = MemberId { node: NodeId(at as u64), incarnation: Incarnation(0) };
-            let (offset, rate) = (world.below(1_000_000) * MS, [990, 1_000, 1_010][world.below(3) as usize]);
+            let (offset, rate) = (world.below(1_000_000) * MS, [990, 1_010][world.below(2) as usize]);
             let (lease, grants, view) = (Lease::new(rules), Grants::new(LeaseRules::default()), Arc::default());
-            world.nodes.push(Node { offset, rate, stopped_until: 0, me, lease, grants, view });
+            world.nodes.push(Node { offset, rate, stopped_until: 0, cut_until: 0, leader: 0, me, lease, grants, view });
             world.after(0, Event::Rejoin(at));
             world.after(0, Event::Tick(at));
             world.after(0, Event::Renew(at));
@@ -225,40 +229,36 @@ impl World {
         }
     }
 
-    /// Whoever renews does not know for sure who leads: it asks somebody, mostly the right one.
     fn renew(&mut self, at: usize) {
         let now = self.clock(at);
-        let number = self.nodes[at].lease.sent(now);
-        let to = if self.below(4) == 0 { self.below(NODES as u64) as usize } else { self.leader };
-        let (delay, from) = (self.delay(), self.nodes[at].me);
-        if self.below(8) > 0 {
+        let node = &mut self.nodes[at];
+        let (number, from, to) = (node.lease.sent(now), node.me, node.leader);
+        let (cut, delay) = (node.cut_until > self.now, self.delay());
+        if !cut {
             self.after(delay, Event::Renewal { to, from, number });
         }
-        self.after(500, Event::Renew(at));
-        match self.below(60) {
-            0 => self.nodes[at].stopped_until = self.now + self.below(6_000) * MS,
-            // It is cut off: it runs, and nothing it sends arrives.
-            1 => {
-                let cut = self.now + self.below(4_000) * MS;
-                self.queue.retain(|_, event| !matches!(event, Event::Renew(other) if *other == at));
-                self.at(cut, Event::Renew(at));
-            }
+        let mishap = (self.below(20), self.now + self.below(5_000) * MS);
+        match mishap {
+            (0, until) => self.nodes[at].stopped_until = until,
+            (1, until) => self.nodes[at].cut_until = until,
             _ => {}
         }
+        let period = 300 + self.below(400);
+        self.after(period, Event::Renew(at));
     }
 
     fn tick(&mut self, at: usize) {
         let now = self.clock(at);
         let ended = self.nodes[at].grants.tick(now);
         ended.into_iter().for_each(|ended| self.propose(at, ended));
-        let period = 5 + self.below(100);
+        let period = 5 + self.below(50);
         self.after(period, Event::Tick(at));
     }
 
     /// What a node that does not lead proposes comes to nothing.
     fn propose(&mut self, at: usize, ended: Ended) {
         if self.leader == at && self.term == ended.term {
-            let delay = self.below(300);
+            let delay = if self.below(2) == 0 { self.below(5) } else { self.below(400) };
             self.after(delay, Event::Commit(Proposal { term: self.term, ended }));
         }
     }
@@ -277,7 +277,10 @@ impl World {
             }
         }
         for at in 0..NODES {
-            let delay = if at == next { self.below(20) } else { self.delay() * 2 };
+            let delay = match self.below(4) {
+                0 if at != next => self.below(8_000),
+                _ => self.below(50),
+            };
             self.after(delay, Event::Learn { at, leader: next, term: self.term });
         }
         let (wait, other) = (1_000 + self.below(6_000), self.below(NODES as u64) as usize);
@@ -286,6 +289,7 @@ impl World {
 
     fn learn(&mut self, at: usize, leader: usize, term: u64) {
         let now = self.clock(at);
+        self.nodes[at].leader = leader;
         let view = self.nodes[at].view.clone();
         let grants = &mut self.nodes[at].grants;
         if leader != at || term != self.term {
@@ -384,6 +388,8 @@ impl World {
             let me = MemberId { node: id, incarnation: Incarnation(self.index) };
             let rules = self.nodes[at].lease_rules(self.broken);
             (self.nodes[at].me, self.nodes[at].lease) = (me, Lease::new(rules));
+            // Some are first heard of when they are about to be given up.
+            self.nodes[at].cut_until = self.now + [0, 1_700 + self.below(900)][self.below(2) as usize] * MS;
             let member = Member { id: me, joiner: joiner(id.0, &format!("m{id}")), state: MemberState::Active };
             self.publish(|members| drop(members.insert(id, Arc::new(member))));
         } else if node.lease.has_ended(now) {
@@ -401,26 +407,23 @@ impl Node {
     }
 }
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
-/// In how many of the worlds a removed member could act, and how many removals there were.
-fn violations(broken: Broken) -> (u64, u64) {
-    let (mut violated, mut evictions) = (0, 0);
-    for seed in 1..=SEEDS {
-        let mut world = World::new(seed, broken);
-        world.run(60);
-        violated += u64::from(world.violation.is_some());
-        evictions += world.evictions;
-    }
-    println!("{broken:?}: {violated} of {SEEDS} worlds, {evictions} evictions");
-    (violated, evictions)
+fn world(seed: u64, broken: Broken) -> World {
+    let mut world = World::new(seed, broken);
+    world.run(30);
+    world
 }
 
 #[test]
 fn nobody_acts_once_its_removal_is_committed() {
-    let (violated, evictions) = violations(Broken::Nothing);
-    assert_eq!(violated, 0);
-    assert!(evictions > SEEDS, "only {evictions} removals: the worlds are too quiet to show anything");
+    let mut evictions = 0;
+    for seed in 1..=SEEDS {
+        let world = world(seed, Broken::Nothing);
+        assert_eq!(world.violation, None, "seed {seed}");
+        evictions += world.evictions;
+    }
+    assert!(evictions > 5 * SEEDS, "only {evictions} removals: the worlds are too quiet to show anything");
 }
 
 #[test]
@@ -433,7 +436,9 @@ fn every_rule_is_needed() {
         Broken::NoConfirm,
         Broken::Forgiving,
     ] {
-        assert!(violations(broken).0 > 0, "{broken:?} breaks nothing");
+        let seed = (1..=SEEDS).find(|seed| world(*seed, broken).violation.is_some());
+        println!("{broken:?}: {seed:?}");
+        assert!(seed.is_some(), "{broken:?} breaks nothing");
     }
 }
 
