@@ -44,8 +44,13 @@ pub(super) async fn dial(
     let clock = &shared.world.clock;
     let connection = match timeout(clock, limit, shared.world.transport.dial(address)).await {
         Some(Ok(connection)) => connection,
-        Some(Err(why)) => return Err(DialError::Unreachable(why.to_string())),
-        None => return Err(DialError::Unreachable(format!("cannot connect to {address} within {limit:?}"))),
+        Some(Err(why)) => {
+            // Whoever hears of this knows the address, and the transport may have named it too.
+            let why = why.to_string();
+            let own = format!("cannot connect to {address}: ");
+            return Err(DialError::Unreachable(why.strip_prefix(&own).unwrap_or(&why).to_owned()));
+        }
+        None => return Err(DialError::Unreachable(format!("no connection within {limit:?}"))),
     };
     let me = shared.greeting(purpose, to);
     let (mut reader, mut writer) = (connection.reader, connection.writer);
@@ -56,10 +61,9 @@ pub(super) async fn dial(
     };
     let (kind, body) = match timeout(clock, limit, shake).await {
         Some(Ok(frame)) => frame,
-        Some(Err(why)) => return Err(DialError::Unreachable(format!("{address} did not answer the greeting: {why}"))),
+        Some(Err(why)) => return Err(DialError::Unreachable(format!("it did not answer the greeting: {why}"))),
         None => {
-            let why =
-                format!("{address} did not answer the greeting within {limit:?}: is it a grains node, and alive?");
+            let why = format!("it did not answer the greeting within {limit:?}: is it a grains node, and alive?");
             return Err(DialError::Unreachable(why));
         }
     };

@@ -126,7 +126,7 @@ impl Wire {
     }
 
     /// The link to member `to` at `address`: the one there is, unless that is dead. A new one takes frames at once, while it
-    /// connects.
+    /// connects. After [`close`](Self::close) it is dead already, and the handler was told so from within this call.
     pub(crate) fn link(&self, to: MemberId, address: &str) -> Arc<Link> {
         link::get(&self.shared, to, address)
     }

@@ -182,10 +182,6 @@ impl Shared {
         lock(&self.state).closed = true;
         self.crew.close();
     }
-
-    pub(super) fn is_closed(&self) -> bool {
-        lock(&self.state).closed
-    }
 }
 
 impl State {

@@ -8,6 +8,7 @@ use super::{
 in_both_worlds! {
     frames_arrive_in_order_under_load_in_both_directions
     a_peer_that_does_not_read_is_overload_with_bounded_memory
+    closing_a_link_that_cannot_write_does_not_wait_for_it
     nothing_above_written_arrived_when_a_peer_dies
     a_link_to_nobody_dies_with_nothing_written_and_the_next_one_waits
     a_link_to_another_life_of_a_node_dies_with_nothing_written
@@ -98,6 +99,27 @@ async fn a_peer_that_does_not_read_is_overload_with_bounded_memory(mut setup: Se
     let down = a_seen.down(1).await;
     // All but what waited has left; what waited is at most the limit.
     assert!(down[0].2 * 10_005 + (2 << 20) >= sent && down[0].2 * 10_005 < sent, "{down:?} of {sent} bytes");
+}
+
+async fn closing_a_link_that_cannot_write_does_not_wait_for_it(mut setup: Setup) {
+    setup.limits.ping_every = Duration::from_secs(600);
+    setup.limits.silence_max = Duration::from_secs(6000);
+    let (a, a_seen) = setup.node(1).await;
+    let (address, taken) = one_peer(&setup, 2).await;
+    let link = a.link(member(2), &address);
+    let _raw = taken.await;
+    let mut in_a_row = 0;
+    while in_a_row < 50 {
+        match link.send(1, |out| out.resize(out.len() + 100_000, 7)) {
+            Ok(_) => in_a_row = 0,
+            Err(_) => {
+                in_a_row += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    a.close_link(member(2));
+    assert_eq!(a_seen.down(1).await[0].1, link.id());
 }
 
 async fn nothing_above_written_arrived_when_a_peer_dies(setup: Setup) {

@@ -90,13 +90,12 @@ async fn a_generation_ends_connections_of_another_one(setup: Setup) {
 
 async fn closing_leaves_no_task_and_no_port(setup: Setup) {
     let (a, a_seen) = setup.node(1).await;
-    let (b, _) = setup.node(2).await;
+    let (b, b_seen) = setup.node(2).await;
     let links = [a.link(member(2), b.address()), a.link(member(3), "127.0.0.1:1")];
     until("the link is up", || b.peers().len() == 1).await;
     let stuck = tokio::spawn(a.request(b.address(), Lane::Control, b"never".to_vec(), LONG));
     let served = tokio::spawn(b.request(a.address(), Lane::Bulk, b"never".to_vec(), LONG));
-    until("both are asked", || b.peers()[0].1.frames_received.load(SeqCst) >= 1 && setup.running.load(SeqCst) >= 9)
-        .await;
+    until("both are asked", || lock(&a_seen.asked).len() == 1 && lock(&b_seen.asked).len() == 1).await;
     a.close().await;
     a.close().await;
     let error = stuck.await.unwrap().unwrap_err();

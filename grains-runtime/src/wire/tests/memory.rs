@@ -82,8 +82,7 @@ impl ByteReader for End {
             pipe.waiting.push(cx.waker().clone());
             return Poll::Pending;
         }
-        let some = out.len().min(pipe.bytes.len());
-        out[..some].iter_mut().zip(pipe.bytes.drain(..some)).for_each(|(out, byte)| *out = byte);
+        let some = io::Read::read(&mut pipe.bytes, out)?;
         pipe.waiting.drain(..).for_each(Waker::wake);
         Poll::Ready(Ok(some))
     }
