@@ -101,7 +101,7 @@ async fn nodes_that_do_not_fit_are_refused_with_the_reason(mut setup: Setup) {
     assert_eq!(other.text, format!("{} belongs to cluster \"d\", this node to \"c\": {fix}", b.address()));
     assert!(matches!(refused(&a, &c).await.reason, Reason::Version(_)));
     assert!(matches!(refused(&c, &a).await.reason, Reason::Version(_)));
-    a.link(super::tools::member(2), b.address()).send(1, |_| {}).ok();
+    a.link(tools::member(2), b.address()).send(1, |_| {}).ok();
     assert_eq!(a_seen.down(1).await[0].2, 0);
     for seen in [b_seen, c_seen, a_seen] {
         assert!(lock(&seen.asked).is_empty() && lock(&seen.data).is_empty());
@@ -231,7 +231,7 @@ async fn a_broken_connection_says_what_may_have_been_handled(mut setup: Setup) {
     let mut raw = Raw::new(listener.accept().await.unwrap());
     raw.decoder = frame::Decoder::new(16 << 20);
     raw.hear().await.unwrap();
-    let mut welcome = super::tools::greeting(2, Purpose::Bulk);
+    let mut welcome = tools::greeting(2, Purpose::Bulk);
     welcome.about.frame_bytes_max = 16 << 20;
     assert!(raw.write(&welcome.frame(frame::WELCOME)).await);
     assert_eq!(raw.hear_word().await.unwrap().0, frame::REQUEST);
