@@ -1,6 +1,6 @@
 //! Several nodes as one. The pure rooms decide, given time and messages: `names` and `member` (who), `view` (what all
 //! agree on), `command` and `state` (how it changes), `lease` (who may act), `directory` and `host` (where grains live),
-//! `placement`, `founding`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say.
+//! `partition`, `placement`, `founding`, `voters`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say.
 
 pub(crate) mod command;
 pub(crate) mod consensus;
