@@ -15,8 +15,8 @@ use crate::{
 /// The largest message that is read; visitors have nothing to say here.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// How often both sides show that they are there: windows answer a ping, and see the beat, which scripts cannot see a ping
-/// by. Below a minute, after which many routers forget a connection.
-const BEAT_PERIOD: Duration = Duration::from_secs(20);
+/// by. A page whose node has frozen goes to another one after some beats have not come.
+const BEAT_PERIOD: Duration = Duration::from_secs(5);
 const BEAT: &str = r#"{"type":"beat"}"#;
 /// How long a window may say nothing, or take nothing of what it is sent. Then it is closed, and comes back if it lives.
 const SILENCE_MAX: Duration = Duration::from_secs(60);

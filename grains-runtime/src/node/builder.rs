@@ -185,8 +185,14 @@ impl NodeBuilder {
             Some(world) => world,
             None => tokio_world()?,
         };
+        // In a cluster the data directory is for the cluster, too: states may go elsewhere.
+        #[cfg(feature = "cluster")]
+        let is_clustered = self.cluster.is_some();
+        #[cfg(all(feature = "redb", not(feature = "cluster")))]
+        let is_clustered = false;
         #[cfg(feature = "redb")]
         let (store, close) = match (self.store, self.data_dir) {
+            (Some(store), Some(_)) if is_clustered => (Some(store), None),
             (Some(_), Some(_)) => return Err(StartError::TwoStores),
             (None, Some(folder)) => {
                 let store = open(&world, folder).await?;
