@@ -238,8 +238,9 @@ impl Break {
 fn may_pass(error: &CallError<RoomError>) -> bool {
     match error {
         CallError::Timeout { .. } | CallError::Overloaded { .. } | CallError::NotActivated { .. } => true,
-        CallError::NotReady { .. } | CallError::NoHost { .. } => true,
-        CallError::Grain(_) | CallError::Stopped { .. } => false,
+        // When it is this node that stops, whoever reads here is told so elsewhere.
+        CallError::NotReady { .. } | CallError::NoHost { .. } | CallError::Stopped { .. } => true,
+        CallError::Grain(_) => false,
         other => other.outcome() == Outcome::Unknown,
     }
 }

@@ -8,10 +8,10 @@
 //! | `GET /rooms` | the names of the rooms in which something was said |
 //! | `POST /rooms/{room}/lines` with `{"who":..,"text":..}` | `{"number":7}`, once the line is stored |
 //! | `GET /rooms/{room}/lines?after=N` | the lines kept with numbers above N (default 0) |
-//! | `GET /rooms/{room}/watch?after=N` | a line of JSON per line above N (default: new ones only), and per other step (see `follow`; these have a `type`), until the node stops |
+//! | `GET /rooms/{room}/watch?after=N` | a line of JSON per line above N (default: new ones only), until the node stops |
 //! | `GET /rooms/{room}/visit?who=NAME&after=N` | a WebSocket, see `socket` |
 //!
-//! With `after=N&history=H`, N counts only in that history of the room (see `log::Mark`).
+//! Among the lines of a `watch` are other steps, see `follow`: these have a `type`. With `after=N&history=H`, N counts only in that history of the room (see `log::Mark`).
 //! Errors are `{"error":".."}` with a fitting status: 422 says that another word has to be chosen.
 
 use std::{convert::Infallible, time::Duration};

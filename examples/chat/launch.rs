@@ -53,7 +53,11 @@ pub async fn run(count: u8, args: &NodeArgs) -> Result<()> {
             }
         }
     }
-    all.failed.map_or(Ok(()), Err)
+    match (*wish.borrow(), all.failed) {
+        (Wish::Run, _) => Err(Error::new("no node is left")),
+        (_, Some(error)) => Err(error),
+        (_, None) => Ok(()),
+    }
 }
 
 /// What is wanted of all nodes.

@@ -25,7 +25,7 @@ const CONNECTIONS_END_MAX: Duration = Duration::from_secs(5);
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How long a room of a cluster stays when nobody comes: its history goes with it.
+/// How long a room of a cluster stays when nobody comes, and the list of rooms: what they know goes with them.
 const ROOM_IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What to run.
@@ -87,15 +87,15 @@ impl NodeArgs {
     }
 
     fn builder(&self) -> NodeBuilder {
-        let builder = Node::builder().name(&self.name).data_dir(self.folder()).host::<RoomsGrain>();
-        match self.clustering() {
-            None => builder.host::<RoomGrain>(),
-            Some(config) => builder
-                .cluster(config)
-                .store(Fleeting)
-                .host_with::<RoomGrain>(GrainOptions::new().idle_timeout(ROOM_IDLE_TIMEOUT))
-                .singleton::<PagesGrain>(),
-        }
+        let builder = Node::builder().name(&self.name).data_dir(self.folder());
+        let Some(config) = self.clustering() else { return builder.host::<RoomGrain>().host::<RoomsGrain>() };
+        let patient = GrainOptions::new().idle_timeout(ROOM_IDLE_TIMEOUT);
+        builder
+            .cluster(config)
+            .store(Fleeting)
+            .host_with::<RoomGrain>(patient.clone())
+            .host_with::<RoomsGrain>(patient)
+            .singleton::<PagesGrain>()
     }
 }
 
