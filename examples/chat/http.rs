@@ -11,7 +11,9 @@
 //! | `GET /rooms/{room}/watch?after=N` | a line of JSON per line above N (default: new ones only), until the node stops |
 //! | `GET /rooms/{room}/visit?who=NAME&after=N` | a WebSocket, see `socket` |
 //!
-//! Among the lines of a `watch` are other steps, see `follow`: these have a `type`. With `after=N&history=H`, N counts only in that history of the room (see `log::Mark`).
+//! Among the lines of a `watch` are other steps (see `follow`), which have a `type`. With `after=N&history=H`, N counts
+//! only in that history of the room (see `log::Mark`).
+//!
 //! Errors are `{"error":".."}` with a fitting status: 422 says that another word has to be chosen.
 
 use std::{convert::Infallible, time::Duration};

@@ -11,7 +11,7 @@ use grains_runtime::store::{Fault, FaultyStore};
 use super::*;
 use crate::{fleeting::Fleeting, room::RoomGrain, rooms::RoomsGrain};
 
-async fn node(store: &FaultyStore<impl Store>) -> Node {
+async fn node(store: &FaultyStore<impl Store + Clone>) -> Node {
     Node::builder().store(store.clone()).host::<RoomGrain>().host::<RoomsGrain>().start().await.unwrap()
 }
 

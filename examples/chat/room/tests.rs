@@ -176,3 +176,28 @@ async fn a_crowded_room_says_so_and_has_room_again_when_somebody_leaves() {
     visits.pop();
     assert_eq!(room.enter(name("bob"), Mark::default()).await.unwrap().here, [name("ann"), name("bob")]);
 }
+
+#[tokio::test]
+async fn a_room_puts_itself_on_the_list_again_now_and_then() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    say(&mut room, "one").await.unwrap();
+    say(&mut room, "two").await.unwrap();
+    assert_eq!(ctx.test().sent().len(), 0, "the list was just told");
+    ctx.test().advance(LISTED_FOR);
+    room.look_who_left().await.unwrap();
+    say(&mut room, "three").await.unwrap();
+    assert_eq!(ctx.test().sent(), ["rooms/.add"], "once, and nobody waited for it");
+}
+
+#[tokio::test]
+async fn a_room_keeps_its_history_number_with_its_lines() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    let begun = room.watch(None).await.unwrap().history;
+    say(&mut room, "one").await.unwrap();
+    let next_life = RoomGrain::activate(ctx).await.unwrap();
+    assert_eq!(next_life.watch(None).await.unwrap().history, begun);
+    let other = self::room().await;
+    assert_ne!(other.watch(None).await.unwrap().history, 0);
+}
