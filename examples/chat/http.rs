@@ -165,6 +165,7 @@ async fn watch(
     after: Result<Query<After>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(After { after, history }) = after?;
+    stays(&stopping)?;
     let follower = Follower::watch(room, after.map(|number| Mark { history, number })).await?;
     let body = Body::from_stream(stream::unfold((follower, stopping), next_piece));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
@@ -174,8 +175,10 @@ async fn watch(
 async fn next_piece((mut follower, mut stopping): Watched) -> Option<(Result<Bytes, Infallible>, Watched)> {
     let piece = loop {
         let step = tokio::select! {
-            step = timeout(WATCH_BEAT, follower.next()) => step,
+            // First: a node that stops takes its rooms with it, which is nothing to tell.
+            biased;
             () = stopping.begun() => return None,
+            step = timeout(WATCH_BEAT, follower.next()) => step,
         };
         match step {
             Ok(Some(Ok(Step::Lines { lines }))) => break json_lines(&lines),
@@ -217,9 +220,15 @@ async fn visit(
     let Query(Visitor { who, after, history }) = visitor?;
     let who = UserName::try_from(who)?;
     origins::check(&headers, &neighbours)?;
+    stays(&stopping)?;
     let upgrade = upgrade?.max_message_size(socket::MESSAGE_BYTES_MAX);
     let follower = Follower::enter(room, who, Mark { history, number: after }).await?;
     Ok(upgrade.on_upgrade(|socket| socket::run(socket, follower, stopping)))
+}
+
+/// Whether it makes sense to come in for longer.
+fn stays(stopping: &Stopping) -> Result<(), Refusal> {
+    if stopping.has_begun() { Err(Refusal::stopping()) } else { Ok(()) }
 }
 
 /// The room that the path names.

@@ -24,8 +24,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Shows the window everything that `follower` sees, until one of them ends or the node stops.
 pub async fn run(mut socket: WebSocket, follower: Follower, mut stopping: Stopping) {
     let ending = tokio::select! {
-        ending = show(&mut socket, follower) => ending,
+        // First: a node that stops takes its rooms with it, which is nothing to tell.
+        biased;
         () = stopping.begun() => Ending::Bye(close_code::AWAY, "this node stops"),
+        ending = show(&mut socket, follower) => ending,
     };
     if let Ending::Bye(code, why) = ending {
         let bye = Message::Close(Some(CloseFrame { code, reason: why.into() }));

@@ -66,7 +66,7 @@ async fn a_window_that_comes_back_gets_what_it_missed_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_window_is_told_what_it_missed_and_the_others_do_not_wait() {
-    const LINES: u64 = 500;
+    const LINES: u64 = 400;
     let folder = Folder::new();
     let node = Node::start(folder.path()).await;
     let mut slow = Window::open(&node, ROOM, "slow", 0).await;
