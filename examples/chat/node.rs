@@ -109,7 +109,7 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     let node = tokio::select! {
         node = args.builder().start() => node.map_err(|why| args.explain(why))?,
         // It was not there yet, so nobody misses it.
-        () = asked.to_stop() => return Ok(()),
+        () = asked.wait() => return Ok(()),
     };
     // Browsers that came earlier would have waited here; so they have tried another node.
     let listener = socket.listen(BACKLOG).map_err(|error| explain_address(at, &error))?;
@@ -126,7 +126,7 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     });
     args.announce(&page);
 
-    asked.to_stop().await;
+    asked.wait().await;
     tokio::spawn(async move {
         asked.signals.next().await;
         eprintln!("stopped at once, as asked a second time");
@@ -181,7 +181,8 @@ struct Asked {
 }
 
 impl Asked {
-    async fn to_stop(&mut self) {
+    /// Returns when it is.
+    async fn wait(&mut self) {
         tokio::select! {
             () = self.signals.next() => {}
             () = self.leash.let_go() => {}
