@@ -1,31 +1,28 @@
-//! The commands that talk to a node: `say`, `history`, `watch`.
+//! The commands that talk to nodes: `say`, `history`, `watch`.
 
-use std::{
-    io::{self, BufRead, BufReader, Write},
-    time::Duration,
-};
+use std::io::{self, BufRead, BufReader, Write};
 
 use grains::{Error, Result};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
-use ureq::{Agent, Body, http::Response};
+use ureq::{Body, http::Response};
 
+use self::nodes::{Asking, Nodes, foreign};
 use crate::{
-    log::Line,
+    follow::Step,
+    log::{Line, Mark},
+    url::NodeUrl,
     words::{LineText, RoomName, UserName},
 };
 
-/// How long a node may take to answer. Longer than a call of a grain may take, so that the node can say why it failed.
-const ANSWER_MAX: Duration = Duration::from_secs(40);
-/// How long connecting may take.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+mod nodes;
 
 /// Which room of which node.
 #[derive(clap::Args, Debug)]
 pub struct At {
-    /// The URL of the node
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    http: String,
+    /// The URL of the node; of several, the first that answers
+    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = "http://127.0.0.1:8080")]
+    http: Vec<NodeUrl>,
     /// The room: 1 to 40 letters, digits, `-` and `_`
     #[arg(long)]
     room: RoomName,
@@ -38,84 +35,117 @@ pub fn say(at: &At, who: &UserName, text: &LineText) -> Result<()> {
         number: u64,
     }
     let line = json!({ "who": who, "text": text }).to_string();
-    let answer = agent().post(at.url("lines")?).content_type("application/json").send(line);
-    let Said { number } = at.read(answer)?;
+    let mut nodes = at.nodes();
+    let answer = nodes.ask(Asking::Once, |agent, node| {
+        agent.post(at.url(node, "lines")).content_type("application/json").send(&line)
+    })?;
+    let Said { number } = read(nodes.current(), answer)?;
     print(format_args!("{number}"))
 }
 
 /// Prints the lines the room keeps.
 pub fn history(at: &At) -> Result<()> {
-    let lines: Vec<Line> = at.read(agent().get(at.url("lines")?).call())?;
+    let mut nodes = at.nodes();
+    let answer = nodes.ask(Asking::AsOftenAsNeeded, |agent, node| agent.get(at.url(node, "lines")).call())?;
+    let lines: Vec<Line> = read(nodes.current(), answer)?;
     lines.iter().try_for_each(print_line)
 }
 
-/// Prints new lines as they are said, until the node stops.
+/// Prints new lines as they are said, until the node stops; of several nodes, until none is left.
 pub fn watch(at: &At) -> Result<()> {
-    let answer = at.accept(agent().get(at.url("watch")?).call())?;
-    eprintln!("watching {}", at.room);
-    for line in BufReader::new(answer.into_body().into_reader()).lines() {
-        let line = line.map_err(|error| Error::new(format!("the connection to {} broke: {error}", at.http)))?;
-        if !line.is_empty() {
-            print_line(&at.parse(&line)?)?;
+    let mut nodes = at.nodes();
+    let mut seen = None;
+    loop {
+        let answer = nodes.ask(Asking::AsOftenAsNeeded, |agent, node| {
+            let after = match seen {
+                Some(Mark { history: Some(history), number }) => format!("watch?after={number}&history={history}"),
+                _ => "watch".to_owned(),
+            };
+            agent.get(at.url(node, &after)).call()
+        })?;
+        match seen {
+            None => eprintln!("watching {}", at.room),
+            Some(_) => eprintln!("watching {} through {}", at.room, nodes.current()),
+        }
+        let ended = follow(nodes.current(), answer, &mut seen)?;
+        match (ended, nodes.has_others()) {
+            (Ok(()), false) => {
+                eprintln!("the node has stopped");
+                return Ok(());
+            }
+            (Err(broken), false) => return Err(broken),
+            (Ok(()), true) => eprintln!("the node at {} has stopped", nodes.current()),
+            (Err(broken), true) => eprintln!("{broken}"),
+        }
+        nodes.turn();
+    }
+}
+
+/// Prints what a node tells, until it ends. The inner result says how the connection did.
+fn follow(node: &NodeUrl, answer: Response<Body>, seen: &mut Option<Mark>) -> Result<Result<()>> {
+    let body = BufReader::new(answer.into_body().into_reader());
+    for piece in body.lines() {
+        match piece {
+            Ok(piece) if piece.is_empty() => {}
+            Ok(piece) => show(parse(node, &piece)?, seen)?,
+            Err(error) => return Ok(Err(Error::new(format!("the connection to {node} broke: {error}")))),
         }
     }
-    eprintln!("the node has stopped");
+    Ok(Ok(()))
+}
+
+/// What a watch tells.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Piece {
+    Step(Step),
+    Line(Line),
+}
+
+fn show(piece: Piece, seen: &mut Option<Mark>) -> Result<()> {
+    match piece {
+        Piece::Line(line) => {
+            if let Some(mark) = seen {
+                mark.number = line.number;
+            }
+            print_line(&line)?;
+        }
+        Piece::Step(Step::Watching { history, said }) => {
+            // The lines between follow, so they count only when they have come.
+            let number = match seen {
+                None => said,
+                Some(mark) if mark.history == Some(history) => mark.number,
+                Some(_) => {
+                    eprintln!("the room was lost with its node: lines may be missing, and numbers begin at 1 again");
+                    0
+                }
+            };
+            *seen = Some(Mark { history: Some(history), number });
+        }
+        Piece::Step(Step::Gone) => eprintln!("the room is gone from where it was; waiting for it"),
+        Piece::Step(Step::Missed { events }) => eprintln!("too slow for {events} events; the lines among them follow"),
+        Piece::Step(_) => {}
+    }
     Ok(())
 }
 
 impl At {
-    fn url(&self, what: &str) -> Result<String> {
-        let base = self.http.trim_end_matches('/');
-        let host = base.strip_prefix("http://").filter(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ']));
-        if host.is_none() {
-            let example = "write it like `--http http://127.0.0.1:8080`";
-            return Err(Error::new(format!("`{}` is not the URL of a node: {example}", self.http)));
-        }
-        Ok(format!("{base}/rooms/{}/{what}", percent_encoded(&self.room.to_string())))
+    fn nodes(&self) -> Nodes {
+        Nodes::new(self.http.clone())
     }
 
-    /// The answer, if it is not a refusal.
-    fn accept(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>> {
-        #[derive(Deserialize)]
-        struct Refused {
-            error: String,
-        }
-        let unreachable =
-            |error| Error::new(format!("no node answers at {} ({error}): is it running there?", self.http));
-        let mut answer = answer.map_err(unreachable)?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let text = answer.body_mut().read_to_string().unwrap_or_default();
-        match serde_json::from_str(&text) {
-            Ok(Refused { error }) => Err(Error::new(error)),
-            Err(_) => Err(self.foreign(format_args!("it answered {}", answer.status()))),
-        }
-    }
-
-    fn read<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T> {
-        let mut answer = self.accept(answer)?;
-        let text = answer.body_mut().read_to_string();
-        self.parse(&text.map_err(|error| Error::new(format!("the connection to {} broke: {error}", self.http)))?)
-    }
-
-    fn parse<T: DeserializeOwned>(&self, text: &str) -> Result<T> {
-        serde_json::from_str(text).map_err(|error| self.foreign(format_args!("its answer cannot be read: {error}")))
-    }
-
-    fn foreign(&self, why: std::fmt::Arguments<'_>) -> Error {
-        Error::new(format!("what listens at {} is not a chat node ({why}): check `--http`", self.http))
+    fn url(&self, node: &NodeUrl, what: &str) -> String {
+        format!("{node}/rooms/{}/{what}", percent_encoded(&self.room.to_string()))
     }
 }
 
-fn agent() -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_connect(Some(CONNECT_MAX))
-        .timeout_recv_response(Some(ANSWER_MAX))
-        .build()
-        .into()
+fn read<T: DeserializeOwned>(node: &NodeUrl, mut answer: Response<Body>) -> Result<T> {
+    let text = answer.body_mut().read_to_string();
+    parse(node, &text.map_err(|error| Error::new(format!("the connection to {node} broke: {error}")))?)
+}
+
+fn parse<T: DeserializeOwned>(node: &NodeUrl, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| foreign(node, format_args!("its answer cannot be read: {error}")))
 }
 
 /// Prints `number<TAB>who<TAB>text`. Neither name nor text can contain a tab or a line break.

@@ -1,13 +1,15 @@
-//! Following a room: every line after a number, in order, without gap or repeat, whatever happens to the stream. The
-//! WebSocket of the page and the `watch` of the command line both read from here.
+//! Following a room: every line after a mark, in order, without gap or repeat, as long as the room keeps its history;
+//! when the room is lost with its node, the follower waits for its next life. The WebSocket of the page and the `watch` of
+//! the command line both read from here.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
-use grains::{CallError, StreamError, Streaming};
-use serde::Serialize;
+use grains::{CallError, Outcome, StreamError, Streaming};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    log::Line,
+    log::{Line, Mark},
     presence::Seat,
     room::{Event, RoomError, RoomRef, Visit, Watch},
     words::UserName,
@@ -17,16 +19,28 @@ use crate::{
 mod tests;
 
 /// What a follower sees. In JSON, an object whose `type` is the name of the variant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Step {
     /// It has entered, for the first time or again. The lines up to `said` follow that are kept and that it has not seen.
     Entered {
+        /// Which history of the room it is. Another one than before: the room was lost with its node, lines may be missing,
+        /// and numbers begin at 1 again.
+        history: u64,
         /// The number of the room's last line.
         said: u64,
         /// Everybody who is here.
         here: Vec<UserName>,
     },
+    /// The same for those who follow without being seen.
+    Watching {
+        /// Which history of the room it is.
+        history: u64,
+        /// The number of the room's last line.
+        said: u64,
+    },
+    /// The room is gone, often with its node. `Entered` or `Watching` follows when it lives again.
+    Gone,
     /// One line or more, each with the number after the last it has seen. A larger number first: those between are not
     /// kept any more.
     Lines {
@@ -55,35 +69,63 @@ pub enum Step {
 pub struct Follower {
     room: RoomRef,
     seat: Option<(UserName, Seat)>,
-    /// The number of the last line that was put into `steps`, or that nobody wants.
-    last: u64,
+    /// The last line that was put into `steps`, or that nobody wants.
+    seen: Mark,
     /// What was read and not yet given; three at most.
     steps: VecDeque<Step>,
-    /// `None` from the moment a stream breaks until there is another: asking can be dropped half-way.
-    events: Option<Streaming<Event>>,
+    events: Events,
 }
 
-/// How often a call that failed before it ran is made again.
-const RETRIES: u32 = 3;
+/// Where the next event comes from.
+enum Events {
+    /// From the room.
+    Flowing(Streaming<Event>),
+    /// From nowhere: the room has to be asked again. Kept here because asking can be dropped half-way.
+    Broken(Break),
+}
+
+/// A time without a stream.
+#[derive(Clone, Copy)]
+struct Break {
+    since: Instant,
+    /// When to ask next, and how long to wait after that.
+    next: Instant,
+    pause: Duration,
+}
+
+/// How often a call that failed before it ran is made again when a room is entered: for some seconds, in which a grain
+/// whose node has died finds another.
+const RETRIES: u32 = 24;
+/// How long the first call may take: less than a page waits before it tries another node.
+const ENTER_MAX: Duration = Duration::from_secs(4);
+/// How long one call may take that asks again: it may wait for a node that is gone.
+const ASK_MAX: Duration = Duration::from_secs(3);
+/// How long a follower asks again for a room before it gives up. Several times what a cluster needs to find a grain
+/// another node.
+const BREAK_MAX: Duration = Duration::from_secs(30);
+/// The pauses between, doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Follower {
     /// Follows without being seen: lines above `after`, or only new ones.
-    pub async fn watch(room: RoomRef, after: Option<u64>) -> Result<Self, CallError<RoomError>> {
-        let watch = room.watch(after).retry(RETRIES).await?;
-        let mut follower = Self::new(room, after.unwrap_or(watch.said));
-        follower.take(watch);
+    pub async fn watch(room: RoomRef, after: Option<Mark>) -> Result<Self, CallError<RoomError>> {
+        let watch = room.watch(after).timeout(ENTER_MAX).retry(RETRIES).await?;
+        let mut follower = Self::new(room, after.unwrap_or_default());
+        follower.take_watch(watch);
         Ok(follower)
     }
 
     /// Enters the room as `who`, who has seen the lines up to `after`.
-    pub async fn enter(room: RoomRef, who: UserName, after: u64) -> Result<Self, CallError<RoomError>> {
+    pub async fn enter(room: RoomRef, who: UserName, after: Mark) -> Result<Self, CallError<RoomError>> {
+        let visit = room.enter(who.clone(), after).timeout(ENTER_MAX).retry(RETRIES).await?;
         let mut follower = Self::new(room, after);
-        follower.take_seat(who).await?;
+        follower.take_seat(who, visit);
         Ok(follower)
     }
 
-    fn new(room: RoomRef, last: u64) -> Self {
-        Self { room, seat: None, last, steps: VecDeque::new(), events: None }
+    fn new(room: RoomRef, seen: Mark) -> Self {
+        Self { room, seat: None, seen, steps: VecDeque::new(), events: Events::Broken(Break::now()) }
     }
 
     /// What happens next; `None` when nothing more will. Dropping the future loses nothing.
@@ -92,63 +134,113 @@ impl Follower {
             if let Some(step) = self.steps.pop_front() {
                 return Some(Ok(step));
             }
-            let Some(events) = &mut self.events else {
-                match self.ask_again().await {
-                    Ok(()) => continue,
-                    Err(error) => return Some(Err(error)),
+            match &mut self.events {
+                Events::Broken(_) => {
+                    if let Err(error) = self.mend().await {
+                        return Some(Err(error));
+                    }
                 }
-            };
-            match events.next().await? {
-                Ok(event) => self.see(event),
-                Err(StreamError::Missed { items }) => {
-                    self.steps.push_back(Step::Missed { events: items });
-                    self.events = None;
-                }
-                Err(StreamError::ActivationGone) => self.events = None,
-                Err(error) => {
-                    tracing::warn!(%error, "the events of a room have ended");
-                    return None;
-                }
+                Events::Flowing(events) => match events.next().await? {
+                    Ok(event) => self.see(event),
+                    Err(error) => self.break_off(&error),
+                },
             }
         }
+    }
+
+    fn break_off(&mut self, error: &StreamError) {
+        tracing::info!(%error, "the events of a room have ended");
+        self.steps.push_back(match error {
+            StreamError::Missed { items } => Step::Missed { events: *items },
+            _ => Step::Gone,
+        });
+        self.events = Events::Broken(Break::now());
+    }
+
+    /// Asks the room again until it answers.
+    async fn mend(&mut self) -> Result<(), CallError<RoomError>> {
+        while let Events::Broken(Break { since, next, .. }) = self.events {
+            sleep_until(next).await;
+            match self.ask_again().await {
+                Ok(()) => {}
+                Err(error) if since.elapsed() < BREAK_MAX && may_pass(&error) => {
+                    tracing::info!(%error, "a room does not answer yet");
+                    if let Events::Broken(broken) = &mut self.events {
+                        broken.put_off();
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn ask_again(&mut self) -> Result<(), CallError<RoomError>> {
         match &self.seat {
-            Some((who, _)) => self.take_seat(who.clone()).await,
+            Some((who, _)) => {
+                let who = who.clone();
+                let visit = self.room.enter(who.clone(), self.seen).timeout(ASK_MAX).await?;
+                self.take_seat(who, visit);
+            }
             None => {
-                let watch = self.room.watch(Some(self.last)).retry(RETRIES).await?;
-                self.take(watch);
-                Ok(())
+                let watch = self.room.watch(Some(self.seen)).timeout(ASK_MAX).await?;
+                self.take_watch(watch);
             }
         }
+        Ok(())
     }
 
     /// The seat it had is given back after it has the new one: to the room, it never left.
-    async fn take_seat(&mut self, who: UserName) -> Result<(), CallError<RoomError>> {
-        let Visit { here, seat, watch } = self.room.enter(who.clone(), self.last).retry(RETRIES).await?;
+    fn take_seat(&mut self, who: UserName, Visit { here, seat, watch }: Visit) {
         self.seat = Some((who, seat));
-        self.steps.push_back(Step::Entered { said: watch.said, here });
+        self.steps.push_back(Step::Entered { history: watch.history, said: watch.said, here });
         self.take(watch);
-        Ok(())
+    }
+
+    fn take_watch(&mut self, watch: Watch) {
+        self.steps.push_back(Step::Watching { history: watch.history, said: watch.said });
+        self.take(watch);
     }
 
     fn take(&mut self, watch: Watch) {
         if !watch.lines.is_empty() {
             self.steps.push_back(Step::Lines { lines: watch.lines });
         }
-        self.last = watch.said;
-        self.events = Some(watch.events);
+        self.seen = Mark { history: Some(watch.history), number: watch.said };
+        self.events = Events::Flowing(watch.events);
     }
 
     fn see(&mut self, event: Event) {
         self.steps.push_back(match event {
             Event::Said(line) => {
-                self.last = line.number;
+                self.seen.number = line.number;
                 Step::Lines { lines: vec![line] }
             }
             Event::Joined(who) => Step::Joined { who },
             Event::Left(who) => Step::Left { who },
         });
+    }
+}
+
+impl Break {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { since: now, next: now, pause: PAUSE_MIN }
+    }
+
+    fn put_off(&mut self) {
+        self.next = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Whether asking again may help. What a room is asked here may be asked twice.
+fn may_pass(error: &CallError<RoomError>) -> bool {
+    match error {
+        CallError::Timeout { .. } | CallError::Overloaded { .. } | CallError::NotActivated { .. } => true,
+        // When it is this node that stops, whoever reads here is told so elsewhere.
+        CallError::NotReady { .. } | CallError::NoHost { .. } | CallError::Stopped { .. } => true,
+        CallError::Grain(_) => false,
+        other => other.outcome() == Outcome::Unknown,
     }
 }

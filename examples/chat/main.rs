@@ -1,8 +1,11 @@
-//! People who chat in a browser, through grains, in one process.
+//! People who chat in a browser, through grains, in one process or in several that are one cluster.
 //!
 //! ```text
 //! cargo run --release --example chat                     # then open the URL it prints
+//! cargo run --release --example chat -- --nodes 3        # three nodes: three URLs, one chat
 //! cargo run --release --example chat -- node --name a --http 127.0.0.1:8101 --data-dir d
+//! cargo run --release --example chat -- node --name a --listen 127.0.0.1:7101 \
+//!     --join 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103 --http 127.0.0.1:8101 --data-dir d
 //! cargo run --release --example chat -- say --room lobby --as me "hello"
 //! cargo run --release --example chat -- history --room lobby
 //! cargo run --release --example chat -- watch --room lobby
@@ -10,7 +13,8 @@
 //!
 //! Reading order: `room` (the grain, and what can be asked of it), `log` and `presence` (what it is made of), `rooms` (the
 //! list of all rooms), `words` (what may be typed); then `node` (how grains are hosted), `http`, `follow` and `socket` (how
-//! browsers reach them), `client` (the other commands).
+//! browsers reach them), `client` (the other commands). For several nodes: `launch` (starts them), `fleeting` (what becomes
+//! of state), `pages`, `neighbours` and `origins` (how browsers find another node).
 
 #![allow(unreachable_pub, reason = "nobody names items of a program: `pub` shows what the other files use")]
 
@@ -21,22 +25,31 @@ use grains::Result;
 
 use crate::{
     client::At,
+    launch::NODES_MAX,
     node::NodeArgs,
     words::{LineText, UserName},
 };
 
 mod client;
+mod fleeting;
 mod follow;
 mod http;
+mod launch;
+mod leash;
 mod log;
+mod neighbours;
 mod node;
+mod origins;
+mod pages;
 mod presence;
 mod refusal;
 mod room;
 mod rooms;
 mod signals;
 mod socket;
+mod status;
 mod stopping;
+mod url;
 mod words;
 
 /// Chat through grains. Without a command: a node at http://127.0.0.1:8080/ that keeps what is said in ./chat-data
@@ -45,6 +58,15 @@ mod words;
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Runs so many nodes of one cluster, each a process with a page and a folder in `--data-dir`; their ports are those of
+    /// `--listen` (7101) and `--http` (8101) and the next ones, or others where these are taken
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..=NODES_MAX),
+        conflicts_with_all = ["name", "join", "pages", "leashed"]
+    )]
+    nodes: Option<u8>,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -88,6 +110,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
+    if let (None, Some(count)) = (&args.command, args.nodes) {
+        return launch::run(count, &args.node).await;
+    }
     // The clients block this thread: nothing else runs in their process.
     match args.command.unwrap_or(Command::Node(args.node)) {
         Command::Node(args) => node::run(args).await,

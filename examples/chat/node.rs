@@ -2,83 +2,209 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use grains::{Error, Node, Result};
-use tokio::net::{TcpListener, TcpSocket};
+use grains::{ClusterConfig, Error, GrainOptions, Node, NodeBuilder, Result, StartError};
+use tokio::net::TcpSocket;
 
-use crate::{http, room::RoomGrain, rooms::RoomsGrain, signals::Signals, stopping};
+use crate::{
+    fleeting::Fleeting,
+    http::{self, Desk, History},
+    leash::Leash,
+    neighbours::{Neighbours, keep_announced},
+    pages::PagesGrain,
+    room::RoomGrain,
+    rooms::RoomsGrain,
+    signals::Signals,
+    stopping,
+    url::NodeUrl,
+};
 
-/// How long requests and connections have to end when the node stops; what is left is cut.
+/// How long requests and connections have to end when the node has stopped; what is left is cut.
 const CONNECTIONS_END_MAX: Duration = Duration::from_secs(5);
 /// How much of what a browser has not read the kernel keeps (it doubles this), for each connection. Without it, one that
 /// stopped reading would be given megabytes of lines before the room notices.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// How long a room of a cluster stays when nobody comes, and the list of rooms: what they know goes with them.
+const ROOM_IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What to run.
 #[derive(clap::Args, Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct NodeArgs {
-    /// Its name, for people
+    /// Its name; no two nodes of a cluster have the same
     #[arg(long, default_value = "chat")]
-    name: String,
-    /// Where the page and the commands find it; port 0 takes any free port, and prints it
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
-    http: SocketAddr,
-    /// The folder that keeps what was said; made if it is not there
-    #[arg(long, value_name = "FOLDER", default_value = "chat-data")]
-    data_dir: PathBuf,
+    pub name: String,
+    /// Where other nodes reach it; with this or `--join` it is part of a cluster
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The addresses of the first nodes of the cluster, its own included; the same list for each of them
+    #[arg(long, value_name = "IP:PORT,..", value_delimiter = ',')]
+    pub join: Vec<SocketAddr>,
+    /// The name of the cluster
+    #[arg(long, value_name = "NAME", default_value = "chat")]
+    pub cluster: String,
+    /// Where the page and the commands find it; port 0 takes any free port, and prints it [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    pub http: Option<SocketAddr>,
+    /// The pages of other nodes, for the time before it hears of them from the cluster
+    #[arg(long, value_name = "URL,..", value_delimiter = ',')]
+    pub pages: Vec<NodeUrl>,
+    /// The folder that keeps what must survive; made if it is not there [default: chat-data, with the name in a cluster]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Stops when the standard input ends: with the process that started it
+    #[arg(long, hide = true)]
+    pub leashed: bool,
 }
 
-/// Runs a node until a signal asks it to stop.
+/// Where nodes keep things unless told otherwise.
+pub const DATA_DIR: &str = "chat-data";
+
+impl NodeArgs {
+    /// Its part in a cluster, if it has one.
+    fn clustering(&self) -> Option<ClusterConfig> {
+        if self.listen.is_none() && self.join.is_empty() {
+            return None;
+        }
+        let config = ClusterConfig::new(&self.cluster).join(self.join.iter().map(SocketAddr::to_string));
+        Some(match self.listen {
+            Some(address) => config.listen(address.to_string()),
+            None => config,
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        let is_clustered = self.clustering().is_some();
+        self.data_dir.clone().unwrap_or_else(|| match is_clustered {
+            true => PathBuf::from(DATA_DIR).join(&self.name),
+            false => PathBuf::from(DATA_DIR),
+        })
+    }
+
+    fn history(&self) -> History {
+        if self.clustering().is_some() { History::WithTheRoom } else { History::Stored }
+    }
+
+    fn builder(&self) -> NodeBuilder {
+        let builder = Node::builder().name(&self.name).data_dir(self.folder());
+        let Some(config) = self.clustering() else { return builder.host::<RoomGrain>().host::<RoomsGrain>() };
+        let patient = GrainOptions::new().idle_timeout(ROOM_IDLE_TIMEOUT);
+        builder
+            .cluster(config)
+            .store(Fleeting)
+            .host_with::<RoomGrain>(patient.clone())
+            .host_with::<RoomsGrain>(patient)
+            .singleton::<PagesGrain>()
+    }
+}
+
+/// Runs a node until it is asked to stop.
 pub async fn run(args: NodeArgs) -> Result<()> {
     // From here on a signal is ours: whoever reads the URL below may send one.
-    let mut signals = Signals::take()?;
-    let listener = listen(args.http)?;
-    let node = Node::builder()
-        .name(args.name)
-        .data_dir(args.data_dir.clone())
-        .host::<RoomGrain>()
-        .host::<RoomsGrain>()
-        .start()
-        .await
-        .map_err(|why| Error::new(format!("cannot use `--data-dir {}`: {why}", args.data_dir.display())))?;
+    let mut asked =
+        Asked { signals: Signals::take()?, leash: if args.leashed { Leash::of_stdin()? } else { Leash::none() } };
+    let at = args.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let socket = bind(at)?;
+    let node = tokio::select! {
+        node = args.builder().start() => node.map_err(|why| args.explain(why))?,
+        // It was not there yet, so nobody misses it.
+        () = asked.wait() => return Ok(()),
+    };
+    // Browsers that came earlier would have waited here; so they have tried another node.
+    let listener = socket.listen(BACKLOG).map_err(|error| explain_address(at, &error))?;
+    let page = NodeUrl::of(listener.local_addr()?);
+    let neighbours = Neighbours::new(args.pages.clone());
     let (stop, stopping) = stopping::stop();
-    println!("node {}: http://{}/", node.name(), listener.local_addr()?);
-    println!("what is said is kept in {}; Ctrl-C stops the node", args.data_dir.display());
-
-    let mut quiet = stopping.clone();
-    let app = http::router(node.clone(), stopping);
+    let (quiet_now, mut quiet) = stopping::stop();
+    if args.history() == History::WithTheRoom {
+        tokio::spawn(keep_announced(node.clone(), page.clone(), neighbours.clone(), stopping.clone()));
+    }
+    let desk = Desk { node: node.clone(), history: args.history(), neighbours, stopping };
     let server = tokio::spawn(async move {
-        axum::serve(listener, app).with_graceful_shutdown(async move { quiet.begun().await }).await
+        axum::serve(listener, http::router(desk)).with_graceful_shutdown(async move { quiet.begun().await }).await
     });
+    args.announce(&page);
 
-    signals.next().await;
+    asked.wait().await;
     tokio::spawn(async move {
-        signals.next().await;
+        asked.signals.next().await;
         eprintln!("stopped at once, as asked a second time");
         std::process::exit(1);
     });
-    if !stop.and_wait(CONNECTIONS_END_MAX).await {
+    // The page goes last: until then, whoever asks is told to go elsewhere, and nobody finds a closed door.
+    stop.begin();
+    let stopped = node.stop().await;
+    quiet_now.begin();
+    if !stop.ended(CONNECTIONS_END_MAX).await {
         tracing::warn!("some connections were still open and are cut");
     }
     server.abort();
-    let stopped = node.stop().await;
     match stopped.dropped {
         0 => Ok(()),
         dropped => Err(Error::new(format!("{dropped} grains were still busy and were dropped: see `stop_timeout`"))),
     }
 }
 
-fn listen(at: SocketAddr) -> Result<TcpListener> {
+impl NodeArgs {
+    fn announce(&self, page: &NodeUrl) {
+        let kept = match self.history() {
+            History::Stored => format!("what is said is kept in {}", self.folder().display()),
+            History::WithTheRoom => {
+                "what is said lives with its room, and is lost when the room's node dies".to_owned()
+            }
+        };
+        let mut text = format!("node {}: {page}/\n", self.name);
+        if !self.leashed {
+            text += &format!("{kept}; Ctrl-C stops the node\n");
+        }
+        // Not `println!`, which panics when nobody reads: whoever started the node may be gone.
+        if io::Write::write_all(&mut io::stdout(), text.as_bytes()).is_err() {
+            tracing::info!("nobody reads where the page is");
+        }
+    }
+
+    fn explain(&self, why: StartError) -> Error {
+        match why {
+            StartError::DataDir { .. } => {
+                Error::new(format!("cannot use `--data-dir {}`: {why}", self.folder().display()))
+            }
+            other => other.into(),
+        }
+    }
+}
+
+/// The ways by which a node is asked to stop.
+struct Asked {
+    signals: Signals,
+    leash: Leash,
+}
+
+impl Asked {
+    /// Returns when it is.
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = self.signals.next() => {}
+            () = self.leash.let_go() => {}
+        }
+    }
+}
+
+/// Takes the address, before anything else is done, and refuses connections until the node can answer.
+fn bind(at: SocketAddr) -> Result<TcpSocket> {
     let open = || {
         let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // Connections that ended a moment ago are no reason to wait for a restart.
         socket.set_reuseaddr(cfg!(unix))?;
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.bind(at)?;
-        socket.listen(BACKLOG)
+        Ok(socket)
     };
-    open().map_err(|error: io::Error| match error.kind() {
+    open().map_err(|error| explain_address(at, &error))
+}
+
+fn explain_address(at: SocketAddr, error: &io::Error) -> Error {
+    match error.kind() {
         io::ErrorKind::AddrInUse => {
             Error::new(format!("{at} is in use by another program: choose another with `--http {}:0`", at.ip()))
         }
@@ -86,5 +212,5 @@ fn listen(at: SocketAddr) -> Result<TcpListener> {
             Error::new(format!("{at} is no address of this machine: choose another with `--http 127.0.0.1:0`"))
         }
         _ => Error::new(format!("cannot listen on {at} ({error}): choose another with `--http 127.0.0.1:0`")),
-    })
+    }
 }

@@ -33,6 +33,11 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "there is nothing here: the page is at `/`, rooms are below `/rooms/`")
     }
 
+    /// The node is about to go.
+    pub fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "this node stops")
+    }
+
     /// A page of another site wants to come in.
     pub fn foreign_origin() -> Self {
         Self::new(StatusCode::FORBIDDEN, "pages of other sites may not enter: open the page of this node")

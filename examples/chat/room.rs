@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use grains::{CommitError, FanoutLimits, ScheduleError, prelude::*, stream::FanoutFull};
+use grains::{CommitError, FanoutLimits, Instant, ScheduleError, prelude::*, stream::FanoutFull};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    log::{Line, Log},
+    log::{Line, Log, Mark},
     presence::{Arrival, Presence, Seat},
     rooms::{RoomsError, RoomsRef},
     words::{LineText, RoomName, UserName},
@@ -25,16 +25,16 @@ pub trait Room {
     async fn history(&self, after: u64) -> Result<Vec<Line>>;
     /// The lines above `after` and everything from now on, without being seen. `None`: only from now on.
     #[rpc(idempotent)]
-    async fn watch(&self, after: Option<u64>) -> Result<Watch, RoomError>;
+    async fn watch(&self, after: Option<Mark>) -> Result<Watch, RoomError>;
     /// Takes a seat in the room: the same as `watch`, and being here until the seat is dropped.
     #[rpc(idempotent)]
-    async fn enter(&mut self, who: UserName, after: u64) -> Result<Visit, RoomError>;
+    async fn enter(&mut self, who: UserName, after: Mark) -> Result<Visit, RoomError>;
 }
 
 /// What a room asks of itself.
 #[rpc_trait(grain_type = "room")]
 pub trait Doorkeeper {
-    /// Tells everybody who has left.
+    /// Tells everybody who has left, and the list of rooms, now and then, that the room is there.
     #[rpc(idempotent)]
     async fn look_who_left(&mut self) -> Result<()>;
 }
@@ -42,6 +42,8 @@ pub trait Doorkeeper {
 /// The answer to [`Room::watch`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Watch {
+    /// Which history of the room this is.
+    pub history: u64,
     /// The number of the last line of the room.
     pub said: u64,
     /// The lines that were asked for, oldest first.
@@ -94,14 +96,19 @@ pub enum RoomError {
 pub struct RoomGrain {
     ctx: Ctx<Self>,
     log: State<Log>,
+    /// The history of `log`, or the one that begins with the first line.
+    history: u64,
+    /// When the list of rooms was last told of this one.
+    listed: Option<Instant>,
     events: Fanout<Event>,
     presence: Presence,
 }
 
 impl Lifecycle for RoomGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
-        let log = ctx.state("log").await?;
-        Ok(Self { ctx, log, events: Fanout::default(), presence: Presence::default() })
+        let log: State<Log> = ctx.state("log").await?;
+        let history = log.history().unwrap_or_else(|| ctx.random_u64() >> (u64::BITS - HISTORY_BITS));
+        Ok(Self { ctx, log, history, listed: None, events: Fanout::default(), presence: Presence::default() })
     }
 }
 
@@ -110,7 +117,9 @@ impl Room for RoomGrain {
         if self.log.said() == 0 {
             self.open().await?;
         }
+        self.stay_listed();
         let mut log = self.log.edit();
+        log.begin(self.history);
         let line = log.push(self.ctx.wall_ms(), who, text);
         log.commit().await?;
         let number = line.number;
@@ -119,16 +128,16 @@ impl Room for RoomGrain {
     }
 
     async fn history(&self, after: u64) -> Result<Vec<Line>> {
-        Ok(self.log.after(after))
+        Ok(self.log.after(Mark { history: None, number: after }))
     }
 
-    async fn watch(&self, after: Option<u64>) -> Result<Watch, RoomError> {
+    async fn watch(&self, after: Option<Mark>) -> Result<Watch, RoomError> {
         let said = self.log.said();
-        let lines = self.log.after(after.unwrap_or(said));
-        Ok(Watch { said, lines, events: self.events.try_subscribe()? })
+        let lines = self.log.after(after.unwrap_or(Mark { history: None, number: said }));
+        Ok(Watch { history: self.history, said, lines, events: self.events.try_subscribe()? })
     }
 
-    async fn enter(&mut self, who: UserName, after: u64) -> Result<Visit, RoomError> {
+    async fn enter(&mut self, who: UserName, after: Mark) -> Result<Visit, RoomError> {
         self.has_room()?;
         self.watch_the_door()?;
         let (arrival, seat) = self.presence.sit(who.clone());
@@ -143,6 +152,7 @@ impl Room for RoomGrain {
 impl Doorkeeper for RoomGrain {
     async fn look_who_left(&mut self) -> Result<()> {
         self.say_who_left();
+        self.stay_listed();
         if self.presence.is_empty() {
             self.ctx.cancel_timer(DOOR_TIMER);
         }
@@ -153,9 +163,27 @@ impl Doorkeeper for RoomGrain {
 impl RoomGrain {
     /// Puts the room on the list. Before the first line is stored, not after: a room that is listed and empty does no
     /// harm, one with lines that nobody finds does.
-    async fn open(&self) -> Result<(), RoomError> {
-        let name = RoomName::try_from(self.ctx.key()).expect("rooms are called by names that were checked");
-        Ok(self.ctx.get::<RoomsRef>(()).add(name).await?)
+    async fn open(&mut self) -> Result<(), RoomError> {
+        self.ctx.get::<RoomsRef>(()).add(self.name()).await?;
+        self.listed = Some(self.ctx.now());
+        Ok(())
+    }
+
+    /// Puts the room on the list again when the list may have been lost with its node. Nobody waits for that.
+    fn stay_listed(&mut self) {
+        let now = self.ctx.now();
+        let is_listed = self.listed.is_some_and(|listed| now.since(listed) < LISTED_FOR);
+        if self.log.said() == 0 || is_listed {
+            return;
+        }
+        self.listed = Some(now);
+        if let Err(error) = self.ctx.get::<RoomsRef>(()).add(self.name()).send() {
+            tracing::info!(%error, "the list of rooms cannot be told");
+        }
+    }
+
+    fn name(&self) -> RoomName {
+        RoomName::try_from(self.ctx.key()).expect("rooms are called by names that were checked")
     }
 
     /// Looks at the door from the first visitor to the last. These looks are calls, so that a room does not become idle
@@ -190,3 +218,7 @@ impl RoomGrain {
 const DOOR_TIMER: &str = "door";
 /// Long enough that reloading a page is not leaving.
 const DOOR_PERIOD: Duration = Duration::from_secs(1);
+/// How long the list of rooms is trusted to know this one.
+const LISTED_FOR: Duration = Duration::from_secs(10);
+/// As many as a number of JavaScript holds.
+const HISTORY_BITS: u32 = 53;

@@ -15,8 +15,8 @@ use crate::{
 /// The largest message that is read; visitors have nothing to say here.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// How often both sides show that they are there: windows answer a ping, and see the beat, which scripts cannot see a ping
-/// by. Below a minute, after which many routers forget a connection.
-const BEAT_PERIOD: Duration = Duration::from_secs(20);
+/// by. A page whose node has frozen goes to another one after some beats have not come.
+const BEAT_PERIOD: Duration = Duration::from_secs(5);
 const BEAT: &str = r#"{"type":"beat"}"#;
 /// How long a window may say nothing, or take nothing of what it is sent. Then it is closed, and comes back if it lives.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -24,8 +24,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Shows the window everything that `follower` sees, until one of them ends or the node stops.
 pub async fn run(mut socket: WebSocket, follower: Follower, mut stopping: Stopping) {
     let ending = tokio::select! {
-        ending = show(&mut socket, follower) => ending,
+        // First: a node that stops takes its rooms with it, which is nothing to tell.
+        biased;
         () = stopping.begun() => Ending::Bye(close_code::AWAY, "this node stops"),
+        ending = show(&mut socket, follower) => ending,
     };
     if let Ending::Bye(code, why) = ending {
         let bye = Message::Close(Some(CloseFrame { code, reason: why.into() }));

@@ -18,14 +18,23 @@ pub fn stop() -> (Stop, Stopping) {
 }
 
 impl Stop {
-    /// Asks all connections to end, and waits until they have, but no longer than `limit`. Says whether they did.
-    pub async fn and_wait(self, limit: Duration) -> bool {
+    /// Asks all connections to end.
+    pub fn begin(&self) {
         self.0.send_replace(true);
+    }
+
+    /// Waits until they have, but no longer than `limit`. Says whether they did.
+    pub async fn ended(self, limit: Duration) -> bool {
         timeout(limit, self.0.closed()).await.is_ok()
     }
 }
 
 impl Stopping {
+    /// Whether it is time to end.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
     /// Returns when it is time to end.
     pub async fn begun(&mut self) {
         // An error means that the side that says stop is gone, which is a reason to end, too.

@@ -4,12 +4,20 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite;
 
 use crate::{
-    process::{Folder, Node},
+    process::{Folder, Node, get},
     window::{Window, lines_of},
     writers::{ROOM, agent, say},
 };
 
-fn entered(said: u64, here: &[&str]) -> serde_json::Value {
+/// What a window that enters is told, but for which history of the room it is.
+async fn entered(window: &mut Window) -> serde_json::Value {
+    let mut step = window.next().await;
+    assert!(step["history"].is_u64(), "{step}");
+    step.as_object_mut().unwrap().remove("history");
+    step
+}
+
+fn as_entered(said: u64, here: &[&str]) -> serde_json::Value {
     json!({ "type": "entered", "said": said, "here": here })
 }
 
@@ -18,9 +26,9 @@ async fn visitors_see_each_other_and_every_line_in_order() {
     let folder = Folder::new();
     let node = Node::start(folder.path()).await;
     let mut ann = Window::open(&node, ROOM, "ann", 0).await;
-    assert_eq!(ann.next().await, entered(0, &["ann"]));
+    assert_eq!(entered(&mut ann).await, as_entered(0, &["ann"]));
     let mut bob = Window::open(&node, ROOM, "bob", 0).await;
-    assert_eq!(bob.next().await, entered(0, &["ann", "bob"]));
+    assert_eq!(entered(&mut bob).await, as_entered(0, &["ann", "bob"]));
     assert_eq!(ann.next().await, json!({ "type": "joined", "who": "bob" }));
 
     for number in 1..=20 {
@@ -51,14 +59,14 @@ async fn a_window_that_comes_back_gets_what_it_missed_once() {
         say(&agent(), &node.url, "bob", text).unwrap();
     }
     let mut ann = Window::open(&node, ROOM, "ann", 1).await;
-    assert_eq!(ann.next().await, entered(3, &["ann"]));
+    assert_eq!(entered(&mut ann).await, as_entered(3, &["ann"]));
     assert_eq!(ann.lines().await, [(2, "two".to_owned()), (3, "three".to_owned())]);
     node.stop("TERM").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_window_is_told_what_it_missed_and_the_others_do_not_wait() {
-    const LINES: u64 = 500;
+    const LINES: u64 = 400;
     let folder = Folder::new();
     let node = Node::start(folder.path()).await;
     let mut slow = Window::open(&node, ROOM, "slow", 0).await;
@@ -102,7 +110,7 @@ async fn pages_of_other_sites_may_not_enter() {
         assert_eq!(answer.status(), 403, "{origin}");
     }
     let mut own = Window::open_from(&node, ROOM, "ann", 0, Some(&node.url)).await.unwrap();
-    assert_eq!(own.next().await, entered(0, &["ann"]));
+    assert_eq!(entered(&mut own).await, as_entered(0, &["ann"]));
     node.stop("TERM").await;
 }
 
@@ -139,8 +147,47 @@ async fn the_page_is_whole_and_talks_to_its_node_only() {
     let node = Node::start(folder.path()).await;
     let mut page = agent().get(format!("{}/", node.url)).call().unwrap();
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.contains("default-src 'none'") && policy.contains("connect-src 'self'"), "{policy}");
+    assert!(policy.contains("default-src 'none'") && policy.ends_with("connect-src 'self'"), "{policy}");
     let text = page.body_mut().read_to_string().unwrap();
     assert!(text.ends_with("</html>\n") && !text.contains("innerHTML"));
+    node.stop("TERM").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_other_nodes_may_enter_and_ask() {
+    let folder = Folder::new();
+    let other = "http://127.0.0.1:9";
+    let node = Node::start_with(folder.path(), &["--pages", other]).await;
+    let mut window = Window::open_from(&node, ROOM, "ann", 0, Some(other)).await.unwrap();
+    assert_eq!(entered(&mut window).await, as_entered(0, &["ann"]));
+
+    let allowed = |origin: &str| {
+        let answer = agent().get(format!("{}/rooms", node.url)).header("origin", origin).call().unwrap();
+        answer.headers().get("access-control-allow-origin").map(|origin| origin.to_str().unwrap().to_owned())
+    };
+    assert_eq!(allowed(other).as_deref(), Some(other));
+    assert_eq!(allowed("http://127.0.0.1:10"), None);
+
+    let may_say = |origin: &str| {
+        let asked = agent().options(format!("{}/rooms/{ROOM}/lines", node.url)).header("origin", origin);
+        let answer = asked.header("access-control-request-method", "POST").call().unwrap();
+        answer.headers().contains_key("access-control-allow-origin")
+            && answer.headers()["access-control-allow-headers"] == "content-type"
+    };
+    assert!(may_say(other) && !may_say("http://127.0.0.1:10"));
+
+    let page = agent().get(format!("{}/", node.url)).call().unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("connect-src 'self' http://127.0.0.1:* ws://127.0.0.1:*"), "{policy}");
+    node.stop("TERM").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_learns_where_the_other_nodes_are_and_what_becomes_of_lines() {
+    let folder = Folder::new();
+    let node = Node::start_with(folder.path(), &["--pages", "http://127.0.0.1:9/,http://127.0.0.1:10"]).await;
+    let told: serde_json::Value = serde_json::from_str(&get(&format!("{}/nodes", node.url)).await).unwrap();
+    let pages = ["http://127.0.0.1:9", "http://127.0.0.1:10"];
+    assert_eq!(told, json!({ "node": "a", "history": "stored", "pages": pages }));
     node.stop("TERM").await;
 }

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::process::{Folder, Node, chat, run_badly, run_well, within};
+use crate::process::{Folder, Node, chat, get, run_badly, run_well, within};
 
 async fn say(url: &str, room: &str, who: &str, text: &str) -> String {
     run_well(&["say", "--http", url, "--room", room, "--as", who, text]).await
@@ -25,14 +25,24 @@ async fn what_is_said_has_a_number_and_is_in_the_history() {
 
     assert_eq!(get(&format!("{}/rooms", node.url)).await, r#"["lobby","кухня"]"#);
     let status: serde_json::Value = serde_json::from_str(&get(&format!("{}/status.json", node.url)).await).unwrap();
-    assert_eq!(status, serde_json::json!({ "node": "a", "activations": { "room": 3, "rooms": 1 } }));
+    assert_eq!(status["node"], "a");
+    assert_eq!(status["activations"], serde_json::json!({ "room": 3, "rooms": 1 }));
     node.stop("TERM").await;
 }
 
-async fn get(url: &str) -> String {
-    let url = url.to_owned();
-    let body = tokio::task::spawn_blocking(move || ureq::get(url).call().unwrap().body_mut().read_to_string());
-    within("an answer", body).await.unwrap().unwrap()
+#[tokio::test]
+async fn a_node_alone_is_its_only_member_and_leads() {
+    let folder = Folder::new();
+    let node = Node::start(folder.path()).await;
+    let text = get(&format!("{}/status.json", node.url)).await;
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let member = serde_json::json!({ "name": "a", "incarnation": status["incarnation"], "state": "active" });
+    assert_eq!(status["members"], serde_json::json!([member]));
+    assert_eq!((&status["leader"], &status["ready"]), (&"a".into(), &true.into()));
+    let keys = ["node", "leader", "term", "view", "members", "activations", "singletons"];
+    let at: Vec<_> = keys.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
+    assert!(at.is_sorted(), "the keys come in this order: {text}");
+    node.stop("TERM").await;
 }
 
 #[tokio::test]
@@ -83,9 +93,15 @@ async fn what_cannot_be_done_is_refused_with_a_reason() {
         (&["say", "--http", url, "--room", "lobby", "--as", "ann", "a\tb"], "a line has no tabs"),
         (&["say", "--http", url, "--room", "lobby", "--as", "ann", "a\nb"], "a line has no tabs, line breaks"),
         (&["say", "--http", "lobby", "--room", "lobby", "--as", "ann", "hi"], "`lobby` is not the URL of a node"),
-        (&["history", "--http", "ftp://x", "--room", "lobby"], "write it like `--http http://127.0.0.1:8080`"),
+        (&["history", "--http", "ftp://x", "--room", "lobby"], "write it like `http://127.0.0.1:8080`"),
         (&["history", "--http", "http://127.0.0.1:1", "--room", "lobby"], "no node answers at http://127.0.0.1:1"),
+        (
+            &["history", "--http", "http://127.0.0.1:1,http://127.0.0.1:2", "--room", "lobby"],
+            "nor at http://127.0.0.1:2",
+        ),
         (&["node", "--http", "8080"], "--http <IP:PORT>"),
+        (&["--nodes", "10"], "10 is not in 1..=9"),
+        (&["--nodes", "3", "--name", "a"], "cannot be used with"),
     ];
     for (args, reason) in cases {
         let complaint = run_badly(args).await;

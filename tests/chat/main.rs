@@ -3,8 +3,13 @@
 
 mod browser;
 mod bytes_on_disk;
+mod cluster;
 mod commands;
+mod launched;
+mod launcher;
 mod process;
+mod rota;
+mod several;
 mod stopping;
 mod window;
 mod writers;

@@ -34,8 +34,13 @@ pub struct Node {
 impl Node {
     /// Starts a node over `folder` on any free port.
     pub async fn start(folder: &Path) -> Self {
-        let mut child =
-            chat(&["node", "--name", "a", "--http", "127.0.0.1:0", "--data-dir"]).arg(folder).spawn().unwrap();
+        Self::start_with(folder, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn start_with(folder: &Path, args: &[&str]) -> Self {
+        let mut command = chat(&["node", "--name", "a", "--http", "127.0.0.1:0", "--data-dir"]);
+        let mut child = command.arg(folder).args(args).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = within("start of a node", stdout.next_line()).await.unwrap();
         let first = first.expect("a node prints its URL before it ends");
@@ -70,6 +75,13 @@ impl Node {
     pub async fn kill(mut self) {
         within("kill of a node", self.child.kill()).await.unwrap();
     }
+}
+
+/// What a node answers.
+pub async fn get(url: &str) -> String {
+    let url = url.to_owned();
+    let body = tokio::task::spawn_blocking(move || ureq::get(url).call().unwrap().body_mut().read_to_string());
+    within("an answer", body).await.unwrap().unwrap()
 }
 
 /// Runs a command to its end.

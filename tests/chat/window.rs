@@ -30,10 +30,21 @@ impl Window {
         after: u64,
         origin: Option<&str>,
     ) -> Result<Self, tungstenite::Error> {
+        Self::open_at(node.address(), room, who, after, origin).await
+    }
+
+    /// The same, at the address of a node.
+    pub async fn open_at(
+        address: &str,
+        room: &str,
+        who: &str,
+        after: u64,
+        origin: Option<&str>,
+    ) -> Result<Self, tungstenite::Error> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
-        let stream = within("a connection", socket.connect(node.address().parse().unwrap())).await.unwrap();
-        let url = format!("ws://{}/rooms/{room}/visit?who={who}&after={after}", node.address());
+        let stream = within("a connection", socket.connect(address.parse().unwrap())).await.unwrap();
+        let url = format!("ws://{address}/rooms/{room}/visit?who={who}&after={after}");
         let mut request = url.into_client_request().unwrap();
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().unwrap());

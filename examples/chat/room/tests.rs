@@ -121,11 +121,11 @@ async fn no_more_rooms_are_opened_than_can_be_listed() {
 async fn somebody_with_two_windows_is_here_once_until_both_are_closed() {
     let ctx = lobby(ListOfRooms::Takes);
     let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
-    let mut bob = room.enter(name("bob"), 0).await.unwrap();
+    let mut bob = room.enter(name("bob"), Mark::default()).await.unwrap();
     assert_eq!(bob.here, [name("bob")]);
 
-    let one = room.enter(name("ann"), 0).await.unwrap();
-    let two = room.enter(name("ann"), 0).await.unwrap();
+    let one = room.enter(name("ann"), Mark::default()).await.unwrap();
+    let two = room.enter(name("ann"), Mark::default()).await.unwrap();
     assert_eq!(two.here, [name("ann"), name("bob")]);
     assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Joined(name("ann")))));
 
@@ -133,7 +133,7 @@ async fn somebody_with_two_windows_is_here_once_until_both_are_closed() {
     room.look_who_left().await.unwrap();
     drop(two);
     room.look_who_left().await.unwrap();
-    room.enter(name("cat"), 0).await.unwrap();
+    room.enter(name("cat"), Mark::default()).await.unwrap();
     assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Left(name("ann")))), "once, after the second");
     assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Joined(name("cat")))));
 }
@@ -141,9 +141,9 @@ async fn somebody_with_two_windows_is_here_once_until_both_are_closed() {
 #[tokio::test]
 async fn coming_back_at_once_is_not_leaving() {
     let mut room = room().await;
-    let mut bob = room.enter(name("bob"), 0).await.unwrap();
-    drop(room.enter(name("ann"), 0).await.unwrap());
-    let _again = room.enter(name("ann"), 0).await.unwrap();
+    let mut bob = room.enter(name("bob"), Mark::default()).await.unwrap();
+    drop(room.enter(name("ann"), Mark::default()).await.unwrap());
+    let _again = room.enter(name("ann"), Mark::default()).await.unwrap();
     room.look_who_left().await.unwrap();
     say(&mut room, "hi").await.unwrap();
     assert_eq!(bob.watch.events.next().await, Some(Ok(Event::Joined(name("ann")))));
@@ -155,7 +155,7 @@ async fn the_door_is_watched_while_somebody_is_here() {
     let ctx = lobby(ListOfRooms::Takes);
     let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
     assert_eq!(ctx.test().timers().len(), 0);
-    let ann = room.enter(name("ann"), 0).await.unwrap();
+    let ann = room.enter(name("ann"), Mark::default()).await.unwrap();
     room.look_who_left().await.unwrap();
     assert_eq!(ctx.test().timers().len(), 1);
     drop(ann);
@@ -169,10 +169,35 @@ async fn a_crowded_room_says_so_and_has_room_again_when_somebody_leaves() {
     let seats_max = FanoutLimits::default().subscribers_max;
     let mut visits = Vec::new();
     for _ in 0..seats_max {
-        visits.push(room.enter(name("ann"), 0).await.unwrap());
+        visits.push(room.enter(name("ann"), Mark::default()).await.unwrap());
     }
-    let refused = room.enter(name("bob"), 0).await;
+    let refused = room.enter(name("bob"), Mark::default()).await;
     assert!(matches!(refused, Err(RoomError::Crowded(_))), "{refused:?}");
     visits.pop();
-    assert_eq!(room.enter(name("bob"), 0).await.unwrap().here, [name("ann"), name("bob")]);
+    assert_eq!(room.enter(name("bob"), Mark::default()).await.unwrap().here, [name("ann"), name("bob")]);
+}
+
+#[tokio::test]
+async fn a_room_puts_itself_on_the_list_again_now_and_then() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    say(&mut room, "one").await.unwrap();
+    say(&mut room, "two").await.unwrap();
+    assert_eq!(ctx.test().sent().len(), 0, "the list was just told");
+    ctx.test().advance(LISTED_FOR);
+    room.look_who_left().await.unwrap();
+    say(&mut room, "three").await.unwrap();
+    assert_eq!(ctx.test().sent(), ["rooms/.add"], "once, and nobody waited for it");
+}
+
+#[tokio::test]
+async fn a_room_keeps_its_history_number_with_its_lines() {
+    let ctx = lobby(ListOfRooms::Takes);
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    let begun = room.watch(None).await.unwrap().history;
+    say(&mut room, "one").await.unwrap();
+    let next_life = RoomGrain::activate(ctx).await.unwrap();
+    assert_eq!(next_life.watch(None).await.unwrap().history, begun);
+    let other = self::room().await;
+    assert_ne!(other.watch(None).await.unwrap().history, 0);
 }

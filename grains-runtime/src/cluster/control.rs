@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    command::{Command, Outcome},
+    command::{Numbered, Outcome},
     founding,
     member::Joiner,
     names::{Incarnation, MemberId, NodeId, ViewVersion},
@@ -21,8 +21,8 @@ pub(crate) enum Ask {
     Join {
         /// Who asks.
         joiner: Joiner,
-        /// Its number for this request, so that a repeated one makes one member.
-        serial: u64,
+        /// A random number for this request, so that a repeated one makes one member.
+        request: u64,
     },
     /// Extend my lease. Answered by the leader only.
     Renew {
@@ -33,12 +33,8 @@ pub(crate) enum Ask {
     },
     /// Put this into the log. Answered by the leader only.
     Propose {
-        /// The sender.
-        client: u64,
-        /// Its number for the command.
-        serial: u64,
-        /// The command.
-        command: Command,
+        /// The command, under a number that stays when it is sent again.
+        command: Numbered,
     },
     /// What has been agreed after this log index? Waits a while for something to be.
     Follow {
@@ -91,7 +87,7 @@ pub(crate) enum Answer {
     /// What was agreed since: log index, term, command.
     Changes {
         /// The changes in order, without gaps that matter.
-        changes: Vec<(u64, u64, super::command::Numbered)>,
+        changes: Vec<(u64, u64, Numbered)>,
         /// Who votes.
         voters: Vec<(NodeId, String)>,
         /// Where the leader of Raft may be.

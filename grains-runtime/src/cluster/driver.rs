@@ -16,7 +16,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::AtomicBool,
     },
 };
 
@@ -27,6 +27,7 @@ use self::following::Followed;
 pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use super::{
     clustered::Clustered,
+    command::{Command, Numbered},
     consensus::Consensus,
     founding::Founding,
     lease::{Grants, Lease, LeaseRules},
@@ -57,7 +58,6 @@ pub(crate) struct Driver {
     voters: Mutex<BTreeMap<NodeId, String>>,
     /// Where the leader of Raft was last.
     leader_hint: Mutex<Option<String>>,
-    serial: AtomicU64,
     /// Whether this node may act; and what it waits for, or why it gave up.
     standing: watch::Sender<Progress>,
     /// This incarnation may have to end.
@@ -107,7 +107,6 @@ impl Driver {
             followed: Mutex::default(),
             voters: Mutex::default(),
             leader_hint: Mutex::new(None),
-            serial: AtomicU64::new(0),
             standing,
             stirred: Notify::new(),
             singletons: Notify::new(),
@@ -155,13 +154,10 @@ impl Driver {
         if own.is_empty() { lock(&self.voters).clone() } else { own }
     }
 
-    fn next_serial(&self) -> u64 {
-        self.serial.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// This process, for the deduplication of its commands.
-    fn client(&self) -> u64 {
-        lock(&self.joiner).process
+    /// A command with a number of its own. Commands of this node may be under way side by side, so each is its own
+    /// client: the order of one client's commands would count.
+    fn numbered(&self, command: Command) -> Numbered {
+        Numbered { client: self.world.random.next_u64(), serial: 1, command }
     }
 
     fn node_id(&self) -> NodeId {

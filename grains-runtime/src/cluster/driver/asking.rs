@@ -80,7 +80,7 @@ impl Driver {
 
     /// Has a command applied, in as many tries as it takes until `until`; it is applied once.
     pub(super) async fn propose_until(&self, command: Command, until: Instant) -> Option<Outcome> {
-        let ask = Ask::Propose { client: self.client(), serial: self.next_serial(), command };
+        let ask = Ask::Propose { command: self.numbered(command) };
         match self.ask_leader_until(&ask, until).await {
             Some(Answer::Committed(outcome)) => Some(outcome),
             _ => None,

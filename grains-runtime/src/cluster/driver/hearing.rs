@@ -53,12 +53,12 @@ impl Driver {
         match ask {
             Ask::Raft(body) => Answer::Raft(self.consensus.handle(body).await),
             Ask::Founding(question) => self.answer_founding(question).await,
-            Ask::Join { joiner, serial } => self.take_in(joiner, serial).await,
+            Ask::Join { joiner, request } => self.take_in(joiner, request).await,
             Ask::Renew { member, view } if from.is_none_or(|from| from == member.node) => {
                 self.renew(member, view).await
             }
             Ask::Renew { .. } => Answer::Refused("a node renews its own lease only".into()),
-            Ask::Propose { client, serial, command } => self.put(Numbered { client, serial, command }).await,
+            Ask::Propose { command } => self.put(command).await,
             Ask::Follow { after } => self.tell_changes(after).await,
         }
     }

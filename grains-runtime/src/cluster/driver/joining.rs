@@ -211,7 +211,7 @@ impl Driver {
         loop {
             let joiner = lock(&self.joiner).clone();
             let name = joiner.name.clone();
-            let ask = Ask::Join { joiner, serial: self.next_serial() };
+            let ask = Ask::Join { joiner, request: self.world.random.next_u64() };
             match self.ask_leader(&ask, ASK_MAX).await {
                 Some(Answer::Joined(incarnation)) => return Ok(MemberId { node: self.node_id(), incarnation }),
                 Some(Answer::Taken { by, address, left_ms }) => {

@@ -65,13 +65,18 @@ impl Driver {
 
     async fn evict(&self, ended: Ended) {
         tracing::warn!(member = %ended.member, "its lease has ended: it is removed");
-        let command = Numbered { client: self.client(), serial: self.next_serial(), command: Command::Evict(ended) };
-        // Never again in another term, and if its fate is unknown no renewal may come between: it stays marked.
-        match self.put(command).await {
-            Answer::Committed(Outcome::Done | Outcome::Stale) | Answer::Unknown => {}
-            answer => {
-                tracing::debug!(?answer, "it was not removed");
-                lock(&self.grants).eviction_failed(ended.member);
+        let command = self.numbered(Command::Evict(ended));
+        // In this term only, and under one number. While its fate is unknown no renewal may come between: the member stays
+        // marked.
+        loop {
+            match self.put(command.clone()).await {
+                Answer::Committed(Outcome::Done | Outcome::Stale) => return,
+                Answer::Unknown if self.consensus.leadership().borrow().term == ended.term => {}
+                answer => {
+                    tracing::debug!(?answer, "it was not removed");
+                    // Nothing was put into this term's log, or this is another term: then all marks are gone anyway.
+                    return lock(&self.grants).eviction_failed(ended.member);
+                }
             }
         }
     }
@@ -114,7 +119,7 @@ impl Driver {
     }
 
     /// A node asks to become a member.
-    pub(super) async fn take_in(&self, joiner: Joiner, serial: u64) -> Answer {
+    pub(super) async fn take_in(&self, joiner: Joiner, request: u64) -> Answer {
         let is_me = self.consensus.leadership().borrow().is_me;
         if !is_me || self.consensus.read_index().await.is_err() {
             return self.not_leader();
@@ -123,7 +128,7 @@ impl Driver {
         let members = || state.view().members.values();
         let same = members().find(|member| member.id.node == joiner.node);
         let namesake = members().find(|member| member.joiner.name == joiner.name);
-        let Some(earlier) = same.or(namesake) else { return self.add(joiner, None, serial).await };
+        let Some(earlier) = same.or(namesake) else { return self.add(joiner, None, request).await };
         let now = self.world.clock.now();
         let term = self.consensus.leadership().borrow().term;
         let ended = match earlier.id.node == self.node_id() && earlier.joiner.process != joiner.process {
@@ -133,7 +138,7 @@ impl Driver {
             false => lock(&self.grants).ended(now, earlier.id),
         };
         match ended {
-            Some(ended) => self.add(joiner, Some(ended), serial).await,
+            Some(ended) => self.add(joiner, Some(ended), request).await,
             None => Answer::Taken {
                 by: earlier.id,
                 address: earlier.joiner.address.clone(),
@@ -142,9 +147,9 @@ impl Driver {
         }
     }
 
-    async fn add(&self, joiner: Joiner, over: Option<Ended>, serial: u64) -> Answer {
-        let (name, client) = (joiner.name.clone(), joiner.process);
-        let answer = self.put(Numbered { client, serial, command: Command::Join { joiner, over } }).await;
+    async fn add(&self, joiner: Joiner, over: Option<Ended>, request: u64) -> Answer {
+        let name = joiner.name.clone();
+        let answer = self.put(Numbered { client: request, serial: 1, command: Command::Join { joiner, over } }).await;
         match answer {
             Answer::Committed(Outcome::Joined(incarnation)) => {
                 tracing::info!(%name, %incarnation, "joined");
