@@ -1,4 +1,4 @@
-//! A cluster of simulated machines, and the grain that lives there.
+//! A cluster of simulated machines: starting, crashing, leaving, and what its nodes say of it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -6,85 +6,121 @@ use std::{
 };
 
 use grains::{
-    ClusterConfig,
-    prelude::*,
-    sim::{Lost, Machine, Sim},
+    ClusterConfig, ClusterStatus, Node, NodeBuilder,
+    sim::{Machine, Sim},
 };
 
-#[rpc_trait]
-pub trait Counter {
-    async fn add(&mut self, n: u64) -> Result<u64>;
+use crate::{counter::CounterGrain, database::Database, herald::HeraldGrain};
+
+/// One machine of it.
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) machine: Machine,
+    /// The node that runs there, once it is a member.
+    node: Arc<Mutex<Option<Node>>>,
 }
 
-#[grain(Counter)]
-pub struct CounterGrain {
-    sum: u64,
-}
-
-impl Lifecycle for CounterGrain {
-    async fn activate(_: Ctx<Self>) -> Result<Self> {
-        Ok(Self { sum: 0 })
-    }
-}
-
-impl Counter for CounterGrain {
-    async fn add(&mut self, n: u64) -> Result<u64> {
-        self.sum += n;
-        Ok(self.sum)
-    }
-}
-
-pub struct Cluster {
+pub(crate) struct Cluster {
     sim: Sim,
-    machines: Vec<Machine>,
-    nodes: Vec<Arc<Mutex<Option<Node>>>>,
+    pub(crate) hosts: Vec<Host>,
     list: Vec<String>,
+    database: Database,
 }
 
 impl Cluster {
-    pub fn new(sim: &Sim, n: usize) -> Self {
-        let machines = (0..n).map(|n| sim.machine(&format!("m{n}"))).collect();
-        let list = (1..=n).map(|n| format!("127.0.0.{n}:7101")).collect();
-        Self { sim: sim.clone(), machines, nodes: (0..n).map(|_| Arc::default()).collect(), list }
-    }
-
-    pub fn start(&mut self, n: usize) {
-        let place: Arc<Mutex<Option<Node>>> = Arc::default();
-        self.nodes[n] = place.clone();
-        let config = ClusterConfig::new("sim").listen(self.list[n].clone()).join(self.list.clone());
-        let builder = Node::builder()
-            .name(format!("n{n}"))
-            .world(self.machines[n].world())
-            .cluster(config)
-            .data_dir("data")
-            .configure(|config| config.encode_local_calls = true)
-            .host::<CounterGrain>();
-        drop(self.machines[n].spawn(async move {
-            match builder.start().await {
-                Ok(node) => *place.lock().unwrap() = Some(node),
-                Err(error) => println!("did not start: {error}"),
-            }
-            std::future::pending::<()>().await;
-        }));
-    }
-
-    pub fn node(&self, n: usize) -> Option<Node> {
-        self.nodes[n].lock().unwrap().clone()
-    }
-
-    pub async fn ready(&self, limit: Duration) {
-        let until = self.sim.now() + limit;
-        while self.nodes.iter().any(|node| node.lock().unwrap().is_none()) {
-            assert!(self.sim.now() < until, "not all nodes are ready");
-            self.sim.sleep(Duration::from_millis(50)).await;
+    pub(crate) fn new(sim: &Sim, nodes: usize) -> Self {
+        let host = |n: usize| {
+            let name = format!("n{n}");
+            Host { machine: sim.machine(&name), name, node: Arc::default() }
+        };
+        Self {
+            sim: sim.clone(),
+            hosts: (0..nodes).map(host).collect(),
+            list: (1..=nodes.min(3)).map(|n| format!("127.0.0.{n}:7101")).collect(),
+            database: Database::new(sim),
         }
     }
 
-    pub async fn on<T: Send + 'static>(
-        &self,
-        n: usize,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Lost> {
-        self.machines[n].spawn(task).await
+    /// Starts the process of machine `n`.
+    pub(crate) fn start(&mut self, n: usize) {
+        let place: Arc<Mutex<Option<Node>>> = Arc::default();
+        let host = &mut self.hosts[n];
+        host.node = place.clone();
+        let config = ClusterConfig::new("sim").listen(format!("127.0.0.{}:7101", n + 1)).join(self.list.clone());
+        let config = config.configure(|config| config.join_timeout = Duration::from_secs(600));
+        let builder = self.hosting(n).cluster(config).store(self.database.of(&self.hosts[n].machine));
+        let (sim, name) = (self.sim.clone(), self.hosts[n].name.clone());
+        let task = self.hosts[n].machine.spawn(async move {
+            match builder.start().await {
+                Ok(node) => *place.lock().expect("nothing panics while it is held") = Some(node),
+                Err(error) => sim.trace(&format!("{name} did not start: {error}")),
+            }
+            std::future::pending::<()>().await;
+        });
+        drop(task);
+    }
+
+    fn hosting(&self, n: usize) -> NodeBuilder {
+        let host = &self.hosts[n];
+        Node::builder()
+            .name(&host.name)
+            .world(host.machine.world())
+            .data_dir("data")
+            .configure(|config| {
+                config.encode_local_calls = true;
+                config.call_timeout = Duration::from_secs(3);
+                config.stop_timeout = Duration::from_secs(5);
+            })
+            .host::<CounterGrain>()
+            .singleton::<HeraldGrain>()
+    }
+
+    /// The node of machine `n`, if it is up and a member.
+    pub(crate) fn node(&self, n: usize) -> Option<Node> {
+        if !self.hosts[n].machine.is_up() {
+            return None;
+        }
+        self.hosts[n].node.lock().expect("nothing panics while it is held").clone()
+    }
+
+    /// Where the node of machine `n` will be, once it is a member.
+    pub(crate) fn place(&self, n: usize) -> Arc<Mutex<Option<Node>>> {
+        self.hosts[n].node.clone()
+    }
+
+    /// Pulls the plug of machine `n`.
+    pub(crate) fn crash(&self, n: usize) {
+        let host = &self.hosts[n];
+        host.machine.resume();
+        host.machine.crash();
+        host.node.lock().expect("nothing panics while it is held").take();
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<Option<ClusterStatus>> {
+        (0..self.hosts.len()).map(|n| self.node(n).map(|node| node.status())).collect()
+    }
+
+    /// Whether every node is ready and all have the same view.
+    pub(crate) fn agrees(&self) -> bool {
+        let statuses = self.statuses();
+        let Some(Some(first)) = statuses.first() else { return false };
+        let same = |status: &ClusterStatus| {
+            status.ready
+                && (status.view, &status.members, &status.leader, &status.singletons)
+                    == (first.view, &first.members, &first.leader, &first.singletons)
+        };
+        statuses.iter().all(|status| status.as_ref().is_some_and(same)) && first.members.len() == self.hosts.len()
+    }
+
+    /// Waits until all agree.
+    pub(crate) async fn settled(&self, limit: Duration) -> bool {
+        let until = self.sim.now() + limit;
+        while self.sim.now() < until {
+            if self.agrees() {
+                return true;
+            }
+            self.sim.sleep(Duration::from_millis(50)).await;
+        }
+        false
     }
 }

@@ -14,10 +14,7 @@ mod renewing;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, OnceLock, Weak,
-        atomic::AtomicBool,
-    },
+    sync::{Arc, Mutex, OnceLock, Weak, atomic::AtomicBool},
 };
 
 use grains_core::world::World;

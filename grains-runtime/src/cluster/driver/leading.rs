@@ -68,14 +68,17 @@ impl Driver {
         let command = self.numbered(Command::Evict(ended));
         // In this term only, and under one number. While its fate is unknown no renewal may come between: the member stays
         // marked.
+        let mut certain = true;
         loop {
             match self.put(command.clone()).await {
                 Answer::Committed(Outcome::Done | Outcome::Stale) => return,
-                Answer::Unknown if self.consensus.leadership().borrow().term == ended.term => {}
+                Answer::Unknown if self.consensus.leadership().borrow().term == ended.term => certain = false,
                 answer => {
                     tracing::debug!(?answer, "it was not removed");
-                    // Nothing was put into this term's log, or this is another term: then all marks are gone anyway.
-                    return lock(&self.grants).eviction_failed(ended.member);
+                    if certain {
+                        lock(&self.grants).eviction_failed(ended.member);
+                    }
+                    return;
                 }
             }
         }

@@ -58,7 +58,11 @@ impl Driver {
                 Some(standing) => (standing.host.empty(), standing.directory.is_handed_over()),
                 None => (true, true),
             };
-            if empty && (handed_over || !self.has_company()) && node.catalog.len() == 0 && lock(&self.clustered.pending).len() == 0 {
+            if empty
+                && (handed_over || !self.has_company())
+                && node.catalog.len() == 0
+                && lock(&self.clustered.pending).len() == 0
+            {
                 return;
             }
             clock.sleep_until((clock.now() + LOOK_AGAIN).min(until)).await;

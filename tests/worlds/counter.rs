@@ -1,0 +1,64 @@
+//! The grain whose calls are judged: a sum that is stored, and turns that say when they run.
+
+use std::time::Duration;
+
+use grains::prelude::*;
+
+use crate::facts::facts;
+
+#[rpc_trait]
+pub(crate) trait Counter {
+    /// Adds `n` and answers the sum. `call` names this call among all of the world.
+    async fn add(&mut self, call: u64, n: u64) -> Result<u64>;
+    /// The sum.
+    async fn read(&mut self, call: u64) -> Result<u64>;
+    /// Has another counter add, while this one waits.
+    async fn pass_on(&mut self, to: CounterRef, call: u64, n: u64) -> Result<u64>;
+}
+
+#[grain(Counter)]
+pub(crate) struct CounterGrain {
+    ctx: Ctx<Self>,
+    sum: State<u64>,
+}
+
+impl CounterGrain {
+    fn acts(&self) {
+        facts().turn(&format!("{}", self.ctx.id()), self.ctx.activation());
+    }
+}
+
+impl Lifecycle for CounterGrain {
+    async fn activate(ctx: Ctx<Self>) -> Result<Self> {
+        Ok(Self { sum: ctx.state("sum").await?, ctx })
+    }
+}
+
+impl Counter for CounterGrain {
+    async fn add(&mut self, call: u64, n: u64) -> Result<u64> {
+        self.acts();
+        facts().executed(call);
+        if call.is_multiple_of(3) {
+            self.ctx.sleep(Duration::from_millis(call % 20)).await;
+            self.acts();
+        }
+        let mut sum = self.sum.edit();
+        *sum += n;
+        sum.commit().await?;
+        self.acts();
+        Ok(*self.sum)
+    }
+
+    async fn read(&mut self, call: u64) -> Result<u64> {
+        self.acts();
+        facts().executed(call);
+        Ok(*self.sum)
+    }
+
+    async fn pass_on(&mut self, to: CounterRef, call: u64, n: u64) -> Result<u64> {
+        self.acts();
+        let sum = to.add(call, n).await;
+        self.acts();
+        Ok(sum?)
+    }
+}

@@ -1,0 +1,229 @@
+//! A world: thirty simulated seconds of a cluster at work, with everything failing that can fail, and a calm end in which
+//! it has to come back to itself.
+
+use std::{sync::Arc, time::Duration};
+
+use grains::{Node, Outcome, sim::Sim};
+
+use crate::{
+    cluster::Cluster,
+    counter::CounterRef,
+    facts::{self, facts},
+    herald::HeraldRef,
+};
+
+/// How long work and faults go on.
+const FAULTS_LAST: Duration = Duration::from_secs(30);
+/// How long a cluster without faults may take to agree again: leases to end, leaders to be elected, members to join.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+const KEYS: u64 = 8;
+const CLIENTS: u64 = 3;
+
+/// Runs one world. Gives what was wrong with it.
+pub(crate) async fn run(sim: Sim, nodes: usize) {
+    facts::begin(&sim);
+    let mut cluster = Cluster::new(&sim, nodes);
+    for n in 0..nodes {
+        cluster.start(n);
+        sim.sleep(sim.between(Duration::ZERO, Duration::from_millis(800))).await;
+    }
+    if !cluster.settled(SETTLES_WITHIN).await {
+        facts().violation(format!("it never came to be: {:#?}", cluster.statuses()));
+        return;
+    }
+    for n in 0..nodes {
+        work(&sim, &cluster, n);
+    }
+    trouble(&sim, &mut cluster).await;
+    calm(&sim, &mut cluster).await;
+    if !cluster.settled(SETTLES_WITHIN).await {
+        facts().violation(format!("it did not come back to itself: {:#?}", cluster.statuses()));
+        return;
+    }
+    everything_answers(&sim, &cluster).await;
+}
+
+/// Callers on node `n`, for as long as its process lives.
+fn work(sim: &Sim, cluster: &Cluster, n: usize) {
+    let Some(node) = cluster.node(n) else { return };
+    for _ in 0..CLIENTS {
+        let task = cluster.hosts[n].machine.spawn(client(sim.clone(), node.clone()));
+        drop(task);
+    }
+    let leads = cluster.hosts[n].machine.spawn(leader(sim.clone(), node));
+    drop(leads);
+}
+
+async fn client(sim: Sim, node: Node) {
+    loop {
+        sim_sleep(&node, sim.between(Duration::from_millis(1), Duration::from_millis(120))).await;
+        let key = sim.below(KEYS).to_string();
+        let counter: CounterRef = node.get(key.as_str());
+        let call = sim.random() >> 1;
+        let timeout = Duration::from_millis(500 + sim.below(2000));
+        let answer = match sim.below(10) {
+            0..2 => counter.read(call).timeout(timeout).await,
+            2..4 => {
+                let other = sim.below(KEYS).to_string();
+                let between: CounterRef = node.get(format!("via{other}"));
+                facts().count("through another");
+                let answer = between.pass_on(counter, call, 1).timeout(timeout).await;
+                // What the one in between says of the other is its own error: the outcome is not known here.
+                if let Ok(sum) = answer {
+                    facts().added(&key, sum, call);
+                }
+                continue;
+            }
+            _ => counter.add(call, 1).timeout(timeout).await.inspect(|sum| facts().added(&key, *sum, call)),
+        };
+        match answer {
+            Ok(_) => facts().count("answered"),
+            Err(error) => match error.outcome() {
+                Outcome::NotExecuted => {
+                    facts().count("not executed");
+                    facts().never_ran(call);
+                }
+                Outcome::Unknown => facts().count("unknown"),
+                Outcome::Executed => facts().count("executed with an error"),
+            },
+        }
+    }
+}
+
+async fn leader(sim: Sim, node: Node) {
+    loop {
+        sim_sleep(&node, sim.between(Duration::from_millis(20), Duration::from_millis(60))).await;
+        if let Some(term) = node.leader().mine() {
+            facts().acts("leader", term);
+        }
+    }
+}
+
+async fn sim_sleep(node: &Node, time: Duration) {
+    let clock = &node.world().clock;
+    clock.sleep_until(clock.now() + time).await;
+}
+
+async fn trouble(sim: &Sim, cluster: &mut Cluster) {
+    let end = sim.now() + FAULTS_LAST;
+    let nodes = cluster.hosts.len() as u64;
+    while sim.now() < end {
+        sim.sleep(sim.between(Duration::from_millis(200), Duration::from_millis(1800))).await;
+        let n = sim.below(nodes) as usize;
+        match sim.below(12) {
+            0 | 1 => crash(sim, cluster, n).await,
+            2 => leave(sim, cluster, n).await,
+            3 | 4 => {
+                facts().count("pause");
+                let machine = cluster.hosts[n].machine.clone();
+                machine.pause();
+                sim.sleep(sim.between(Duration::from_millis(50), Duration::from_secs(4))).await;
+                machine.resume();
+            }
+            5 => {
+                facts().count("partition");
+                let (these, those): (Vec<_>, Vec<_>) =
+                    cluster.hosts.iter().map(|host| host.machine.clone()).partition(|_| sim.happens(0.4));
+                sim.net().partition(&these, &those);
+            }
+            6 => {
+                facts().count("one-way partition");
+                let m = sim.below(nodes) as usize;
+                sim.net().partition_one_way(&cluster.hosts[n].machine, &cluster.hosts[m].machine);
+            }
+            7 | 8 => sim.net().heal(),
+            9 => {
+                sim.net().reset_chance([0.0, 0.002, 0.02][sim.below(3) as usize]);
+                sim.net().delay_chance([0.0, 0.01, 0.2][sim.below(3) as usize], Duration::from_millis(300));
+                sim.net().duplicate_chance([0.0, 0.05, 0.3][sim.below(3) as usize]);
+            }
+            10 => {
+                // Two clocks differ by at most 1 %: what leases assume.
+                let rate = [-4_900, 0, 4_900][sim.below(3) as usize];
+                cluster.hosts[n].machine.clock_rate_ppm(rate);
+            }
+            _ => {}
+        }
+        // What came back meanwhile goes to work again.
+        sim.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn crash(sim: &Sim, cluster: &mut Cluster, n: usize) {
+    facts().count("crash");
+    cluster.crash(n);
+    sim.sleep(sim.between(Duration::from_millis(10), Duration::from_secs(3))).await;
+    again(sim, cluster, n);
+}
+
+async fn leave(sim: &Sim, cluster: &mut Cluster, n: usize) {
+    let Some(node) = cluster.node(n) else { return };
+    facts().count("leave");
+    let leaving = cluster.hosts[n].machine.spawn(async move { drop(node.stop().await) });
+    drop(leaving.await);
+    cluster.crash(n);
+    sim.sleep(sim.between(Duration::from_millis(10), Duration::from_secs(2))).await;
+    again(sim, cluster, n);
+}
+
+/// Starts a process again, whose callers go to work as soon as it is a member.
+fn again(sim: &Sim, cluster: &mut Cluster, n: usize) {
+    cluster.start(n);
+    let place = cluster.place(n);
+    let (sim, machine) = (sim.clone(), cluster.hosts[n].machine.clone());
+    let task = machine.clone().spawn(async move {
+        let clock = machine.world().clock;
+        loop {
+            clock.sleep_until(clock.now() + Duration::from_millis(100)).await;
+            let node = place.lock().expect("nothing panics while it is held").clone();
+            if let Some(node) = node {
+                let clients = (0..CLIENTS).map(|_| client(sim.clone(), node.clone()));
+                let all = futures_util::future::join(
+                    futures_util::future::join_all(clients),
+                    leader(sim.clone(), node.clone()),
+                );
+                all.await;
+            }
+        }
+    });
+    drop(task);
+}
+
+/// No more faults.
+async fn calm(sim: &Sim, cluster: &mut Cluster) {
+    let net = sim.net();
+    net.heal();
+    net.reset_chance(0.0);
+    net.delay_chance(0.0, Duration::ZERO);
+    net.duplicate_chance(0.0);
+    for n in 0..cluster.hosts.len() {
+        cluster.hosts[n].machine.resume();
+        if !cluster.hosts[n].machine.is_up() {
+            again(sim, cluster, n);
+        }
+    }
+}
+
+/// Every grain can be called from every node.
+async fn everything_answers(sim: &Sim, cluster: &Cluster) {
+    for n in 0..cluster.hosts.len() {
+        let Some(node) = cluster.node(n) else { continue };
+        let calls: Arc<Vec<u64>> = Arc::new((0..KEYS).map(|_| sim.random() >> 1).collect());
+        let asked = cluster.hosts[n].machine.spawn(async move {
+            let mut failed = Vec::new();
+            for key in 0..KEYS {
+                let counter: CounterRef = node.get(key.to_string());
+                let answer = counter.read(calls[key as usize]).timeout(Duration::from_secs(5)).retry(20).await;
+                failed.extend(answer.err().map(|error| format!("{key}: {error}")));
+            }
+            let herald: HeraldRef = node.get(());
+            failed.extend(herald.token().retry(20).await.err().map(|error| format!("herald: {error}")));
+            failed
+        });
+        match asked.await {
+            Ok(failed) if failed.is_empty() => {}
+            Ok(failed) => facts().violation(format!("in a calm cluster, node {n} had no answer: {failed:?}")),
+            Err(_) => facts().violation(format!("in a calm cluster, node {n} ended")),
+        }
+    }
+}
