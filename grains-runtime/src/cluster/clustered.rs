@@ -15,7 +15,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -52,6 +52,8 @@ pub(crate) struct Clustered {
     view_index: AtomicU64,
     view_version: AtomicU64,
     known: watch::Sender<Known>,
+    /// This incarnation is leaving and leads no more, whatever the view still says.
+    leads_no_more: AtomicBool,
     /// Frames of members that this node has yet to hear of.
     early: Mutex<Early>,
     /// The grain types this node hosts as singletons.
@@ -82,6 +84,7 @@ impl Clustered {
             view_index: AtomicU64::new(0),
             view_version: AtomicU64::new(0),
             known,
+            leads_no_more: AtomicBool::new(false),
             early: Mutex::default(),
             singletons,
         })

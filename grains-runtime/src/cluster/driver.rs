@@ -14,7 +14,10 @@ mod renewing;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, Weak, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicUsize},
+    },
 };
 
 use grains_core::world::World;
@@ -51,10 +54,14 @@ pub(crate) struct Driver {
     lease: Mutex<Option<Lease>>,
     founding: Mutex<Option<Founding>>,
     followed: Mutex<Followed>,
-    /// Who votes, as others have said; what this node's own log says counts more.
+    /// Who votes, as others have said.
     voters: Mutex<BTreeMap<NodeId, String>>,
     /// Where the leader of Raft was last.
     leader_hint: Mutex<Option<String>>,
+    /// Which of the voters this node follows: grows when that one turns out to know too little.
+    followed_voter: AtomicUsize,
+    /// Renewals under way.
+    renewing: AtomicUsize,
     /// Whether this node may act; and what it waits for, or why it gave up.
     standing: watch::Sender<Progress>,
     /// This incarnation may have to end.
@@ -104,6 +111,8 @@ impl Driver {
             followed: Mutex::default(),
             voters: Mutex::default(),
             leader_hint: Mutex::new(None),
+            followed_voter: AtomicUsize::new(0),
+            renewing: AtomicUsize::new(0),
             standing,
             stirred: Notify::new(),
             singletons: Notify::new(),
@@ -147,8 +156,13 @@ impl Driver {
 
     /// Who votes, as far as this node knows.
     pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
-        let own = self.consensus.voters();
-        if own.is_empty() { lock(&self.voters).clone() } else { own }
+        let heard = lock(&self.voters);
+        // A voter that was replaced while it was away is not told: its own log names it for ever.
+        if heard.is_empty() || self.consensus.leadership().borrow().is_me {
+            self.consensus.voters()
+        } else {
+            heard.clone()
+        }
     }
 
     /// A command with a number of its own. Commands of this node may be under way side by side, so each is its own

@@ -34,6 +34,7 @@ impl Clustered {
     /// This node has become a member; it acts once its first lease is acknowledged.
     pub(crate) fn begin(&self, me: MemberId, tenure: Arc<Tenure>) {
         self.incarnation.store(me.incarnation.0, Ordering::Release);
+        self.leads_no_more.store(false, Ordering::Release);
         let way = Arc::new(StreamWay(self.weak()));
         let streams = Arc::new(Streams::new(&self.world, tenure.clone(), way, StreamLimits::default()));
         lock(&self.table).begin(me, tenure, streams);
@@ -184,6 +185,7 @@ impl Clustered {
             Some((grant.holder, Leader { name, term: grant.token }))
         });
         let mine = match &lock(&self.table).standing {
+            _ if self.leads_no_more.load(Ordering::Acquire) => None,
             Some(standing) if leader.as_ref().is_some_and(|(holder, _)| *holder == me) => Some(standing.tenure.clone()),
             _ => None,
         };
@@ -193,6 +195,12 @@ impl Clustered {
             *known = Known { leader, mine };
             !same
         });
+    }
+
+    /// This node is leaving: it ends what it does as the leader, before another one may begin.
+    pub(crate) fn lead_no_more(&self) {
+        self.leads_no_more.store(true, Ordering::Release);
+        self.known.send_modify(|known| known.mine = None);
     }
 
     /// The incarnation of this node is over: its lease has ended, or it was removed, or it has left. Nothing of it acts any

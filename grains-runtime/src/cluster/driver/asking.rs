@@ -16,6 +16,8 @@ use crate::{
 
 /// How long one question may take: a round of Raft and two trips, many times over.
 pub(super) const ASK_MAX: Duration = Duration::from_secs(1);
+/// How long one node is waited for before another one is asked.
+const ANSWER_MAX: Duration = Duration::from_millis(700);
 /// How long until a question that nobody could answer is asked again.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -46,7 +48,7 @@ impl Driver {
             for _ in 0..3 {
                 let left = until.since(self.world.clock.now());
                 let Some(address) = next.take().filter(|_| !left.is_zero()) else { break };
-                match self.ask(&address, ask, left.min(timeout / 2)).await {
+                match self.ask(&address, ask, left.min(ANSWER_MAX)).await {
                     Some(Answer::NotLeader(hint)) => next = hint.filter(|hint| *hint != address),
                     Some(answer) => {
                         *lock(&self.leader_hint) = Some(address);

@@ -1,6 +1,9 @@
 //! What the cluster agrees on, as it comes to this node: from its own log if it votes, otherwise from a voter.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Driver, Progress};
 use crate::{
@@ -9,6 +12,7 @@ use crate::{
         clustered::turning::Turned,
         control::{Answer, Ask},
         member::MemberState,
+        names::NodeId,
         state::ClusterState,
     },
     timeout::timeout,
@@ -42,26 +46,24 @@ impl Driver {
         }
     }
 
-    /// Takes what a voter says, while this node has no vote and so no log of its own.
+    /// Takes what a voter says. A voter does so too: its own log may be that of a voter which was replaced while it was
+    /// away, and it would never be told.
     pub(super) async fn follow_voters(self: Arc<Self>) {
         let clock = self.world.clock.clone();
-        let mut turn = 0_usize;
         loop {
-            let voters = self.voters();
-            let others: Vec<String> = voters
-                .iter()
-                .filter(|(node, _)| **node != self.node_id())
-                .map(|(_, address)| address.clone())
-                .collect();
-            let votes = voters.contains_key(&self.node_id()) && !self.consensus.voters().is_empty();
-            let Some(address) = others.get(turn % others.len().max(1)).filter(|_| !votes) else {
+            let addresses = self.where_voters_may_be();
+            let turn = self.followed_voter.load(Ordering::Relaxed);
+            let leads = self.consensus.leadership().borrow().is_me;
+            let Some(address) = addresses.get(turn % addresses.len().max(1)).filter(|_| !leads) else {
                 clock.sleep_until(clock.now() + LOOK_AGAIN).await;
                 continue;
             };
             let after = lock(&self.followed).index;
             match self.ask(address, &Ask::Follow { after }, CHANGE_WAIT * 2).await {
                 Some(Answer::State { index, state, voters, leader }) => {
-                    self.heard_of(voters, leader);
+                    if index >= after {
+                        self.heard_of(voters, leader);
+                    }
                     self.know(index, Arc::from(state));
                 }
                 Some(Answer::Changes { changes, voters, leader }) => {
@@ -69,23 +71,34 @@ impl Driver {
                     self.apply(after, changes);
                 }
                 _ => {
-                    turn = turn.wrapping_add(1);
+                    self.follow_another();
                     clock.sleep_until(clock.now() + LOOK_AGAIN / 5).await;
                 }
             }
         }
     }
 
-    /// The lease was refused because this node is behind: the voter it follows may be cut off.
+    /// The voter that this node follows cannot be reached, or knows too little: it may be cut off itself.
     pub(super) fn follow_another(&self) {
-        let mut voters = lock(&self.voters);
-        // The order of the voters is the order in which they are asked: forget the one that is asked now.
-        if voters.len() > 1 {
-            voters.pop_first();
-        }
+        self.followed_voter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn heard_of(&self, voters: Vec<(crate::cluster::names::NodeId, String)>, leader: Option<String>) {
+    /// Voters as others have said, as this node's own log says, and any node that may know one.
+    fn where_voters_may_be(&self) -> Vec<String> {
+        let own = lock(&self.joiner).address.clone();
+        let heard = lock(&self.voters).values().cloned().collect::<Vec<_>>();
+        let logged = self.consensus.voters().into_values();
+        let listed = self.clustered.config.join.iter().cloned();
+        let mut addresses: Vec<String> = Vec::new();
+        for address in heard.into_iter().chain(logged).chain(listed) {
+            if address != own && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
+    }
+
+    fn heard_of(&self, voters: Vec<(NodeId, String)>, leader: Option<String>) {
         if !voters.is_empty() {
             *lock(&self.voters) = voters.into_iter().collect();
         }
@@ -137,7 +150,7 @@ impl Driver {
             lock(&self.grants).members(self.world.clock.now(), view);
         }
         if self.clustered.turn_to(index, view) == Turned::Removed {
-            self.removed.store(true, std::sync::atomic::Ordering::Release);
+            self.removed.store(true, Ordering::Release);
             self.stirred.notify_one();
         }
     }

@@ -35,6 +35,7 @@ impl Driver {
         self.empty(node, me, empty_by.max(self.world.clock.now())).await;
         let busy = node.catalog.len();
         if company && self.incarnation() == Some(me) {
+            self.clustered.lead_no_more();
             if self.leads(me) {
                 let command = Command::Release { grain_type: LEADERSHIP.to_owned(), holder: me };
                 self.propose_until(command, limit).await;

@@ -9,7 +9,7 @@ use crate::{
     activation::lock,
     cluster::{
         control::{Answer, Ask},
-        lease::Lease,
+        lease::{Lease, RenewalNumber},
         names::{MemberId, ViewVersion},
         view::View,
     },
@@ -20,13 +20,8 @@ use crate::{
 /// How long until a renewal that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// What a renewal came to.
-enum Renewal {
-    Extended,
-    /// This incarnation is no more.
-    Gone,
-    Failed,
-}
+/// How many renewals may be under way: one for each interval of a lease, and some to spare.
+const RENEWALS_MAX: usize = 8;
 
 impl Driver {
     /// Acts as `me` until that is over.
@@ -40,38 +35,22 @@ impl Driver {
         }
         self.turn();
         let clock = self.world.clock.clone();
-        loop {
-            let (sent, number) = {
-                let now = clock.now();
+        while !self.is_over(&tenure) {
+            let now = clock.now();
+            if self.renewing.fetch_add(1, Ordering::AcqRel) < RENEWALS_MAX {
                 let number = lock(&self.lease).as_mut().map(|lease| lease.sent(now));
-                (now, number)
-            };
-            let renewal = self.renew_once(me).await;
-            if self.is_over(&tenure) {
-                return;
-            }
-            let next = match (renewal, number) {
-                (Renewal::Gone, _) => return,
-                (Renewal::Extended, Some(number)) => {
-                    let until = {
-                        let mut lease = lock(&self.lease);
-                        let Some(lease) = lease.as_mut() else { return };
-                        lease.acknowledged(clock.now(), number);
-                        lease.until()
-                    };
-                    tenure.set(until);
-                    self.mind_company(self.latest().view());
-                    if tenure.may_act() && self.knows(me) {
-                        self.now_ready(&tenure);
+                let (me_too, tenure) = (self.clone_arc(), tenure.clone());
+                self.tasks.spawn(async move {
+                    if let Some(number) = number {
+                        me_too.renew_once(me, &tenure, number).await;
                     }
-                    sent + self.rules.renewal_interval()
-                }
-                _ => clock.now() + AGAIN_AFTER,
-            };
-            self.sleep_or_stir(next.min(tenure.ends())).await;
-            if self.is_over(&tenure) {
-                return;
+                    me_too.renewing.fetch_sub(1, Ordering::AcqRel);
+                });
+            } else {
+                self.renewing.fetch_sub(1, Ordering::AcqRel);
             }
+            let next = now + self.rules.renewal_interval();
+            drop(timeout(&clock, next.min(tenure.ends()).since(now), self.stirred.notified()).await);
         }
     }
 
@@ -99,28 +78,43 @@ impl Driver {
         }
     }
 
-    /// Sleeps until `at`, or until something has happened that may end this incarnation.
-    async fn sleep_or_stir(&self, at: Instant) {
-        let left = at.since(self.world.clock.now());
-        drop(timeout(&self.world.clock, left, self.stirred.notified()).await);
+    /// Asks for a whole lease, counted from when it asks. Each renewal goes on for as long as its answer could extend
+    /// anything, beside later ones: one that is slow holds up none.
+    async fn renew_once(&self, me: MemberId, tenure: &Tenure, number: RenewalNumber) {
+        let clock = &self.world.clock;
+        let until = clock.now() + self.rules.length;
+        while !self.is_over(tenure) && clock.now() < until {
+            let view = self.applied_version();
+            match self.ask_leader(&Ask::Renew { member: me, view }, until.since(clock.now())).await {
+                Some(Answer::Renewed) => return self.extended(me, tenure, number),
+                Some(Answer::Gone) => {
+                    if self.incarnation() == Some(me) {
+                        self.removed.store(true, Ordering::Release);
+                        self.stirred.notify_one();
+                    }
+                    return;
+                }
+                Some(Answer::Refused(why)) => {
+                    tracing::debug!(why, "the lease was not renewed");
+                    self.follow_another();
+                }
+                _ => {}
+            }
+            clock.sleep_until(clock.now() + AGAIN_AFTER).await;
+        }
     }
 
-    async fn renew_once(&self, me: MemberId) -> Renewal {
-        let view = self.applied_version();
-        let interval = self.rules.renewal_interval();
-        let left = match lock(&self.lease).as_ref().map(Lease::until) {
-            Some(until) if until > Instant::default() => until.since(self.world.clock.now()),
-            _ => interval,
-        };
-        match self.ask_leader(&Ask::Renew { member: me, view }, interval.min(left)).await {
-            Some(Answer::Renewed) => Renewal::Extended,
-            Some(Answer::Gone) => Renewal::Gone,
-            Some(Answer::Refused(why)) => {
-                tracing::debug!(why, "the lease was not renewed");
-                self.follow_another();
-                Renewal::Failed
-            }
-            _ => Renewal::Failed,
+    fn extended(&self, me: MemberId, tenure: &Tenure, number: RenewalNumber) {
+        {
+            let mut lease = lock(&self.lease);
+            // Asked under the lock that the next incarnation takes to put its own lease there.
+            let Some(lease) = lease.as_mut().filter(|_| self.incarnation() == Some(me)) else { return };
+            lease.acknowledged(self.world.clock.now(), number);
+            tenure.set(lease.until());
+        }
+        self.mind_company(self.latest().view());
+        if tenure.may_act() && self.knows(me) {
+            self.now_ready(tenure);
         }
     }
 
