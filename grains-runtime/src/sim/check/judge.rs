@@ -173,14 +173,7 @@ mod tests {
         let mut kinds: Vec<_> = judge.verdict().iter().map(|violation| violation.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        let all = [
-            Rule::Linearizable,
-            Rule::OneLife,
-            Rule::ActivationIds,
-            Rule::AtMostOnce,
-            Rule::Grants,
-            Rule::Views,
-        ];
+        let all = [Rule::Linearizable, Rule::OneLife, Rule::ActivationIds, Rule::AtMostOnce, Rule::Grants, Rule::Views];
         assert_eq!(kinds, all);
         assert_eq!(judge.tally(), Tally { operations: 1, answered: 1, turns: 6, calls: 2, acts: 3, views: 1 });
     }

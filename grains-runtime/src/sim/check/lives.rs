@@ -101,7 +101,8 @@ fn judge(grain: &str, lives: &[Life]) -> Vec<Violation> {
 fn shared(grain: &str, mut lives: Vec<Life>) -> Vec<Violation> {
     lives.sort_by_key(|life| (life.id, life.seen.first));
     let same = lives.windows(2).filter(|pair| pair[0].id == pair[1].id);
-    same.map(|pair| told(Rule::ActivationIds, grain, "two nodes have the same activation", &pair[0], &pair[1])).collect()
+    same.map(|pair| told(Rule::ActivationIds, grain, "two nodes have the same activation", &pair[0], &pair[1]))
+        .collect()
 }
 
 fn overlap(grain: &str, other: &Life, life: &Life) -> Violation {

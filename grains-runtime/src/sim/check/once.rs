@@ -105,9 +105,6 @@ mod tests {
         once.never_ran(1);
         once.executed(1, "g", AT(1));
         let told: Vec<_> = once.verdict().iter().map(Violation::to_string).collect();
-        assert_eq!(
-            told,
-            ["at most once: call 1 was executed though its caller was told that it was not: by g at 1ms"]
-        );
+        assert_eq!(told, ["at most once: call 1 was executed though its caller was told that it was not: by g at 1ms"]);
     }
 }

@@ -2,12 +2,7 @@
 
 use std::fmt::{self, Debug, Write};
 
-use super::{
-    super::history::Outcome,
-    Operation, Rule, Spec,
-    events::Events,
-    search::Trail,
-};
+use super::{super::history::Outcome, Operation, Rule, Spec, events::Events, search::Trail};
 
 /// Tells where the search got stuck: the operation whose end nothing explains, and all that might have.
 pub(super) fn message<S: Spec>(

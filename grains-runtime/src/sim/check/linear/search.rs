@@ -3,8 +3,8 @@
 //!
 //! Operations are put in order only when one of them ends: then it must have happened, perhaps after some of those beside
 //! it. Alternatives are tried depth first over the ends, and fewest operations first at each end. Four things keep this
-//! small: a visited configuration is not visited again; an answer that fits now and changes nothing is taken at once, as no
-//! later moment can be better; equal open operations are counted instead of told apart; and of two configurations that
+//! small: a visited configuration is not visited again; an operation that only looks and sees what it saw is taken
+//! at once, as no later moment can be better; equal open operations are counted instead of told apart; and of two configurations that
 //! differ only in the open operations they have used up, one that used no more of any is at least as good.
 
 use std::{
@@ -141,7 +141,7 @@ impl<'a, S: Spec> Search<'a, S> {
     fn visit(&mut self, mut configuration: Configuration<S::State>, frame: &mut Frame<S::State>) {
         let events = self.events;
         let end = configuration.place.end;
-        if !take_what_fits(events, &mut configuration) || !self.is_new(&configuration) {
+        if !look(events, &mut configuration) || !self.is_new(&configuration) {
             return;
         }
         if configuration.place.done.contains(&end) {
@@ -198,14 +198,13 @@ fn happened<S: Spec>(
     Some(next)
 }
 
-/// Lets all happen whose answer fits and which change nothing. False if one of the others can never be answered any more.
-fn take_what_fits<S: Spec>(events: &Events<'_, S>, configuration: &mut Configuration<S::State>) -> bool {
+/// Lets all happen that only look and see what they saw. False if one of the others can never be answered any more.
+fn look<S: Spec>(events: &Events<'_, S>, configuration: &mut Configuration<S::State>) -> bool {
     let Place { end, done, state } = &mut configuration.place;
     for &position in &events.ends()[*end].beside {
         let Err(free) = done.binary_search(&position) else { continue };
         let other = &events.ends()[position];
-        let (next, output) = S::step(state, other.input);
-        if next == *state && output == *other.output {
+        if S::only_looks(other.input, other.output) && S::step(state, other.input).1 == *other.output {
             done.insert(free, position);
         } else if !S::may_still(state, other.input, other.output) {
             return false;
