@@ -51,6 +51,13 @@ pub trait Spec {
         let _ = (input, output);
         false
     }
+
+    /// Whether `input` leaves the same state and gives the same answer whatever the state before. `false` is never wrong; a
+    /// `true` where it is certain spares the checker much work with unknown outcomes.
+    fn overwrites(input: &Self::Input) -> bool {
+        let _ = input;
+        false
+    }
 }
 
 /// A value that is read, overwritten, and swapped if it is what the caller thinks. Write every value once only: then a
@@ -111,6 +118,10 @@ impl<V: Clone + Ord + Debug + Default> Spec for Register<V> {
 
     fn only_looks(input: &RegisterOp<V>, output: &RegisterOutput<V>) -> bool {
         matches!(input, RegisterOp::Read) || matches!(output, RegisterOutput::Swapped(false))
+    }
+
+    fn overwrites(input: &RegisterOp<V>) -> bool {
+        matches!(input, RegisterOp::Write(_))
     }
 }
 

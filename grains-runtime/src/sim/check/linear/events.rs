@@ -6,6 +6,8 @@ use super::{super::history::Outcome, Operation, Spec, Stats};
 pub(super) struct Events<'a, S: Spec> {
     ends: Vec<End<'a, S>>,
     open: Vec<Open<'a, S>>,
+    /// How many of the open ones do not overwrite. They come first.
+    noticing: usize,
     never_ran: usize,
 }
 
@@ -15,6 +17,7 @@ pub(super) struct End<'a, S: Spec> {
     pub(super) op: usize,
     pub(super) input: &'a S::Input,
     pub(super) output: &'a S::Output,
+    pub(super) overwrites: bool,
     begun: u64,
     ended: u64,
     /// Which ends were begun when this one ended, and ended no earlier: positions among the ends, this one included.
@@ -31,19 +34,22 @@ pub(super) struct Open<'a, S: Spec> {
 
 impl<'a, S: Spec> Events<'a, S> {
     pub(super) fn new(operations: &'a [Operation<S::Input, S::Output>]) -> Self {
-        let mut events = Events { ends: Vec::new(), open: Vec::new(), never_ran: 0 };
+        let mut events = Events { ends: Vec::new(), open: Vec::new(), noticing: 0, never_ran: 0 };
         for (op, operation) in operations.iter().enumerate() {
             let (input, begun) = (&operation.input, operation.begun);
             match &operation.outcome {
                 Outcome::Open | Outcome::Unknown => events.add_open(input, begun, op),
                 Outcome::NeverRan => events.never_ran += 1,
                 Outcome::Ended { event: ended, output, .. } => {
-                    events.ends.push(End { op, input, output, begun, ended: *ended, beside: Vec::new() });
+                    let (ended, overwrites) = (*ended, S::overwrites(input));
+                    events.ends.push(End { op, input, output, overwrites, begun, ended, beside: Vec::new() });
                 }
             }
         }
         events.ends.sort_by_key(|end| end.ended);
         events.find_neighbours();
+        events.open.sort_by_key(|open| S::overwrites(open.input));
+        events.noticing = events.open.partition_point(|open| !S::overwrites(open.input));
         events
     }
 
@@ -78,12 +84,17 @@ impl<'a, S: Spec> Events<'a, S> {
         &self.open
     }
 
+    /// The open operations that may do different things in different states.
+    pub(super) fn noticing(&self) -> &[Open<'a, S>] {
+        &self.open[..self.noticing]
+    }
+
     pub(super) fn stats(&self) -> Stats {
         Stats {
             ended: self.ends.len(),
             open: self.open.iter().map(|open| open.begun.len()).sum(),
             never_ran: self.never_ran,
-            configurations: 0,
+            steps: 0,
         }
     }
 }

@@ -28,7 +28,7 @@ fn write<S: Spec>(
 ) -> fmt::Result {
     let end = &events.ends()[trail.furthest];
     match kind {
-        Rule::Decided => write!(text, "key {key:?}: gave up after {} configurations, at", trail.configurations)?,
+        Rule::Decided => write!(text, "key {key:?}: gave up after {} steps, at", trail.steps)?,
         _ => write!(text, "key {key:?}: no order of the operations explains")?,
     }
     write!(text, "\n    {}", Line(end.op, &operations[end.op]))?;

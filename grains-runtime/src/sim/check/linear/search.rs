@@ -2,10 +2,11 @@
 //! linearizability", 2017), whose just-in-time variant this is.
 //!
 //! Operations are put in order only when one of them ends: then it must have happened, perhaps after some of those beside
-//! it. Alternatives are tried depth first over the ends, and fewest operations first at each end. Four things keep this
-//! small: a visited configuration is not visited again; an operation that only looks and sees what it saw is taken
-//! at once, as no later moment can be better; equal open operations are counted instead of told apart; and of two configurations that
-//! differ only in the open operations they have used up, one that used no more of any is at least as good.
+//! it. Alternatives are tried depth first over the ends, and fewest operations first at each end. Five things keep this
+//! small: a visited configuration is not visited again; an operation that only looks and sees what it saw is taken at once,
+//! as no later moment can be better; equal open operations are counted instead of told apart; one that nothing could notice
+//! is left out; and of two configurations that differ only in the open operations they have used up, one that used no more
+//! of any is at least as good.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,14 +15,14 @@ use std::{
 
 use super::{
     Spec,
-    events::{End, Events},
+    events::{End, Events, Open},
 };
 
 pub(super) struct Search<'a, S: Spec> {
     events: &'a Events<'a, S>,
     visited: BTreeMap<Place<S::State>, Vec<Rc<[u32]>>>,
     trail: Trail<S::State>,
-    configurations_max: usize,
+    steps_max: usize,
 }
 
 pub(super) enum Found {
@@ -33,7 +34,8 @@ pub(super) enum Found {
 
 /// How far it came, for the report.
 pub(super) struct Trail<T> {
-    pub(super) configurations: usize,
+    /// How many configurations were reached, plus how many they were compared with.
+    pub(super) steps: usize,
     /// The last end that was reached.
     pub(super) furthest: usize,
     /// The states in which it was reached, up to [`STATES_MAX`] of them.
@@ -66,9 +68,9 @@ struct Frame<T> {
 }
 
 impl<'a, S: Spec> Search<'a, S> {
-    pub(super) fn new(events: &'a Events<'a, S>, configurations_max: usize) -> Self {
-        let trail = Trail { configurations: 0, furthest: 0, states: Vec::new() };
-        Search { events, visited: BTreeMap::new(), trail, configurations_max }
+    pub(super) fn new(events: &'a Events<'a, S>, steps_max: usize) -> Self {
+        let trail = Trail { steps: 0, furthest: 0, states: Vec::new() };
+        Search { events, visited: BTreeMap::new(), trail, steps_max }
     }
 
     pub(super) fn run(mut self) -> (Found, Trail<S::State>) {
@@ -82,7 +84,7 @@ impl<'a, S: Spec> Search<'a, S> {
         let Some(first) = self.enter(start) else { return Found::Order };
         let mut frames = vec![first];
         while let Some(frame) = frames.last_mut() {
-            if self.trail.configurations > self.configurations_max {
+            if self.trail.steps > self.steps_max {
                 return Found::GaveUp;
             }
             if let Some(mut next) = frame.after.pop_front() {
@@ -124,12 +126,16 @@ impl<'a, S: Spec> Search<'a, S> {
                 self.visit(next, frame);
             }
         }
+        let witnesses = Witnesses::new(events, place);
+        if witnesses.is_empty() {
+            return;
+        }
         for (kind, open) in events.open().iter().enumerate() {
             if used[kind] as usize >= open.count_before(end) {
                 continue;
             }
             let (state, _) = S::step(&place.state, open.input);
-            if state == place.state {
+            if !witnesses.notice(&state, &place.state) {
                 continue; // It may as well never happen.
             }
             let mut used: Vec<u32> = used.to_vec();
@@ -160,12 +166,12 @@ impl<'a, S: Spec> Search<'a, S> {
     fn is_new(&mut self, configuration: &Configuration<S::State>) -> bool {
         let seen = self.visited.entry(configuration.place.clone()).or_default();
         let used = &configuration.used;
+        self.trail.steps += 1 + seen.len();
         if seen.iter().any(|other| uses_no_more(other, used)) {
             return false;
         }
         seen.retain(|other| !uses_no_more(used, other));
         seen.push(Rc::clone(used));
-        self.trail.configurations += 1;
         true
     }
 
@@ -178,6 +184,39 @@ impl<'a, S: Spec> Search<'a, S> {
         if end == trail.furthest && trail.states.len() < STATES_MAX && !trail.states.contains(state) {
             trail.states.push(state.clone());
         }
+    }
+}
+
+/// What may happen next and depends on the state.
+struct Witnesses<'e, 'a, S: Spec> {
+    ended: Vec<&'e End<'a, S>>,
+    open: Vec<&'e Open<'a, S>>,
+}
+
+impl<'e, 'a, S: Spec> Witnesses<'e, 'a, S> {
+    fn new(events: &'e Events<'a, S>, place: &Place<S::State>) -> Self {
+        let end = &events.ends()[place.end];
+        let left = end.beside.iter().filter(|&position| place.done.binary_search(position).is_err());
+        let ended = left.map(|&position| &events.ends()[position]).filter(|other| !other.overwrites).collect();
+        let open = events.noticing().iter().filter(|open| open.count_before(end) > 0).collect();
+        Witnesses { ended, open }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ended.is_empty() && self.open.is_empty()
+    }
+
+    /// Whether one of them would tell `state` from the one `before` it.
+    fn notice(&self, state: &S::State, before: &S::State) -> bool {
+        let ended = |end: &&End<'_, S>| {
+            let (next, output) = S::step(state, end.input);
+            output == *end.output && (next, output) != S::step(before, end.input)
+        };
+        let open = |open: &&Open<'_, S>| {
+            let (next, _) = S::step(state, open.input);
+            next != *state && next != S::step(before, open.input).0
+        };
+        state != before && (self.ended.iter().any(ended) || self.open.iter().any(open))
     }
 }
 
