@@ -1,6 +1,9 @@
 //! What a test holds: all rules at once.
 
-use std::{fmt, fmt::Debug, sync::Arc};
+use std::{
+    fmt::{self, Debug},
+    sync::Arc,
+};
 
 use super::{Grants, History, Lives, Once, Spec, Views, Violation};
 use crate::sync::{Mutex, lock};
@@ -129,7 +132,7 @@ where
     }
 }
 
-impl fmt::Debug for Judge {
+impl Debug for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Judge").field("tally", &self.tally()).finish_non_exhaustive()
     }
