@@ -30,9 +30,11 @@
 //!
 //! Reading order: `builder` and `handle` (what a test holds), `machine`, `engine` (everything simulated, behind one lock),
 //! `exec` (who runs next, and how time passes), `agenda`, then one room per seam: `clock`, `tasks`, `random`, `disk`, `net`.
+//! `check` stands apart: it judges what a test recorded.
 
 mod agenda;
 mod builder;
+pub mod check;
 mod clock;
 mod disk;
 mod engine;
