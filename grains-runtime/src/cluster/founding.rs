@@ -17,10 +17,7 @@ mod wait;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub(crate) use self::{
-    question::{Answer, Memory, Promise, Question, Wish},
-    wait::Wait,
-};
+pub(crate) use self::question::{Answer, Memory, Promise, Question, Wish};
 use super::names::{NodeId, NodeName};
 
 /// A node on its way into its first cluster.

@@ -76,7 +76,7 @@ fn surprise(hash: u64) -> u64 {
     let mut mantissa = hash << zeros;
     let mut digits = 0_u64;
     for _ in 0..SURPRISE_DIGITS {
-        let square = u128::from(mantissa) * u128::from(mantissa) >> 63;
+        let square = (u128::from(mantissa) * u128::from(mantissa)) >> 63;
         let carry = (square >> 64) as u64;
         digits = digits << 1 | carry;
         mantissa = (square >> carry) as u64;

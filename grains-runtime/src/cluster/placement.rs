@@ -95,7 +95,7 @@ impl<'a> Hosts<'a> {
     fn by_draw(&self, draw: u64) -> Option<MemberId> {
         let capacity = |member: &Member| u64::from(member.joiner.capacity.max(1));
         let total: u64 = self.members.iter().map(|member| capacity(member)).sum();
-        let mut left = (u128::from(draw) * u128::from(total) >> 64) as u64;
+        let mut left = ((u128::from(draw) * u128::from(total)) >> 64) as u64;
         let hit = |member: &&&Member| match left.checked_sub(capacity(member)) {
             Some(rest) => {
                 left = rest;

@@ -55,7 +55,10 @@ impl Clustered {
             REDIRECT => read_redirect(body).map(|(call, order)| self.redirect(from, call, order)),
             TAKEN => read_taken(body).map(|call| self.taken(from, call)),
             DIRECTORY => match codec::decode::<Message>(body) {
-                Ok(message) => Ok(self.directory_message(from, message)),
+                Ok(message) => {
+                    self.directory_message(from, message);
+                    Ok(())
+                }
                 Err(_) => Err(BadFrame::new("no message between owners and hosts")),
             },
             STREAM => self.stream_frame(from, body),

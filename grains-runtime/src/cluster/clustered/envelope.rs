@@ -126,7 +126,9 @@ impl CallFrame {
             Target::Ordered(_) => ORDERED,
         };
         number(out, self.call);
-        number(out, u64::from(self.one_way) * ONE_WAY | u64::from(self.void.is_some()) * VOID | target);
+        let one_way = if self.one_way { ONE_WAY } else { 0 };
+        let void = if self.void.is_some() { VOID } else { 0 };
+        number(out, one_way | void | target);
         number(out, self.left_us);
         text(out, self.grain.grain_type());
         text(out, self.grain.key());
@@ -183,7 +185,7 @@ impl CallFrame {
 impl<'b> ReplyFrame<'b> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         number(out, self.call);
-        number(out, u64::from(self.answer.is_err()) | u64::from(self.found.is_some()) << 1);
+        number(out, u64::from(self.answer.is_err()) | (u64::from(self.found.is_some()) << 1));
         if let Some(found) = self.found {
             write_member(out, found.host);
             write_activation(out, found.activation);

@@ -97,10 +97,10 @@ impl Pending {
     }
 
     /// Keeps a call until it is tried again. Gives it back if there are too many.
-    pub(crate) fn park(&mut self, call: Call) -> Result<(), Call> {
-        let Some(number) = self.number() else { return Err(call) };
+    pub(crate) fn park(&mut self, call: Call) -> Option<Call> {
+        let Some(number) = self.number() else { return Some(call) };
         self.parked.insert(number, call);
-        Ok(())
+        None
     }
 
     /// All parked calls, in the order they came.

@@ -171,7 +171,7 @@ impl Clustered {
                     // Still under the lock of the table: orders leave in the order in which they were given.
                     let handed = match &table.standing {
                         Some(sender) => self.hand_to_link(sender, &member, target, call),
-                        None => Err((call, SendError::Closed)),
+                        None => Handed::Refused(call, SendError::Closed),
                     };
                     drop(table);
                     return self.unless_handed(handed);
@@ -188,56 +188,50 @@ impl Clustered {
             Some(sender) => match sender.view.member(order.host).cloned() {
                 Some(host) => self.hand_to_link(sender, &host, Target::Ordered(order), call),
                 // A member that this node has yet to hear of, or that is gone: it will be told by the next view.
-                None => Err((call, SendError::Closed)),
+                None => Handed::Refused(call, SendError::Closed),
             },
-            None => Err((call, SendError::Closed)),
+            None => Handed::Refused(call, SendError::Closed),
         };
         drop(table);
         self.unless_handed(handed);
     }
 
-    fn unless_handed(&self, handed: Result<(), (Call, SendError)>) {
+    fn unless_handed(&self, handed: Handed) {
         match handed {
-            Ok(()) => {}
-            Err((call, SendError::Overloaded { limit })) => {
+            Handed::Sent => {}
+            Handed::Refused(call, SendError::Overloaded { limit }) => {
                 let grain = call.grain.to_string().into();
                 let limit = format!("a limit of {limit} on what is under way to other nodes").into();
                 call.fail(CallError::Overloaded { grain, limit });
             }
-            Err((call, too_large @ SendError::TooLarge { .. })) => {
+            Handed::Refused(call, too_large @ SendError::TooLarge { .. }) => {
                 let why = format!("arguments for {}: {too_large}", call.grain).into();
                 call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
             }
-            Err((call, _)) => self.park(call),
+            Handed::Refused(call, SendError::Closed) => self.park(call),
         }
     }
 
     /// Keeps a call until something changes.
     pub(crate) fn park(&self, call: Call) {
         let refused = lock(&self.pending).park(call);
-        if let Err(call) = refused {
+        if let Some(call) = refused {
             let limit = format!("calls_max = {}", self.config.calls_max).into();
             let grain = call.grain.to_string().into();
             call.fail(CallError::Overloaded { grain, limit });
         }
     }
 
-    fn hand_to_link(
-        &self,
-        sender: &Standing,
-        to: &Member,
-        target: Target,
-        call: Call,
-    ) -> Result<(), (Call, SendError)> {
-        let Some(wire) = self.wire() else { return Err((call, SendError::Closed)) };
+    fn hand_to_link(&self, sender: &Standing, to: &Member, target: Target, call: Call) -> Handed {
+        let Some(wire) = self.wire() else { return Handed::Refused(call, SendError::Closed) };
         // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
         let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);
         let Some(number) = pending.number() else {
-            return Err((call, SendError::Overloaded { limit: self.config.calls_max }));
+            return Handed::Refused(call, SendError::Overloaded { limit: self.config.calls_max });
         };
         if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
-            return Ok(()); // its caller has withdrawn it
+            return Handed::Sent; // to nobody: its caller has withdrawn it
         }
         let chain = call.caller.as_ref().map(|link| link.hops(sender.me.incarnation.0, number));
         let frame = CallFrame {
@@ -255,9 +249,9 @@ impl Clustered {
         match link.send(CALL, |out| frame.write(out)) {
             Ok(sent) => {
                 pending.sent(number, call, to.id, link.id(), sent.0, target);
-                Ok(())
+                Handed::Sent
             }
-            Err(why) => Err((call, why)),
+            Err(why) => Handed::Refused(call, why),
         }
     }
 
@@ -295,6 +289,12 @@ impl Clustered {
         }
         self.streams_gone(to);
     }
+}
+
+/// What became of a call that was given to a link.
+enum Handed {
+    Sent,
+    Refused(Call, SendError),
 }
 
 /// Hands a call over on this node. Gives it back if the activation turned out to be gone.

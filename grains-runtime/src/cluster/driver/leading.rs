@@ -59,7 +59,7 @@ impl Driver {
                 voters_due = now + VOTERS_EVERY;
                 self.choose_voters(now, &mut gone_since);
             }
-            drop(timeout(&clock, TICK, Box::pin(leadership.changed())).await);
+            let _changed = timeout(&clock, TICK, leadership.changed()).await;
         }
     }
 

@@ -50,7 +50,7 @@ impl Driver {
                 self.renewing.fetch_sub(1, Ordering::AcqRel);
             }
             let next = now + self.rules.renewal_interval();
-            drop(timeout(&clock, next.min(tenure.ends()).since(now), self.stirred.notified()).await);
+            let _stirred = timeout(&clock, next.min(tenure.ends()).since(now), self.stirred.notified()).await;
         }
     }
 
