@@ -185,6 +185,8 @@ impl Clustered {
         members.sort_by(|a, b| a.name.cmp(&b.name));
         let voters = self.driver().map(|driver| driver.voters()).unwrap_or_default();
         let voters = voters.keys().filter_map(|id| view.members.get(id)).map(|member| member.joiner.name.to_string());
+        let raft = self.driver().map(|driver| driver.raft()).unwrap_or_default();
+        let raft_leader = raft.leader.and_then(|(id, _)| view.members.get(&id));
         let held = view.singletons.iter().filter_map(|(name, assignment)| Some((name.clone(), assignment.holder()?)));
         ClusterStatus {
             node: self.name.to_string(),
@@ -195,6 +197,8 @@ impl Clustered {
             view: view.version.0,
             members,
             voters: voters.collect(),
+            raft_leader: raft_leader.map(|member| member.joiner.name.to_string()),
+            raft_term: raft.term,
             activations: node.activations(),
             singletons: held.filter_map(|(name, holder)| Some((name, name_of(holder)?))).collect(),
             partitions,

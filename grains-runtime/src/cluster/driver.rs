@@ -27,7 +27,7 @@ use self::following::Followed;
 pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use super::{
     clustered::Clustered,
-    consensus::Consensus,
+    consensus::{Consensus, Leadership as RaftLeadership},
     founding::Founding,
     lease::{Grants, Lease, LeaseRules},
     member::Joiner,
@@ -153,6 +153,11 @@ impl Driver {
     pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
         let own = self.consensus.voters();
         if own.is_empty() { lock(&self.voters).clone() } else { own }
+    }
+
+    /// Who leads Raft, as far as this node knows.
+    pub(crate) fn raft(&self) -> RaftLeadership {
+        self.consensus.leadership().borrow().clone()
     }
 
     fn next_serial(&self) -> u64 {
