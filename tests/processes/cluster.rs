@@ -57,6 +57,7 @@ impl Cluster {
             data_dir: Some(folder.path().join(name(n))),
             records: folder.path().join("records"),
             join_timeout_ms: 60_000,
+            stop_timeout_ms: 10_000,
         });
         let orders = orders.collect();
         Self { nodes: (0..nodes).map(|_| None).collect(), orders, folder, _alone: alone }
@@ -103,7 +104,10 @@ impl Cluster {
 
     /// Where a node is in the list, by its name.
     pub fn place_of(&self, name: &str) -> usize {
-        self.orders.iter().position(|orders| orders.name == name).unwrap_or_else(|| panic!("no node is called {name:?}"))
+        self.orders
+            .iter()
+            .position(|orders| orders.name == name)
+            .unwrap_or_else(|| panic!("no node is called {name:?}"))
     }
 
     pub fn kill(&mut self, n: usize) {

@@ -23,6 +23,44 @@ fn a_frozen_leader_is_not_heard_again_before_it_has_noticed() {
     frozen_and_thawed(|leads| leads);
 }
 
+#[test]
+fn a_majority_frozen_stops_the_rest_until_it_is_thawed() {
+    let mut cluster = Cluster::three();
+    (0..3).for_each(|n| cluster.begin_traffic(n, "k", KEYS));
+    cluster.traffic_flows(20);
+    cluster.node(1).signal("STOP");
+    cluster.node(2).signal("STOP");
+    cluster.until("the one that is left knows that it may not act", |cluster| {
+        cluster.node(0).ask("status")["ready"] == false
+    });
+    let alone = cluster.node(0).ask("call k0");
+    assert_eq!(alone["outcome"], "NotExecuted", "{alone}");
+    thread::sleep(FROZEN);
+    all_recover(&mut cluster, &[1, 2]);
+}
+
+#[test]
+fn all_frozen_at_once_go_on_when_they_are_thawed() {
+    let mut cluster = Cluster::three();
+    (0..3).for_each(|n| cluster.begin_traffic(n, "k", KEYS));
+    cluster.traffic_flows(20);
+    (0..3).for_each(|n| cluster.node(n).signal("STOP"));
+    thread::sleep(FROZEN);
+    all_recover(&mut cluster, &[0, 1, 2]);
+}
+
+fn all_recover(cluster: &mut Cluster, frozen: &[usize]) {
+    frozen.iter().for_each(|n| cluster.node(*n).signal("CONT"));
+    let took = cluster.sweep("k", KEYS, Instant::now());
+    measured(&format!("all grains answer again after the thaw of {} of three", frozen.len()), took);
+    cluster.settled();
+    cluster.traffic_flows(20);
+    for n in 0..3 {
+        cluster.node(n).ask("settle");
+    }
+    cluster.keeps_its_promises();
+}
+
 fn frozen_and_thawed(which: impl Fn(bool) -> bool) {
     let mut cluster = Cluster::three();
     let status = cluster.node(0).ask("status");
@@ -38,7 +76,7 @@ fn frozen_and_thawed(which: impl Fn(bool) -> bool) {
     let of_it: Vec<String> = before.iter().filter(|(_, at)| at.node == name).map(|(key, _)| key.clone()).collect();
     let slow: Vec<String> = of_it.iter().take(SLOW).cloned().collect();
     assert_eq!(slow.len(), SLOW, "{name} hosts enough");
-    let waits: Vec<_> = slow.iter().map(|key| cluster.node(others[0]).begin(&format!("slow {key} 20000"))).collect();
+    let waits: Vec<_> = slow.iter().map(|key| cluster.node(others[0]).begin(&format!("slow {key} 20000 20"))).collect();
     cluster.until("slow turns run", |cluster| {
         let history = cluster.history();
         slow.iter().all(|key| history.turns.iter().any(|turn| turn.key == *key && turn.what == "slow"))
@@ -83,7 +121,10 @@ fn frozen_and_thawed(which: impl Fn(bool) -> bool) {
         let old = &before[key].activation;
         let next = lives[key.as_str()].iter().skip_while(|life| life.activation != old).nth(1).expect("a successor");
         let late = history.calls.iter().find(|call| {
-            call.from != name && call.answer.as_ref().is_ok_and(|by| by == old) && call.ended > next.first && call.key == *key
+            call.from != name
+                && call.answer.as_ref().is_ok_and(|by| by == old)
+                && call.ended > next.first
+                && call.key == *key
         });
         assert!(late.is_none(), "{key}: an answer of {old} was heard after {next:?} had begun");
     }

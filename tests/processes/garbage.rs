@@ -27,14 +27,18 @@ fn garbage_is_closed_and_nobody_notices() {
     cluster.traffic_flows(20);
     let addresses: Vec<String> = cluster.orders.iter().map(|orders| orders.listen.clone()).collect();
     for address in &addresses {
-        for thrown in garbage() {
-            let mut connection = connect(address);
-            // It may be closed while we still write.
-            drop(connection.write_all(&thrown));
-            closes(connection);
-        }
+        let thrown: Vec<_> = garbage()
+            .into_iter()
+            .map(|bytes| {
+                let mut connection = connect(address);
+                // It may be closed while we still write.
+                drop(connection.write_all(&bytes));
+                connection
+            })
+            .collect();
+        thrown.into_iter().for_each(closes);
         // Many at once that say nothing, some of which end by themselves.
-        let silent: Vec<_> = (0..100).map(|_| connect(address)).collect();
+        let silent: Vec<_> = (0..50).map(|_| connect(address)).collect();
         silent.iter().step_by(2).for_each(|connection| drop(connection.shutdown(Shutdown::Both)));
         let silent = silent.into_iter().skip(1).step_by(2);
         cluster.traffic_flows(10);

@@ -7,9 +7,11 @@ use crate::cluster::{Cluster, all_answered};
 #[test]
 fn a_hundred_callers_of_a_new_grain_find_one_activation() {
     let mut cluster = Cluster::three();
-    let calls: Vec<_> = [34, 33, 33].iter().enumerate().map(|(n, callers)| {
-        cluster.node(n).begin(&format!("burst new {callers}"))
-    }).collect();
+    let calls: Vec<_> = [34, 33, 33]
+        .iter()
+        .enumerate()
+        .map(|(n, callers)| cluster.node(n).begin(&format!("burst new {callers}")))
+        .collect();
     let answers: Vec<_> = calls.into_iter().flat_map(|call| all_answered(&call.get())).collect();
     let activations: BTreeSet<_> = answers.iter().map(|(_, place)| &place.activation).collect();
     assert_eq!(activations.len(), 1, "{activations:?}");

@@ -36,7 +36,7 @@ pub trait Probe {
     /// Looks, and counts nothing.
     async fn who(&self) -> Result<Seen>;
     /// Takes its time, and writes down each time it is polled.
-    async fn slow(&mut self, ms: u64) -> Result<Seen>;
+    async fn slow(&mut self, ms: u64, step_ms: u64) -> Result<Seen>;
 }
 
 #[grain(Probe)]
@@ -70,9 +70,6 @@ impl Lifecycle for ProbeGrain {
     }
 }
 
-/// How often a slow turn is polled.
-const SLOW_STEP: Duration = Duration::from_millis(20);
-
 impl Probe for ProbeGrain {
     async fn add(&mut self, call: u64) -> Result<Seen> {
         self.counter += 1;
@@ -84,11 +81,11 @@ impl Probe for ProbeGrain {
         Ok(self.seen())
     }
 
-    async fn slow(&mut self, ms: u64) -> Result<Seen> {
+    async fn slow(&mut self, ms: u64, step_ms: u64) -> Result<Seen> {
         let until = self.ctx.now() + Duration::from_millis(ms);
         while self.ctx.now() < until {
             self.stamp("slow");
-            self.ctx.sleep(SLOW_STEP).await;
+            self.ctx.sleep(Duration::from_millis(step_ms)).await;
         }
         Ok(self.seen())
     }
@@ -115,7 +112,7 @@ impl OnlyGrain {
 
 impl Lifecycle for OnlyGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
-        ctx.every(SLOW_STEP, Self::tick)?;
+        ctx.every(Duration::from_millis(20), Self::tick)?;
         let new = Self { ctx };
         new.stamp("begins");
         Ok(new)

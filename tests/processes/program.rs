@@ -36,6 +36,7 @@ pub struct Orders {
     /// Where its record goes.
     pub records: PathBuf,
     pub join_timeout_ms: u64,
+    pub stop_timeout_ms: u64,
 }
 
 /// Where a process finds its [`Orders`].
@@ -71,6 +72,8 @@ async fn run(orders: Orders) -> i32 {
     let mut config = ClusterConfig::new(orders.cluster).listen(orders.listen).join(orders.join);
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
     let mut builder = Node::builder().name(orders.name).cluster(config).host::<ProbeGrain>().singleton::<OnlyGrain>();
+    let stop_timeout = Duration::from_millis(orders.stop_timeout_ms);
+    builder = builder.configure(|config| config.stop_timeout = stop_timeout);
     if let Some(folder) = orders.data_dir {
         builder = builder.data_dir(folder);
     }
@@ -110,7 +113,7 @@ async fn watch_leadership(node: Node) {
             let now = node.world().clock.now().as_nanos();
             record.turn(now, "the-leadership", &term.to_string(), "leads");
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -154,16 +157,17 @@ impl Program {
                     async move { add(&node, &key, CALL_MAX).await }
                 };
                 of_each(prefix, keys, call).await
-            },
+            }
             // The same without counting.
             ["who", prefix, keys] => {
                 of_each(prefix, keys, |key| node.get::<ProbeRef>(key).who().timeout(CALL_MAX)).await
             }
             // Calls each of many grains until it answers.
             ["sweep", prefix, keys, limit_ms] => self.sweep(prefix, number(keys), number(limit_ms)).await,
-            ["slow", key, ms] => {
+            // A turn of so many milliseconds that is polled every so many.
+            ["slow", key, ms, step_ms] => {
                 let probe: ProbeRef = node.get(key);
-                told(key, probe.slow(number(ms)).timeout(CALL_MAX).await)
+                told(key, probe.slow(number(ms), number(step_ms)).timeout(CALL_MAX).await)
             }
             ["only"] => told("the-singleton", node.get::<OnlyRef>(()).home().timeout(CALL_MAX).await),
             ["status"] => serde_json::to_value(node.status()).unwrap(),

@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn activations_one_after_the_other_are_fine() {
-        let fine = [("a-1", "turn 1 k 5.1 call 1 1"), ("a-1", "turn 2 k 5.1 call 2 2"), ("b-2", "turn 3 k 6.1 call 3 1")];
+        let fine =
+            [("a-1", "turn 1 k 5.1 call 1 1"), ("a-1", "turn 2 k 5.1 call 2 2"), ("b-2", "turn 3 k 6.1 call 3 1")];
         assert_eq!(history(&fine).broken(), "");
     }
 
