@@ -15,7 +15,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -52,6 +52,8 @@ pub(crate) struct Clustered {
     view_index: AtomicU64,
     view_version: AtomicU64,
     known: watch::Sender<Known>,
+    /// This node is leaving and leads no more, whatever a view says.
+    renounced: AtomicBool,
     /// Frames of members that this node has yet to hear of.
     early: Mutex<Early>,
     /// The grain types this node hosts as singletons.
@@ -82,6 +84,7 @@ impl Clustered {
             view_index: AtomicU64::new(0),
             view_version: AtomicU64::new(0),
             known,
+            renounced: AtomicBool::new(false),
             early: Mutex::default(),
             singletons,
         })
@@ -153,6 +156,12 @@ impl Clustered {
         {
             driver.singleton_ended();
         }
+    }
+
+    /// This node leads no more, for good: said before it lets the leadership go, as another node may lead at once.
+    pub(crate) fn renounce(&self) {
+        self.renounced.store(true, Ordering::Release);
+        self.known.send_modify(|known| known.mine = None);
     }
 
     pub(crate) fn leader(&self) -> Leadership {

@@ -21,10 +21,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl Driver {
-    /// Leaves the cluster, until `limit` at the latest. Gives how many activations were still busy then.
+    /// Leaves the cluster, until `limit` at the latest. Gives how many activations were still busy then and were dropped,
+    /// because they would have been in the way of those to come.
     pub(crate) async fn leave(&self, node: &NodeInner, limit: Instant) -> usize {
         self.leaving.store(true, Ordering::Release);
-        let Some(me) = self.incarnation() else { return node.catalog.len() };
+        let Some(me) = self.incarnation() else { return 0 };
         let company = self.has_company();
         if company {
             self.propose_until(Command::Leave(me), limit.min(self.world.clock.now() + LAST_WORD)).await;
@@ -33,15 +34,21 @@ impl Driver {
         }
         let empty_by = limit - LAST_WORD;
         self.empty(node, me, empty_by.max(self.world.clock.now())).await;
-        let busy = node.catalog.len();
+        let mut dropped = 0;
         if company && self.incarnation() == Some(me) {
+            // Once it has left, its grains may live elsewhere, and another node may lead: here both have ended before.
+            self.clustered.renounce();
+            dropped = node.catalog.len();
+            if dropped > 0 {
+                self.clustered.fence();
+            }
             if self.leads(me) {
                 let command = Command::Release { grain_type: LEADERSHIP.to_owned(), holder: me };
                 self.propose_until(command, limit).await;
             }
             self.propose_until(Command::Left(me), limit).await;
         }
-        busy
+        dropped
     }
 
     /// Ends or hands on what is here.
@@ -58,7 +65,11 @@ impl Driver {
                 Some(standing) => (standing.host.empty(), standing.directory.is_handed_over()),
                 None => (true, true),
             };
-            if empty && (handed_over || !self.has_company()) && node.catalog.len() == 0 && lock(&self.clustered.pending).len() == 0 {
+            if empty
+                && (handed_over || !self.has_company())
+                && node.catalog.len() == 0
+                && lock(&self.clustered.pending).len() == 0
+            {
                 return;
             }
             clock.sleep_until((clock.now() + LOOK_AGAIN).min(until)).await;
