@@ -57,6 +57,8 @@ pub(crate) struct Driver {
     voters: Mutex<BTreeMap<NodeId, String>>,
     /// Where the leader of Raft was last.
     leader_hint: Mutex<Option<String>>,
+    /// Who would not talk to this node, and why: people have to mend that.
+    refused: Mutex<Option<String>>,
     serial: AtomicU64,
     /// Whether this node may act; and what it waits for, or why it gave up.
     standing: watch::Sender<Progress>,
@@ -107,6 +109,7 @@ impl Driver {
             followed: Mutex::default(),
             voters: Mutex::default(),
             leader_hint: Mutex::new(None),
+            refused: Mutex::new(None),
             serial: AtomicU64::new(0),
             standing,
             stirred: Notify::new(),

@@ -140,8 +140,9 @@ impl Clustered {
 
     fn live(&self, node: &NodeInner, grain: &GrainId, hash: u64, token: u64) {
         let made = match &lock(&self.table).standing {
-            Some(standing) => standing.singleton(node, grain, hash, token),
-            None => return,
+            Some(standing) if standing.tenure.has_begun() => standing.singleton(node, grain, hash, token),
+            // It is begun once this node is ready.
+            _ => return,
         };
         match made {
             Ok(Made::New(activation)) => activation.live(),
@@ -189,6 +190,8 @@ impl Clustered {
         };
         let leader = leader.map(|(_, leader)| leader);
         self.known.send_if_modified(|known| {
+            // Asked inside, where `renounce` cannot come between.
+            let mine = mine.filter(|_| !self.renounced.load(Ordering::Acquire));
             let same = known.leader == leader && known.mine.is_some() == mine.is_some();
             *known = Known { leader, mine };
             !same
