@@ -4,6 +4,7 @@
 pub(crate) mod arriving;
 mod early;
 pub(crate) mod envelope;
+pub(crate) mod parting;
 pub(crate) mod pending;
 pub(crate) mod places;
 pub(crate) mod sending;

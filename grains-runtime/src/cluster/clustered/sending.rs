@@ -230,6 +230,9 @@ impl Clustered {
         call: Call,
     ) -> Result<(), (Call, SendError)> {
         let Some(wire) = self.wire() else { return Err((call, SendError::Closed)) };
+        if sender.parted.contains(&to.id) {
+            return Err((call, SendError::Closed)); // it waits until the view says where it goes instead
+        }
         // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
         let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);

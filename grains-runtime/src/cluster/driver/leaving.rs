@@ -8,6 +8,7 @@ use super::Driver;
 use crate::{
     activation::lock,
     cluster::{
+        clustered::parting,
         command::{Command, LEADERSHIP},
         member::MemberState,
         names::{MemberId, NodeId},
@@ -19,6 +20,10 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How much of the time to leave is kept for the last word.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a leaving node waits for the others to hear its farewell: the calls of one that does not are not worth more.
+const PART_MAX: Duration = Duration::from_millis(500);
+/// How long until a farewell is said again, in case a connection has ended under it.
+const FAREWELL_AGAIN: Duration = Duration::from_millis(100);
 
 impl Driver {
     /// Leaves the cluster, until `limit` at the latest. Gives how many activations were still busy then and were dropped,
@@ -34,6 +39,9 @@ impl Driver {
         }
         let empty_by = limit - LAST_WORD;
         self.empty(node, me, empty_by.max(self.world.clock.now())).await;
+        if company && node.catalog.len() == 0 {
+            self.part(limit.min(self.world.clock.now() + PART_MAX)).await;
+        }
         let mut dropped = 0;
         if company && self.incarnation() == Some(me) {
             // Once it has left, its grains may live elsewhere, and another node may lead: here both have ended before.
@@ -73,6 +81,18 @@ impl Driver {
                 return;
             }
             clock.sleep_until((clock.now() + LOOK_AGAIN).min(until)).await;
+        }
+    }
+
+    /// Sees to it that nothing is on its way between this node, which is empty, and the others.
+    async fn part(&self, until: Instant) {
+        let clock = &self.world.clock;
+        for round in 1..=parting::ROUNDS {
+            while !self.clustered.all_have_heard(round) && clock.now() < until {
+                self.clustered.say_farewell(round);
+                let again = until.min(clock.now() + FAREWELL_AGAIN);
+                self.until(again, || self.clustered.all_have_heard(round)).await;
+            }
         }
     }
 
