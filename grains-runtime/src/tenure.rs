@@ -69,6 +69,12 @@ impl Tenure {
         self.until.store(until.as_nanos(), Ordering::Release);
     }
 
+    /// Whether it has ever been extended. Nothing can act under it before.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.until.load(Ordering::Acquire) != 0
+    }
+
     /// When it ends unless it is extended.
     pub(crate) fn ends(&self) -> Instant {
         match self.until.load(Ordering::Acquire) {

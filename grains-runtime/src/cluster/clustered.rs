@@ -4,6 +4,7 @@
 pub(crate) mod arriving;
 mod early;
 pub(crate) mod envelope;
+pub(crate) mod parting;
 pub(crate) mod pending;
 pub(crate) mod places;
 pub(crate) mod sending;
@@ -52,8 +53,8 @@ pub(crate) struct Clustered {
     view_index: AtomicU64,
     view_version: AtomicU64,
     known: watch::Sender<Known>,
-    /// This incarnation is leaving and leads no more, whatever the view still says.
-    leads_no_more: AtomicBool,
+    /// This node is leaving and leads no more, whatever a view says.
+    renounced: AtomicBool,
     /// Frames of members that this node has yet to hear of.
     early: Mutex<Early>,
     /// The grain types this node hosts as singletons.
@@ -84,7 +85,7 @@ impl Clustered {
             view_index: AtomicU64::new(0),
             view_version: AtomicU64::new(0),
             known,
-            leads_no_more: AtomicBool::new(false),
+            renounced: AtomicBool::new(false),
             early: Mutex::default(),
             singletons,
         })
@@ -158,6 +159,12 @@ impl Clustered {
         }
     }
 
+    /// This node leads no more, for good: said before it lets the leadership go, as another node may lead at once.
+    pub(crate) fn renounce(&self) {
+        self.renounced.store(true, Ordering::Release);
+        self.known.send_modify(|known| known.mine = None);
+    }
+
     pub(crate) fn leader(&self) -> Leadership {
         Leadership { known: self.known.subscribe() }
     }
@@ -188,6 +195,8 @@ impl Clustered {
         members.sort_by(|a, b| a.name.cmp(&b.name));
         let voters = self.driver().map(|driver| driver.voters()).unwrap_or_default();
         let voters = voters.keys().filter_map(|id| view.members.get(id)).map(|member| member.joiner.name.to_string());
+        let raft = self.driver().map(|driver| driver.raft()).unwrap_or_default();
+        let raft_leader = raft.leader.and_then(|(id, _)| view.members.get(&id));
         let held = view.singletons.iter().filter_map(|(name, assignment)| Some((name.clone(), assignment.holder()?)));
         ClusterStatus {
             node: self.name.to_string(),
@@ -198,6 +207,8 @@ impl Clustered {
             view: view.version.0,
             members,
             voters: voters.collect(),
+            raft_leader: raft_leader.map(|member| member.joiner.name.to_string()),
+            raft_term: raft.term,
             activations: node.activations(),
             singletons: held.filter_map(|(name, holder)| Some((name, name_of(holder)?))).collect(),
             partitions,

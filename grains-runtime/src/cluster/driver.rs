@@ -28,7 +28,7 @@ pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use super::{
     clustered::Clustered,
     command::{Command, Numbered},
-    consensus::Consensus,
+    consensus::{Consensus, Leadership as RaftLeadership},
     founding::Founding,
     lease::{Grants, Lease, LeaseRules},
     member::Joiner,
@@ -62,6 +62,8 @@ pub(crate) struct Driver {
     followed_voter: AtomicUsize,
     /// Renewals under way.
     renewing: AtomicUsize,
+    /// Who would not talk to this node, and why: people have to mend that.
+    refused: Mutex<Option<String>>,
     /// Whether this node may act; and what it waits for, or why it gave up.
     standing: watch::Sender<Progress>,
     /// This incarnation may have to end.
@@ -113,6 +115,7 @@ impl Driver {
             leader_hint: Mutex::new(None),
             followed_voter: AtomicUsize::new(0),
             renewing: AtomicUsize::new(0),
+            refused: Mutex::new(None),
             standing,
             stirred: Notify::new(),
             singletons: Notify::new(),
@@ -163,6 +166,11 @@ impl Driver {
         } else {
             heard.clone()
         }
+    }
+
+    /// Who leads Raft, as far as this node knows.
+    pub(crate) fn raft(&self) -> RaftLeadership {
+        self.consensus.leadership().borrow().clone()
     }
 
     /// A command with a number of its own. Commands of this node may be under way side by side, so each is its own

@@ -24,6 +24,11 @@ pub struct ClusterStatus {
     pub members: Vec<MemberStatus>,
     /// The names of the members that vote in Raft.
     pub voters: Vec<String>,
+    /// The name of the member that leads Raft, as far as this node knows. It puts what the cluster agrees on into the log,
+    /// and may be another one than the cluster's leader. Nodes without a vote may not know it.
+    pub raft_leader: Option<String>,
+    /// The term of Raft this node is in: it grows with every election.
+    pub raft_term: u64,
     /// How many activations of each grain type live on this node.
     pub activations: BTreeMap<String, usize>,
     /// The name of the member that holds each singleton, by grain type.

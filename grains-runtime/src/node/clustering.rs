@@ -91,6 +91,8 @@ impl NodeInner {
             view: 0,
             members: vec![me],
             voters: Vec::new(),
+            raft_leader: None,
+            raft_term: 0,
             activations: self.activations(),
             singletons: BTreeMap::new(),
             partitions: 0,

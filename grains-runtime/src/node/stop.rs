@@ -23,9 +23,12 @@ impl NodeInner {
         let clock = &self.world.clock;
         let limit = clock.now() + self.config.stop_timeout;
         #[cfg(feature = "cluster")]
-        if let Some(driver) = self.driver.as_ref().filter(|_| !self.is_stopped()) {
-            driver.leave(self, limit).await;
-        }
+        let dropped = match self.driver.as_ref().filter(|_| !self.is_stopped()) {
+            Some(driver) => driver.leave(self, limit).await,
+            None => 0,
+        };
+        #[cfg(not(feature = "cluster"))]
+        let dropped = 0;
         while !self.is_stopped() && self.catalog.len() > 0 && clock.now() < limit {
             for shard in self.catalog.shards() {
                 for activation in shard {
@@ -37,7 +40,7 @@ impl NodeInner {
                 clock.sleep_until(clock.now() + LOOK_AGAIN).await;
             }
         }
-        let dropped = self.catalog.len();
+        let dropped = dropped + self.catalog.len();
         if dropped > 0 {
             tracing::warn!(node = self.config.name, dropped, "stop_timeout has passed: what is still busy is dropped");
         }

@@ -15,8 +15,9 @@ use grains_core::{
 use super::{
     Clustered,
     envelope::{
-        BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, Found, Ordered, REDIRECT, REPLY, ReplyFrame, STREAM,
-        TAKEN, Target, read_bounce, read_redirect, read_taken, write_bounce, write_redirect, write_taken,
+        BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, FAREWELL, Found, HEARD, Ordered, REDIRECT, REPLY,
+        ReplyFrame, STREAM, TAKEN, Target, read_bounce, read_redirect, read_round, read_taken, write_bounce,
+        write_redirect, write_taken,
     },
     pending::Returned,
     table::Way,
@@ -61,6 +62,8 @@ impl Clustered {
                 }
                 Err(_) => Err(BadFrame::new("no message between owners and hosts")),
             },
+            FAREWELL => read_round(body).map(|round| self.farewell(from, round)),
+            HEARD => read_round(body).map(|round| self.heard(from, round)),
             STREAM => self.stream_frame(from, body),
             _ => Err(BadFrame::new("of a kind that this node does not know")),
         };

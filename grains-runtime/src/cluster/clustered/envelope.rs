@@ -25,6 +25,10 @@ pub(crate) const DIRECTORY: u8 = 5;
 pub(crate) const STREAM: u8 = 6;
 /// A call comes back unexecuted, with the order by which its grain's host will run it.
 pub(crate) const REDIRECT: u8 = 7;
+/// The sender is about to leave, and wants no more calls.
+pub(crate) const FAREWELL: u8 = 8;
+/// The farewell was heard: behind this come no calls.
+pub(crate) const HEARD: u8 = 9;
 
 /// Entries of a request context: its bytes are bounded too, this bounds what a hostile peer makes us allocate.
 const CONTEXT_ENTRIES_MAX: u64 = 1024;
@@ -242,6 +246,15 @@ pub(crate) fn write_taken(out: &mut Vec<u8>, call: u64) {
 }
 
 pub(crate) fn read_taken(bytes: &[u8]) -> Result<u64, BadFrame> {
+    Reader(bytes).number()
+}
+
+/// The body of a [`FAREWELL`] and of a [`HEARD`].
+pub(crate) fn write_round(out: &mut Vec<u8>, round: u64) {
+    number(out, round);
+}
+
+pub(crate) fn read_round(bytes: &[u8]) -> Result<u64, BadFrame> {
     Reader(bytes).number()
 }
 

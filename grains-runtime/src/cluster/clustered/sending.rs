@@ -224,6 +224,9 @@ impl Clustered {
 
     fn hand_to_link(&self, sender: &Standing, to: &Member, target: Target, call: Call) -> Handed {
         let Some(wire) = self.wire() else { return Handed::Refused(call, SendError::Closed) };
+        if sender.parted.contains(&to.id) {
+            return Handed::Refused(call, SendError::Closed); // it waits until the view says where it goes instead
+        }
         // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
         let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);

@@ -1,7 +1,10 @@
 //! What one incarnation of this node knows about where grains live: the view, the partitions it owns, the activations it
 //! hosts, the places it remembers. Decides where a call goes; sends nothing itself.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use grains_core::{CallError, Failure, GrainId, Instant, world::World};
 
@@ -41,6 +44,10 @@ pub(crate) struct Standing {
     pub(crate) directory: Directory,
     pub(crate) host: Host,
     pub(crate) streams: Arc<Streams>,
+    /// Members that are about to leave and want no more calls: see `parting`.
+    pub(crate) parted: BTreeSet<MemberId>,
+    /// The last round of this node's own farewell that each member has heard.
+    pub(crate) heard: BTreeMap<MemberId, u64>,
 }
 
 /// Where a call goes.
@@ -72,7 +79,16 @@ impl Table {
     pub(crate) fn begin(&mut self, me: MemberId, tenure: Arc<Tenure>, streams: Arc<Streams>) {
         let directory = Directory::new(me, partition_of_grain);
         let host = Host::new(me, partition_of_grain);
-        self.standing = Some(Standing { me, tenure, view: Arc::default(), directory, host, streams });
+        self.standing = Some(Standing {
+            me,
+            tenure,
+            view: Arc::default(),
+            directory,
+            host,
+            streams,
+            parted: BTreeSet::new(),
+            heard: BTreeMap::new(),
+        });
         self.places = Places::new(self.places_max);
     }
 
@@ -108,7 +124,8 @@ impl Table {
     /// To where the grain was found last, rather than to the owner of its partition.
     fn shortcut(&mut self, grain: &GrainId, owner: Arc<Member>) -> Way {
         let Some(found) = self.places.find(grain) else { return Way::Away(owner, Target::Whoever) };
-        let host = self.standing.as_ref().and_then(|standing| standing.view.member(found.host));
+        let stays = |standing: &&Standing| !standing.parted.contains(&found.host);
+        let host = self.standing.as_ref().filter(stays).and_then(|standing| standing.view.member(found.host));
         match host.cloned() {
             Some(host) => Way::Away(host, Target::Known(found.activation)),
             None => {
@@ -123,6 +140,7 @@ impl Standing {
     /// Applies a newer view to both sides of the directory.
     pub(crate) fn apply(&mut self, now: Instant, view: &Arc<View>) -> Vec<Action> {
         self.view = view.clone();
+        self.parted.retain(|member| view.member(*member).is_some());
         let mut actions = self.directory.apply(now, view);
         actions.extend(self.host.apply(now, view));
         actions

@@ -34,7 +34,6 @@ impl Clustered {
     /// This node has become a member; it acts once its first lease is acknowledged.
     pub(crate) fn begin(&self, me: MemberId, tenure: Arc<Tenure>) {
         self.incarnation.store(me.incarnation.0, Ordering::Release);
-        self.leads_no_more.store(false, Ordering::Release);
         let way = Arc::new(StreamWay(self.weak()));
         let streams = Arc::new(Streams::new(&self.world, tenure.clone(), way, StreamLimits::default()));
         lock(&self.table).begin(me, tenure, streams);
@@ -141,8 +140,9 @@ impl Clustered {
 
     fn live(&self, node: &NodeInner, grain: &GrainId, hash: u64, token: u64) {
         let made = match &lock(&self.table).standing {
-            Some(standing) => standing.singleton(node, grain, hash, token),
-            None => return,
+            Some(standing) if standing.tenure.has_begun() => standing.singleton(node, grain, hash, token),
+            // It is begun once this node is ready.
+            _ => return,
         };
         match made {
             Ok(Made::New(activation)) => activation.live(),
@@ -185,22 +185,17 @@ impl Clustered {
             Some((grant.holder, Leader { name, term: grant.token }))
         });
         let mine = match &lock(&self.table).standing {
-            _ if self.leads_no_more.load(Ordering::Acquire) => None,
             Some(standing) if leader.as_ref().is_some_and(|(holder, _)| *holder == me) => Some(standing.tenure.clone()),
             _ => None,
         };
         let leader = leader.map(|(_, leader)| leader);
         self.known.send_if_modified(|known| {
+            // Asked inside, where `renounce` cannot come between.
+            let mine = mine.filter(|_| !self.renounced.load(Ordering::Acquire));
             let same = known.leader == leader && known.mine.is_some() == mine.is_some();
             *known = Known { leader, mine };
             !same
         });
-    }
-
-    /// This node is leaving: it ends what it does as the leader, before another one may begin.
-    pub(crate) fn lead_no_more(&self) {
-        self.leads_no_more.store(true, Ordering::Release);
-        self.known.send_modify(|known| known.mine = None);
     }
 
     /// The incarnation of this node is over: its lease has ended, or it was removed, or it has left. Nothing of it acts any

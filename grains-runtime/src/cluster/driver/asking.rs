@@ -11,7 +11,7 @@ use crate::{
         command::{Command, Outcome},
         control::{Answer, Ask},
     },
-    wire::Lane,
+    wire::{Lane, RequestError},
 };
 
 /// How long one question may take: a round of Raft and two trips, many times over.
@@ -30,6 +30,9 @@ impl Driver {
             Ok(response) => codec::decode(&response.body).ok(),
             Err(why) => {
                 tracing::debug!(address, %why, "no answer");
+                if let RequestError::Refused(refused) = &why {
+                    *lock(&self.refused) = Some(refused.to_string());
+                }
                 None
             }
         }

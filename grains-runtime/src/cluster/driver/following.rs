@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Driver, Progress};
+use super::{Driver, JoinError, Progress};
 use crate::{
     activation::lock,
     cluster::{
@@ -132,6 +132,11 @@ impl Driver {
             }
             *followed = Followed { index, state: state.clone() };
         }
+        if let Some(kept) = state.cluster().filter(|kept| **kept != self.cluster) {
+            let error = JoinError::OtherCluster { kept: kept.clone(), wanted: self.cluster.clone() };
+            self.standing.send_replace(Progress::Failed(error));
+            return;
+        }
         if let (Some(generation), Some(wire)) = (state.generation(), self.wire.get()) {
             wire.set_generation(generation);
         }
@@ -194,7 +199,10 @@ impl Driver {
     }
 
     pub(super) fn waits_for(&self, what: impl Into<String>) {
-        let what = what.into();
+        let mut what = what.into();
+        if let Some(refused) = &*lock(&self.refused) {
+            what = format!("{what}; {refused}");
+        }
         self.standing.send_if_modified(|progress| {
             let next = Progress::Waiting(what);
             let changed = *progress != next && !matches!(progress, Progress::Failed(_));

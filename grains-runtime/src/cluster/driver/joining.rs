@@ -30,6 +30,17 @@ pub enum JoinError {
         /// Where the other one is.
         address: String,
     },
+    /// What it remembers is of another cluster.
+    #[error(
+        "this node remembers that it belongs to cluster \"{kept}\", and was started as one of \"{wanted}\": give it another \
+         data directory, or the name of its own cluster"
+    )]
+    OtherCluster {
+        /// The cluster of its data directory.
+        kept: NodeName,
+        /// The cluster that it was started for.
+        wanted: NodeName,
+    },
     /// What it has promised, or is to remember, cannot be kept.
     #[error("the data directory cannot be used: {why}")]
     Disk {

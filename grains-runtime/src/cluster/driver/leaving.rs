@@ -8,6 +8,7 @@ use super::Driver;
 use crate::{
     activation::lock,
     cluster::{
+        clustered::parting,
         command::{Command, LEADERSHIP},
         member::MemberState,
         names::{MemberId, NodeId},
@@ -19,12 +20,17 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How much of the time to leave is kept for the last word.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a leaving node waits for the others to hear its farewell: the calls of one that does not are not worth more.
+const PART_MAX: Duration = Duration::from_millis(500);
+/// How long until a farewell is said again, in case a connection has ended under it.
+const FAREWELL_AGAIN: Duration = Duration::from_millis(100);
 
 impl Driver {
-    /// Leaves the cluster, until `limit` at the latest. Gives how many activations were still busy then.
+    /// Leaves the cluster, until `limit` at the latest. Gives how many activations were still busy then and were dropped,
+    /// because they would have been in the way of those to come.
     pub(crate) async fn leave(&self, node: &NodeInner, limit: Instant) -> usize {
         self.leaving.store(true, Ordering::Release);
-        let Some(me) = self.incarnation() else { return node.catalog.len() };
+        let Some(me) = self.incarnation() else { return 0 };
         let company = self.has_company();
         if company {
             self.propose_until(Command::Leave(me), limit.min(self.world.clock.now() + LAST_WORD)).await;
@@ -33,16 +39,24 @@ impl Driver {
         }
         let empty_by = limit - LAST_WORD;
         self.empty(node, me, empty_by.max(self.world.clock.now())).await;
-        let busy = node.catalog.len();
+        if company && node.catalog.len() == 0 {
+            self.part(limit.min(self.world.clock.now() + PART_MAX)).await;
+        }
+        let mut dropped = 0;
         if company && self.incarnation() == Some(me) {
-            self.clustered.lead_no_more();
+            // Once it has left, its grains may live elsewhere, and another node may lead: here both have ended before.
+            self.clustered.renounce();
+            dropped = node.catalog.len();
+            if dropped > 0 {
+                self.clustered.fence();
+            }
             if self.leads(me) {
                 let command = Command::Release { grain_type: LEADERSHIP.to_owned(), holder: me };
                 self.propose_until(command, limit).await;
             }
             self.propose_until(Command::Left(me), limit).await;
         }
-        busy
+        dropped
     }
 
     /// Ends or hands on what is here.
@@ -67,6 +81,18 @@ impl Driver {
                 return;
             }
             clock.sleep_until((clock.now() + LOOK_AGAIN).min(until)).await;
+        }
+    }
+
+    /// Sees to it that nothing is on its way between this node, which is empty, and the others.
+    async fn part(&self, until: Instant) {
+        let clock = &self.world.clock;
+        for round in 1..=parting::ROUNDS {
+            while !self.clustered.all_have_heard(round) && clock.now() < until {
+                self.clustered.say_farewell(round);
+                let again = until.min(clock.now() + FAREWELL_AGAIN);
+                self.until(again, || self.clustered.all_have_heard(round)).await;
+            }
         }
     }
 

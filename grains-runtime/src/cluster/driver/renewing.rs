@@ -30,6 +30,7 @@ impl Driver {
         *lock(&self.lease) = Some(Lease::new(self.rules));
         self.removed.store(false, Ordering::Release);
         self.clustered.begin(me, tenure.clone());
+        *lock(&self.refused) = None;
         if let Some(wire) = self.wire.get() {
             wire.set_incarnation(Some(me.incarnation));
         }
@@ -67,8 +68,10 @@ impl Driver {
 
     fn now_ready(&self, tenure: &Tenure) {
         let newly = self.standing.send_if_modified(|progress| {
-            let newly = *progress != Progress::Ready;
-            *progress = Progress::Ready;
+            let newly = matches!(progress, Progress::Waiting(_));
+            if newly {
+                *progress = Progress::Ready;
+            }
             newly
         });
         if newly && tenure.may_act() {
