@@ -194,4 +194,13 @@ mod tests {
         lives.turn("g", id(1, 1), "a", AT(2));
         assert_eq!(lives.verdict(), []);
     }
+
+    #[test]
+    fn a_life_begins_with_its_earliest_fact_not_the_one_recorded_first() {
+        let lives = Lives::default();
+        lives.turn("g", id(1, 1), "a", AT(5));
+        lives.turn("g", id(1, 1), "a", AT(1));
+        lives.turn("g", id(2, 1), "b", AT(3));
+        assert_eq!(kinds(&lives), [Rule::OneLife]);
+    }
 }

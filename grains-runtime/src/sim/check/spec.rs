@@ -126,7 +126,8 @@ impl<V: Clone + Ord + Debug + Default> Spec for Register<V> {
 }
 
 /// A sum that only grows. Every operation answers the sum after it, so each addition that got lost or came twice shows in
-/// all later answers.
+/// all later answers. Add few different amounts, such as 1 to 3: with dozens of unknown outcomes of a hundred different ones
+/// nearly every sum has an explanation, and the checker may give up on finding the right one.
 ///
 /// ```
 /// use grains_runtime::sim::check::{Counter, CounterOp, Spec};

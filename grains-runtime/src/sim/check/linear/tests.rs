@@ -112,6 +112,22 @@ fn an_unknown_addition_may_come_late_or_never_but_not_twice() {
 }
 
 #[test]
+fn one_sum_that_open_additions_explain_in_two_ways_leaves_both_ways_open() {
+    // 6 is 1 + 5 or 2 + 4, and what is left afterwards is the other two.
+    for (next, fine) in [(7, true), (8, true), (10, true), (11, true), (12, true), (9, false), (13, false)] {
+        let history = Counters::default();
+        for amount in [1, 2, 4, 5] {
+            history.unknown(history.begin("x", CounterOp::Add(amount), AT(0)));
+        }
+        for (sum, at) in [(6, 1), (next, 3)] {
+            let read = history.begin("x", CounterOp::Read, AT(at));
+            history.end(read, sum, AT(at + 1));
+        }
+        assert_eq!(counters(&history).is_ok(), fine, "6, then {next}");
+    }
+}
+
+#[test]
 fn an_unknown_operation_has_no_effect_before_its_begin() {
     let history = Counters::default();
     add(&history, 1, 4, 1);
