@@ -24,7 +24,7 @@ pub(crate) struct CounterGrain {
 
 impl CounterGrain {
     fn acts(&self) {
-        facts().turn(&format!("{}", self.ctx.id()), self.ctx.activation());
+        facts().turn(&self.ctx.id().to_string(), self.ctx.activation());
     }
 }
 
@@ -37,7 +37,7 @@ impl Lifecycle for CounterGrain {
 impl Counter for CounterGrain {
     async fn add(&mut self, call: u64, n: u64) -> Result<u64> {
         self.acts();
-        facts().executed(call);
+        facts().executed(call, &self.ctx.id().to_string());
         if call.is_multiple_of(3) {
             self.ctx.sleep(Duration::from_millis(call % 20)).await;
             self.acts();
@@ -51,7 +51,7 @@ impl Counter for CounterGrain {
 
     async fn read(&mut self, call: u64) -> Result<u64> {
         self.acts();
-        facts().executed(call);
+        facts().executed(call, &self.ctx.id().to_string());
         Ok(*self.sum)
     }
 

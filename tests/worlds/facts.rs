@@ -1,113 +1,114 @@
 //! What is recorded of a world while it runs. A simulation has one thread, so its facts are a thread's.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+
+use grains::{
+    ActivationId,
+    sim::{
+        Sim,
+        check::{Counter, CounterOp, History, Judge, OpId},
+    },
 };
 
-use grains::{ActivationId, sim::Sim};
+/// The facts of one world.
+#[derive(Clone)]
+pub(crate) struct Facts {
+    sim: Sim,
+    pub(crate) judge: Judge,
+    history: History<String, CounterOp, u64>,
+}
 
 #[derive(Default)]
-pub(crate) struct Facts {
-    sim: Option<Sim>,
-    lives: BTreeMap<String, Vec<(ActivationId, Duration, Duration)>>,
-    executed: BTreeMap<u64, Vec<Duration>>,
-    never: BTreeSet<u64>,
-    acts: BTreeMap<String, Vec<(u64, Duration)>>,
-    sums: BTreeMap<(String, u64), u64>,
+struct Told {
+    facts: Option<Facts>,
+    counts: BTreeMap<&'static str, u64>,
+    /// What no checker can see: a cluster that does not come back to itself.
+    stuck: Vec<String>,
+}
+
+thread_local! {
+    static TOLD: RefCell<Told> = RefCell::default();
+}
+
+/// What a world came to.
+pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
-thread_local! {
-    static FACTS: RefCell<Facts> = RefCell::default();
+/// The facts of the world that runs on this thread.
+pub(crate) fn facts() -> Facts {
+    TOLD.with_borrow(|told| told.facts.clone()).expect("facts are asked for while a world runs")
 }
 
-pub(crate) struct Handle;
-
-pub(crate) fn facts() -> Handle {
-    Handle
-}
-
+/// Begins a world.
 pub(crate) fn begin(sim: &Sim) {
-    FACTS.set(Facts { sim: Some(sim.clone()), ..Facts::default() });
+    let judge = Judge::new();
+    let history = judge.history::<Counter, String>();
+    let facts = Some(Facts { sim: sim.clone(), judge, history });
+    TOLD.set(Told { facts, ..Told::default() });
 }
 
-pub(crate) fn take() -> Facts {
-    FACTS.take()
+/// Ends it.
+pub(crate) fn verdict() -> Verdict {
+    let Told { facts, counts, stuck } = TOLD.take();
+    let judge = facts.expect("a world has begun").judge;
+    let judged = judge.verdict();
+    let mut violations: Vec<_> = judged.iter().map(ToString::to_string).chain(stuck).collect();
+    let tally = judge.tally();
+    // A world in which nothing happened shows nothing.
+    if violations.is_empty() && (tally.answered < 20 || tally.turns == 0 || tally.acts == 0) {
+        violations.push(format!("too little happened: {tally:?}"));
+    }
+    Verdict { violations, counts }
 }
 
-impl Handle {
-    fn with<R>(&self, f: impl FnOnce(&mut Facts, Duration) -> R) -> R {
-        FACTS.with_borrow_mut(|facts| {
-            let now = facts.sim.as_ref().map(Sim::now).unwrap_or_default();
-            f(facts, now)
-        })
+impl Facts {
+    fn now(&self) -> Duration {
+        self.sim.now()
     }
 
+    /// User code of an activation runs.
     pub(crate) fn turn(&self, grain: &str, activation: ActivationId) {
-        self.with(|facts, now| {
-            let lives = facts.lives.entry(grain.to_owned()).or_default();
-            match lives.last_mut() {
-                Some((last, _, until)) if *last == activation => *until = now,
-                Some((last, _, until)) if *last > activation => facts.violations.push(format!(
-                    "{grain}: activation {activation} runs at {now:?} after {last}, which ran until {until:?}"
-                )),
-                _ => lives.push((activation, now, now)),
-            }
-        });
+        self.judge.lives.turn(grain, activation, &self.sim.here(), self.now());
     }
 
-    pub(crate) fn executed(&self, call: u64) {
-        self.with(|facts, now| {
-            let times = facts.executed.entry(call).or_default();
-            times.push(now);
-            if times.len() > 1 {
-                facts.violations.push(format!("call {call} ran twice: {times:?}"));
-            }
-            if facts.never.contains(&call) {
-                facts
-                    .violations
-                    .push(format!("call {call} ran at {now:?}, and its caller was told that it never would"));
-            }
-        });
+    /// A call has begun to run.
+    pub(crate) fn executed(&self, call: u64, grain: &str) {
+        self.judge.once.executed(call, grain, self.now());
     }
 
-    pub(crate) fn never_ran(&self, call: u64) {
-        self.with(|facts, _| {
-            facts.never.insert(call);
-            if facts.executed.contains_key(&call) {
-                facts.violations.push(format!("call {call} has run, and its caller is told that it has not"));
-            }
-        });
+    /// A call begins.
+    pub(crate) fn begin(&self, key: &str, input: CounterOp) -> OpId {
+        self.history.begin(key.to_owned(), input, self.now())
     }
 
+    pub(crate) fn answered(&self, op: OpId, sum: u64) {
+        self.history.end(op, sum, self.now());
+    }
+
+    /// Its caller was told that it has not run and never will.
+    pub(crate) fn never_ran(&self, op: OpId, call: u64) {
+        self.history.never_ran(op);
+        self.judge.once.never_ran(call);
+    }
+
+    pub(crate) fn unknown(&self, op: OpId) {
+        self.history.unknown(op);
+    }
+
+    /// A holder of a right uses it.
     pub(crate) fn acts(&self, kind: &str, token: u64) {
-        self.with(|facts, now| {
-            let acts = facts.acts.entry(kind.to_owned()).or_default();
-            match acts.last() {
-                Some((last, at)) if *last > token => {
-                    facts.violations.push(format!("{kind}: token {token} acts at {now:?} after {last} at {at:?}"))
-                }
-                _ => acts.push((token, now)),
-            }
-        });
+        self.judge.grants.acts(kind, token, &self.sim.here(), self.now());
     }
+}
 
-    pub(crate) fn added(&self, key: &str, sum: u64, call: u64) {
-        self.with(|facts, _| {
-            if let Some(other) = facts.sums.insert((key.to_owned(), sum), call) {
-                facts.violations.push(format!("{key}: calls {other} and {call} were both answered {sum}"));
-            }
-        });
-    }
+/// Counts something, for people who look at how much a world does.
+pub(crate) fn count(what: &'static str) {
+    TOLD.with_borrow_mut(|told| *told.counts.entry(what).or_default() += 1);
+}
 
-    pub(crate) fn violation(&self, what: String) {
-        self.with(|facts, now| facts.violations.push(format!("{now:?}: {what}")));
-    }
-
-    pub(crate) fn count(&self, what: &'static str) {
-        self.with(|facts, _| *facts.counts.entry(what).or_default() += 1);
-    }
+/// The cluster is not as it should be.
+pub(crate) fn stuck(sim: &Sim, what: &str) {
+    TOLD.with_borrow_mut(|told| told.stuck.push(format!("{:?}: {what}", sim.now())));
 }

@@ -10,28 +10,43 @@ mod world;
 
 use grains::sim::{self, Sim};
 
-fn judge(seed: u64, nodes: usize) {
+use crate::facts::Verdict;
+
+/// How many worlds of each kind every run has: with these two, some three hundred. `./tests/seeds N` runs more.
+const THREE_NODES: u64 = 200;
+const FIVE_NODES: u64 = 100;
+
+#[test]
+fn worlds_of_three_nodes_have_no_violation() {
+    logs();
+    sim::seeds(THREE_NODES, |seed| run(seed, 3));
+}
+
+#[test]
+fn worlds_of_five_nodes_have_no_violation() {
+    logs();
+    sim::seeds(FIVE_NODES, |seed| run(seed, 5));
+}
+
+/// The canary: whatever a world does, it does again.
+#[test]
+fn worlds_replay_event_for_event() {
+    for seed in [3, 7, 11] {
+        sim::replays(seed, async |sim| {
+            world::run(sim, 3).await;
+            facts::verdict();
+        });
+    }
+}
+
+fn run(seed: u64, nodes: usize) {
     let report = Sim::builder().seed(seed).run(async |sim| world::run(sim, nodes).await);
-    let facts = facts::take();
-    println!("seed {seed}, {nodes} nodes, {:?}, {} events: {:?}", report.sim_time, report.events, facts.counts);
-    assert!(
-        facts.violations.is_empty(),
-        "{} violations\n{}",
-        facts.violations.len(),
-        facts.violations[..facts.violations.len().min(10)].join("\n")
-    );
-}
-
-#[test]
-fn worlds_of_three_nodes() {
-    logs();
-    sim::seeds(20, |seed| judge(seed, 3));
-}
-
-#[test]
-fn worlds_of_five_nodes() {
-    logs();
-    sim::seeds(10, |seed| judge(seed, 5));
+    let Verdict { violations, counts } = facts::verdict();
+    // Read by `tests/seeds`.
+    println!("world {nodes} {seed} {} {}", report.sim_time.as_millis(), violations.len());
+    println!("    {} events, {counts:?}", report.events);
+    let shown = violations.iter().take(10).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(violations.is_empty(), "{} violations\n{shown}", violations.len());
 }
 
 fn logs() {

@@ -3,12 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use grains::{Node, Outcome, sim::Sim};
+use grains::{
+    Node, Outcome,
+    sim::{Sim, check::CounterOp},
+};
 
 use crate::{
     cluster::Cluster,
     counter::CounterRef,
-    facts::{self, facts},
+    facts::{self, count, facts, stuck},
     herald::HeraldRef,
 };
 
@@ -28,7 +31,7 @@ pub(crate) async fn run(sim: Sim, nodes: usize) {
         sim.sleep(sim.between(Duration::ZERO, Duration::from_millis(800))).await;
     }
     if !cluster.settled(SETTLES_WITHIN).await {
-        facts().violation(format!("it never came to be: {:#?}", cluster.statuses()));
+        stuck(&sim, &format!("it never came to be: {:#?}", cluster.statuses()));
         return;
     }
     for n in 0..nodes {
@@ -37,8 +40,12 @@ pub(crate) async fn run(sim: Sim, nodes: usize) {
     trouble(&sim, &mut cluster).await;
     calm(&sim, &mut cluster).await;
     if !cluster.settled(SETTLES_WITHIN).await {
-        facts().violation(format!("it did not come back to itself: {:#?}", cluster.statuses()));
+        stuck(&sim, &format!("it did not come back to itself: {:#?}", cluster.statuses()));
         return;
+    }
+    for status in cluster.statuses().into_iter().flatten() {
+        let members = status.members.iter().map(|member| member.name.clone());
+        facts().judge.views.seen(&status.node, status.view, members, status.leader.as_deref());
     }
     everything_answers(&sim, &cluster).await;
 }
@@ -47,11 +54,9 @@ pub(crate) async fn run(sim: Sim, nodes: usize) {
 fn work(sim: &Sim, cluster: &Cluster, n: usize) {
     let Some(node) = cluster.node(n) else { return };
     for _ in 0..CLIENTS {
-        let task = cluster.hosts[n].machine.spawn(client(sim.clone(), node.clone()));
-        drop(task);
+        let _detached = cluster.hosts[n].machine.spawn(client(sim.clone(), node.clone()));
     }
-    let leads = cluster.hosts[n].machine.spawn(leader(sim.clone(), node));
-    drop(leads);
+    let _detached = cluster.hosts[n].machine.spawn(leader(sim.clone(), node));
 }
 
 async fn client(sim: Sim, node: Node) {
@@ -61,30 +66,32 @@ async fn client(sim: Sim, node: Node) {
         let counter: CounterRef = node.get(key.as_str());
         let call = sim.random() >> 1;
         let timeout = Duration::from_millis(500 + sim.below(2000));
-        let answer = match sim.below(10) {
-            0..2 => counter.read(call).timeout(timeout).await,
+        let through = sim.below(KEYS);
+        let (op, answer) = match sim.below(10) {
+            0..2 => (facts().begin(&key, CounterOp::Read), counter.read(call).timeout(timeout).await),
             2..4 => {
-                let other = sim.below(KEYS).to_string();
-                let between: CounterRef = node.get(format!("via{other}"));
-                facts().count("through another");
+                let op = facts().begin(&key, CounterOp::Add(1));
+                let between: CounterRef = node.get(format!("via{through}"));
                 let answer = between.pass_on(counter, call, 1).timeout(timeout).await;
-                // What the one in between says of the other is its own error: the outcome is not known here.
-                if let Ok(sum) = answer {
-                    facts().added(&key, sum, call);
-                }
-                continue;
+                // What the one in between says of the other is its own error: of that the outcome is not known here.
+                (op, answer)
             }
-            _ => counter.add(call, 1).timeout(timeout).await.inspect(|sum| facts().added(&key, *sum, call)),
+            _ => (facts().begin(&key, CounterOp::Add(1)), counter.add(call, 1).timeout(timeout).await),
         };
         match answer {
-            Ok(_) => facts().count("answered"),
+            Ok(sum) => {
+                count("answered");
+                facts().answered(op, sum);
+            }
             Err(error) => match error.outcome() {
                 Outcome::NotExecuted => {
-                    facts().count("not executed");
-                    facts().never_ran(call);
+                    count("not executed");
+                    facts().never_ran(op, call);
                 }
-                Outcome::Unknown => facts().count("unknown"),
-                Outcome::Executed => facts().count("executed with an error"),
+                Outcome::Unknown | Outcome::Executed => {
+                    count("unknown");
+                    facts().unknown(op);
+                }
             },
         }
     }
@@ -105,6 +112,7 @@ async fn sim_sleep(node: &Node, time: Duration) {
 }
 
 async fn trouble(sim: &Sim, cluster: &mut Cluster) {
+    sim.net().control(grains::sim::is_control_connection);
     let end = sim.now() + FAULTS_LAST;
     let nodes = cluster.hosts.len() as u64;
     while sim.now() < end {
@@ -114,20 +122,20 @@ async fn trouble(sim: &Sim, cluster: &mut Cluster) {
             0 | 1 => crash(sim, cluster, n).await,
             2 => leave(sim, cluster, n).await,
             3 | 4 => {
-                facts().count("pause");
+                count("pause");
                 let machine = cluster.hosts[n].machine.clone();
                 machine.pause();
                 sim.sleep(sim.between(Duration::from_millis(50), Duration::from_secs(4))).await;
                 machine.resume();
             }
             5 => {
-                facts().count("partition");
+                count("partition");
                 let (these, those): (Vec<_>, Vec<_>) =
                     cluster.hosts.iter().map(|host| host.machine.clone()).partition(|_| sim.happens(0.4));
                 sim.net().partition(&these, &those);
             }
             6 => {
-                facts().count("one-way partition");
+                count("one-way partition");
                 let m = sim.below(nodes) as usize;
                 sim.net().partition_one_way(&cluster.hosts[n].machine, &cluster.hosts[m].machine);
             }
@@ -150,7 +158,7 @@ async fn trouble(sim: &Sim, cluster: &mut Cluster) {
 }
 
 async fn crash(sim: &Sim, cluster: &mut Cluster, n: usize) {
-    facts().count("crash");
+    count("crash");
     cluster.crash(n);
     sim.sleep(sim.between(Duration::from_millis(10), Duration::from_secs(3))).await;
     again(sim, cluster, n);
@@ -158,9 +166,8 @@ async fn crash(sim: &Sim, cluster: &mut Cluster, n: usize) {
 
 async fn leave(sim: &Sim, cluster: &mut Cluster, n: usize) {
     let Some(node) = cluster.node(n) else { return };
-    facts().count("leave");
-    let leaving = cluster.hosts[n].machine.spawn(async move { drop(node.stop().await) });
-    drop(leaving.await);
+    count("leave");
+    let _ended = cluster.hosts[n].machine.spawn(async move { node.stop().await }).await;
     cluster.crash(n);
     sim.sleep(sim.between(Duration::from_millis(10), Duration::from_secs(2))).await;
     again(sim, cluster, n);
@@ -222,8 +229,8 @@ async fn everything_answers(sim: &Sim, cluster: &Cluster) {
         });
         match asked.await {
             Ok(failed) if failed.is_empty() => {}
-            Ok(failed) => facts().violation(format!("in a calm cluster, node {n} had no answer: {failed:?}")),
-            Err(_) => facts().violation(format!("in a calm cluster, node {n} ended")),
+            Ok(failed) => stuck(sim, &format!("in a calm cluster, node {n} had no answer: {failed:?}")),
+            Err(_) => stuck(sim, &format!("in a calm cluster, node {n} ended")),
         }
     }
 }

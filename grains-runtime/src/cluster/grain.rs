@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_type_is_interned_once() {
         let one = intern("grain.rs/same").unwrap();
-        assert!(std::ptr::eq(one, intern(&"grain.rs/same".to_owned()).unwrap()));
+        assert!(std::ptr::eq(one, intern(&format!("grain.rs/{}", "same")).unwrap()));
     }
 
     #[test]

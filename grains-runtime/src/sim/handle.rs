@@ -74,6 +74,12 @@ impl Sim {
         Duration::from_nanos(self.engine.with(|state| state.chance.test.within(&range)))
     }
 
+    /// The name of the machine whose task calls this; that of the test itself outside of machines.
+    pub fn here(&self) -> String {
+        let machine = self.engine.current_machine();
+        self.engine.with(|state| state.machines[machine.index()].name.to_string())
+    }
+
     /// Writes `text` into the trace, as an event of the machine whose task calls this.
     pub fn trace(&self, text: &str) {
         let machine = self.engine.current_machine();

@@ -32,6 +32,12 @@
 //! `exec` (who runs next, and how time passes), `agenda`, then one room per seam: `clock`, `tasks`, `random`, `disk`, `net`.
 //! `check` stands apart: it judges what a test recorded.
 
+/// Whether a connection between nodes, by its first bytes, is one for questions and Raft: the kind whose messages may come
+/// twice. For [`Network::control`].
+pub fn is_control_connection(first_chunk: &[u8]) -> bool {
+    crate::wire::is_control_connection(first_chunk)
+}
+
 mod agenda;
 mod builder;
 pub mod check;

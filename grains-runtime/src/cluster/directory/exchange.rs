@@ -203,11 +203,11 @@ impl Directory {
 impl Directory {
     /// Without the rule that a view comes before the seal, a request seals by itself.
     fn seal_unapplied(&mut self, id: PartitionId, served: Epoch) {
-        if let Some(Slice::Serving(Serving { epoch, entries, .. })) = self.slices.get(&id) {
-            if *epoch == served {
-                let sealed = Sealed { epoch: *epoch, entries: entries.clone(), until: Instant::NEVER };
-                self.slices.insert(id, Slice::Sealed(sealed));
-            }
+        if let Some(Slice::Serving(Serving { epoch, entries, .. })) = self.slices.get(&id)
+            && *epoch == served
+        {
+            let sealed = Sealed { epoch: *epoch, entries: entries.clone(), until: Instant::NEVER };
+            self.slices.insert(id, Slice::Sealed(sealed));
         }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn member(id: MemberId) -> Member {
 }
 
 /// A view of nodes in their first life, and of partitions: owner, epoch, and the owner and epoch before.
+#[allow(clippy::type_complexity, reason = "a table of numbers: a name would say no more")]
 pub(crate) fn view(version: u64, nodes: &[u64], partitions: &[(Option<u64>, u64, Option<(u64, u64)>)]) -> Arc<View> {
     let partitions = partitions.iter().map(|(owner, epoch, previous)| Partition {
         owner: owner.map(member_id),

@@ -2,7 +2,7 @@
 
 mod worlds;
 
-use super::*;
+use super::{wait::Wait, *};
 
 fn name() -> NodeName {
     NodeName::new("c").unwrap()

@@ -317,7 +317,9 @@ mod tests {
     fn no_call_hides_from_the_next_that_the_leader_was_stopped() {
         for first in [
             (|grants| drop(grants.renewed(at(60_000), id(1), VIEW))) as fn(&mut Grants),
-            |grants| drop(grants.ended(at(60_000), id(1))),
+            |grants| {
+                grants.ended(at(60_000), id(1));
+            },
             |grants| grants.members(at(60_000), &view(11, &[1, 2])),
         ] {
             let mut grants = leading();

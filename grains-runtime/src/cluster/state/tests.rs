@@ -52,7 +52,9 @@ impl Cluster {
     /// Of these nodes, `m1`, `m2` .., each of which can host the singleton `clock`.
     fn of(nodes: &[u64]) -> Self {
         let mut cluster = Self::founded();
-        nodes.iter().for_each(|node| drop(cluster.join(hosting(*node, &["clock"]))));
+        for node in nodes {
+            cluster.join(hosting(*node, &["clock"]));
+        }
         cluster
     }
 
@@ -339,7 +341,9 @@ fn a_joiner_that_asks_for_too_much_is_refused() {
 #[test]
 fn a_cluster_has_a_most_of_members() {
     let mut cluster = Cluster::with_partitions(1);
-    (1..=members::MEMBERS_MAX as u64).for_each(|node| drop(cluster.join(hosting(node, &[]))));
+    for node in 1..=members::MEMBERS_MAX as u64 {
+        cluster.join(hosting(node, &[]));
+    }
     assert!(matches!(cluster.apply(Command::Join { joiner: joiner(9_999, "x"), over: None }), Outcome::Refused(_)));
     let over = Some(Ended { member: cluster.id(1), term: TERM });
     assert!(matches!(cluster.apply(Command::Join { joiner: hosting(1, &[]), over }), Outcome::Joined(_)));
