@@ -13,8 +13,8 @@
 //!
 //! Reading order: `room` (the grain, and what can be asked of it), `log` and `presence` (what it is made of), `rooms` (the
 //! list of all rooms), `words` (what may be typed); then `node` (how grains are hosted), `http`, `follow` and `socket` (how
-//! browsers reach them), `client` (the other commands). For several nodes: `launch` (starts them), `fleeting` (what becomes
-//! of state), `pages`, `neighbours` and `origins` (how browsers find another node).
+//! browsers reach them), `client` (the other commands). For several nodes: `launch` (starts them), `pages`, `neighbours` and
+//! `origins` (how browsers find another node).
 
 #![allow(unreachable_pub, reason = "nobody names items of a program: `pub` shows what the other files use")]
 
@@ -31,7 +31,6 @@ use crate::{
 };
 
 mod client;
-mod fleeting;
 mod follow;
 mod http;
 mod launch;

@@ -6,7 +6,6 @@ use grains::{ClusterConfig, Error, GrainOptions, Node, NodeBuilder, Result, Star
 use tokio::net::TcpSocket;
 
 use crate::{
-    fleeting::Fleeting,
     http::{self, Desk, History},
     leash::Leash,
     neighbours::{Neighbours, keep_announced},
@@ -92,7 +91,6 @@ impl NodeArgs {
         let patient = GrainOptions::new().idle_timeout(ROOM_IDLE_TIMEOUT);
         builder
             .cluster(config)
-            .store(Fleeting)
             .host_with::<RoomGrain>(patient.clone())
             .host_with::<RoomsGrain>(patient)
             .singleton::<PagesGrain>()

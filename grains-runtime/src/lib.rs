@@ -1,7 +1,9 @@
 //! The world of grains: nodes, activations and their turns, timers, stores. Users name the facade crate `grains` instead.
 //!
 //! Reading order: `node` (the handle, and where a call is routed), `catalog` (who lives here), `activation` (a grain's
-//! mailbox, turns and lives), `ambient` (the chain of a call), `store`, `world` (the seams over tokio and the system).
+//! mailbox, turns and lives), `ambient` (the chain of a call), `tenure` (the right to act), `store`, `world` (the seams over
+//! tokio and the system). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `sim` (all of it in one
+//! thread, from one seed).
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code, reason = "the instance behind the turn lock; see `activation::turn`")]
@@ -10,7 +12,6 @@ mod ambient;
 mod catalog;
 mod catch;
 #[cfg(feature = "cluster")]
-#[allow(dead_code, reason = "the rooms of a cluster are wired up one after the other")]
 pub mod cluster;
 mod config;
 mod main_fn;
@@ -23,7 +24,6 @@ mod tasks;
 mod tenure;
 mod timeout;
 #[cfg(feature = "cluster")]
-#[allow(dead_code, reason = "the rooms of a cluster are wired up one after the other")]
 pub(crate) mod wire;
 pub mod world;
 

@@ -17,7 +17,10 @@ use grains_core::{
 };
 
 #[cfg(feature = "cluster")]
-use crate::cluster::{BadName, ClusterConfig, JoinError};
+use crate::{
+    cluster::{BadName, ClusterConfig, JoinError},
+    store::fleeting::Fleeting,
+};
 #[cfg(feature = "redb")]
 use {
     crate::store::{OpenError, RedbStore},
@@ -172,7 +175,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps the states of grains in `store`. Default: in memory, gone with the node.
+    /// Keeps the states of grains in `store`. Default: in memory, gone with the node; in a cluster nowhere, so that a state
+    /// lives as long as its activation. All nodes of a cluster must be given the same store, for example one database.
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -243,6 +247,15 @@ impl NodeBuilder {
         };
         #[cfg(not(feature = "redb"))]
         let (store, close) = (self.store, None);
+        #[cfg(feature = "cluster")]
+        let store = store.or_else(|| {
+            membership.as_ref()?;
+            tracing::warn!(
+                node = config.name,
+                "no store was given: in a cluster states live and end with their activations"
+            );
+            Some(Arc::new(Fleeting))
+        });
         let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
         let epoch = store.next_epoch().await?;
         let shortest_idle = types.values().map(|hosted| hosted.info.idle_timeout).min().unwrap_or(config.idle_timeout);

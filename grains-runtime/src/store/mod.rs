@@ -4,6 +4,8 @@
 pub mod conformance;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faulty;
+#[cfg(feature = "cluster")]
+pub(crate) mod fleeting;
 #[cfg(feature = "redb")]
 pub mod redb;
 

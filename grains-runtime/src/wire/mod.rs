@@ -29,7 +29,6 @@ mod pump;
 mod serve;
 mod shared;
 
-#[allow(unused_imports, reason = "the rooms of a cluster are wired up one after the other")]
 pub(crate) use self::{
     address::ListenError,
     config::{Limits, Reach, WireConfig},

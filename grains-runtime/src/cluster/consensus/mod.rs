@@ -49,7 +49,6 @@ use self::{
     tasks::{OwnTasks, Running},
     types::Types,
 };
-#[allow(unused_imports, reason = "the rooms that use them are wired up one after the other")]
 pub(crate) use self::{
     leadership::Leadership,
     log::OpenError,

@@ -1,7 +1,8 @@
-//! The store of a node in a cluster, which keeps nothing: a state lives as long as its activation. A store of one node
-//! would be worse than none, because a room that comes back to a node would find what it was when it left.
+//! The store of a node in a cluster that was given none, which keeps nothing: a state lives as long as its activation. A
+//! memory of one node would be worse than none, because a grain that comes back to a node would find what it was when it
+//! left.
 
-use grains::{
+use grains_core::{
     GrainId,
     store::{CommitError, LoadError, Store, Stored, WriteSet},
     world::BoxFuture,
@@ -9,7 +10,7 @@ use grains::{
 
 /// Takes every commit and forgets it.
 #[derive(Clone, Copy, Debug)]
-pub struct Fleeting;
+pub(crate) struct Fleeting;
 
 impl Store for Fleeting {
     fn load<'a>(&'a self, _: &'a GrainId, _: &'a str) -> BoxFuture<'a, Result<Option<Stored>, LoadError>> {
