@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use super::partition::PARTITIONS_DEFAULT;
+
 /// Which cluster a node belongs to, how others reach it, and the times by which the cluster agrees.
 ///
 /// The three durations must be the same on all nodes of a cluster.
@@ -69,7 +71,7 @@ impl ClusterConfig {
             capacity: 1,
             voters: 3,
             voter_replace_after: Duration::from_secs(60),
-            partitions: 1024,
+            partitions: PARTITIONS_DEFAULT,
             lease: Duration::from_secs(2),
             heartbeat: Duration::from_millis(75),
             election: Duration::from_millis(300),

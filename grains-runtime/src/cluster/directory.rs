@@ -125,6 +125,7 @@ impl Directory {
     }
 
     /// When [`tick`](Self::tick) has something to do.
+    #[cfg(test)]
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         let sealed = self.slices.values().filter_map(|slice| match slice {
             Slice::Sealed(sealed) => Some(sealed.until),

@@ -138,6 +138,7 @@ impl Host {
     }
 
     /// When [`tick`](Self::tick) has something to do.
+    #[cfg(test)]
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         self.farewells.next_tick()
     }
@@ -184,6 +185,7 @@ impl Host {
     }
 
     /// How many activations there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -37,11 +37,6 @@ impl Link {
         self.outbox.send(kind, write)
     }
 
-    /// The member at its other end.
-    pub(crate) fn to(&self) -> MemberId {
-        self.to
-    }
-
     /// Which link of this node; never used again.
     pub(crate) fn id(&self) -> u64 {
         self.id

@@ -33,13 +33,14 @@ pub(crate) use self::{
     address::ListenError,
     config::{Limits, Reach, WireConfig},
     control::{Lane, RequestError, Response},
-    counters::PeerCounters,
     frame::is_control,
-    handshake::{Reason, Refused, is_control_connection},
+    handshake::is_control_connection,
     link::Link,
-    outbox::{SendError, Sent},
+    outbox::SendError,
 };
 use self::{address::advertised, shared::Shared};
+#[cfg(test)]
+pub(crate) use self::{counters::PeerCounters, handshake::Reason, outbox::Sent};
 use crate::cluster::{Incarnation, MemberId, NodeId, NodeName};
 
 /// Who is at the other end, as it says itself.
@@ -143,11 +144,13 @@ impl Wire {
     }
 
     /// Ends the link to a member that is gone, and forgets about it.
+    #[cfg(test)]
     pub(crate) fn close_link(&self, member: MemberId) {
         self.shared.close_link(member);
     }
 
     /// What went to and came from each peer.
+    #[cfg(test)]
     pub(crate) fn peers(&self) -> Vec<(NodeId, Arc<PeerCounters>)> {
         self.shared.peers()
     }

@@ -174,6 +174,7 @@ impl Shared {
         lock(&self.state).links.keys().copied().collect()
     }
 
+    #[cfg(test)]
     pub(super) fn peers(&self) -> Vec<(NodeId, Arc<PeerCounters>)> {
         lock(&self.state).peers.iter().map(|(node, counters)| (*node, counters.clone())).collect()
     }

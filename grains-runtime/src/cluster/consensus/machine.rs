@@ -47,6 +47,7 @@ pub(crate) struct Applied<M> {
     /// The index of the entry; zero also before the first.
     pub(crate) index: u64,
     /// The term of its leader.
+    #[cfg_attr(not(test), allow(dead_code, reason = "belongs to what an index means"))]
     pub(crate) term: u64,
     /// The state.
     pub(crate) state: Arc<M>,

@@ -40,6 +40,8 @@ use openraft::{
 };
 use tokio::sync::watch;
 
+#[cfg(test)]
+pub(crate) use self::propose::{COMMAND_BYTES_MAX, Committed};
 use self::{
     body::Reply,
     log::Log,
@@ -52,9 +54,9 @@ use self::{
 pub(crate) use self::{
     leadership::Leadership,
     log::OpenError,
-    machine::{APPLIED_COMMANDS_MAX, Applied, AppliedCommand, Machine},
-    network::{Lane, LinkError, RaftLinks, SNAPSHOT_BYTES_MAX},
-    propose::{COMMAND_BYTES_MAX, Committed, ProposeError},
+    machine::{Applied, AppliedCommand, Machine},
+    network::{Lane, LinkError, RaftLinks},
+    propose::ProposeError,
 };
 use crate::cluster::names::NodeId;
 

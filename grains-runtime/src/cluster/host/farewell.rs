@@ -83,6 +83,7 @@ impl Farewells {
         self.again(view, &keys)
     }
 
+    #[cfg(test)]
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         self.due
     }

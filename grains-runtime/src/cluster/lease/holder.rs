@@ -1,6 +1,8 @@
 //! A member's own lease: may it act? One for each incarnation.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+#[cfg(test)]
+use std::time::Duration;
 
 use grains_core::Instant;
 use serde::{Deserialize, Serialize};
@@ -106,11 +108,13 @@ impl Lease {
     }
 
     /// How much of the lease is left.
+    #[cfg(test)]
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.until().since(now)
     }
 
     /// When the next renewal is due.
+    #[cfg(test)]
     pub(crate) fn next_renewal(&self) -> Instant {
         self.last.map_or(Instant::from_nanos(0), |(_, sent)| sent + self.rules.renewal_interval())
     }

@@ -1,3 +1,5 @@
+//! Histories that have an order, and histories that have none.
+
 use std::time::Duration;
 
 use super::{
