@@ -169,6 +169,20 @@ impl Cluster {
         found.expect("they agree")
     }
 
+    /// Checks that grains live as `before`, with all that they remember, unless they lived on `gone`.
+    pub fn survivors_kept(&mut self, before: &BTreeMap<String, Place>, gone: &str, prefix: &str) {
+        let after = self.places(prefix, before.len());
+        for (key, was) in before {
+            let is = &after[key];
+            if was.node == gone {
+                assert_ne!(is.node, gone, "{key} lives elsewhere");
+            } else {
+                assert_eq!(is.activation, was.activation, "{key} of a survivor");
+                assert!(is.counter > was.counter, "{key} has forgotten: {was:?}, then {is:?}");
+            }
+        }
+    }
+
     /// Begins steady calls from a node to `keys` grains.
     pub fn begin_traffic(&mut self, n: usize, prefix: &str, keys: usize) {
         self.node(n).ask(&format!("traffic {prefix} {keys} 4"));

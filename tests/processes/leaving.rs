@@ -9,6 +9,8 @@ use crate::cluster::{Cluster, all_answered, measured};
 const KEYS: usize = 60;
 /// What a node is given to stop, `stop_timeout`, and a moment to end its process.
 const STOP_MAX: Duration = Duration::from_secs(12);
+/// Well below `stop_timeout`: nodes that are all leaving do not wait for each other.
+const STOP_ALL_MAX: Duration = Duration::from_secs(6);
 
 #[test]
 fn each_node_stopped_in_turn_fails_no_call() {
@@ -103,6 +105,31 @@ fn the_last_node_stops_as_well_as_the_first() {
         let (status, _, stderr) = process.end(STOP_MAX);
         assert_eq!(status.code(), Some(0), "{}: {stderr}", cluster.orders[n].name);
     }
+    come_back(&mut cluster);
+}
+
+#[test]
+fn all_stopped_at_once_end_in_time_and_come_back() {
+    let mut cluster = Cluster::three();
+    cluster.sweep("k", KEYS, Instant::now());
+    (0..3).for_each(|n| cluster.node(n).signal("TERM"));
+    let asked = Instant::now();
+    for n in 0..3 {
+        let (status, _, stderr) = cluster.nodes[n].take().unwrap().end(STOP_MAX);
+        assert_eq!(status.code(), Some(0), "{}: {stderr}", cluster.orders[n].name);
+    }
+    measured("all three have stopped, asked at once", asked.elapsed());
+    assert!(asked.elapsed() < STOP_ALL_MAX, "the last of them waited for a majority that is gone");
+    come_back(&mut cluster);
+}
+
+/// All start again, from what they have kept.
+fn come_back(cluster: &mut Cluster) {
+    (0..3).for_each(|n| cluster.start(n));
+    let started = Instant::now();
+    cluster.ready();
+    measured("all three are back after they had stopped", started.elapsed());
+    cluster.sweep("k", KEYS, Instant::now());
     cluster.keeps_its_promises();
 }
 

@@ -38,7 +38,9 @@ impl Membership {
         check(&config)?;
         let storage = about.data_dir.clone().map_or(Storage::Memory, Storage::Folder);
         let (heartbeat, election) = (config.heartbeat, config.election);
-        let timing = Timing { heartbeat, election_min: election, election_max: election * 2 };
+        // A leader is given up after `election_max`, and after that again it takes `election_min` to `election_max` until
+        // somebody stands: together at least `election`, at most twice as long.
+        let timing = Timing { heartbeat, election_min: election / 2, election_max: election };
         let links = Arc::new(Links::default());
         let consensus = Consensus::open(world, storage, timing, links.clone()).await;
         let consensus = consensus.map_err(|why| StartError::Log { why: why.to_string() })?;

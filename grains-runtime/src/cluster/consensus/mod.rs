@@ -167,7 +167,7 @@ impl<M: Machine> Consensus<M> {
         let published = Arc::new(Published::new());
         let machine = StateMachine::new(log.clone(), published.clone());
         let addresses = Addresses::default();
-        let network = Network { me: node, links, addresses: addresses.clone(), entries_max: timing.election_min };
+        let network = Network { me: node, links, addresses: addresses.clone(), entries_max: timing.election_max };
         let unusable = |why: String| OpenError::Unusable { why };
         let config = Arc::new(config(timing).validate().map_err(|error| unusable(error.to_string()))?);
         let starting = in_world(&world, async {

@@ -102,7 +102,7 @@ impl<M: Machine> Consensus<M> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node.0)?.as_ref());
-        let lately = heard.is_some_and(|at| at.elapsed() <= self.inner.timing.election_min);
+        let lately = heard.is_some_and(|at| at.elapsed() <= self.inner.timing.election_max);
         lately && metrics.membership_config.voter_ids().any(|id| id == node.0)
     }
 }

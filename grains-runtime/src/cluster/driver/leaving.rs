@@ -50,6 +50,8 @@ impl Driver {
             if dropped > 0 {
                 self.clustered.fence();
             }
+            // If all are leaving, those that are gone may be missing in a majority, and nobody waits for these words.
+            let limit = if self.has_company() { limit } else { limit.min(self.world.clock.now() + LAST_WORD) };
             if self.leads(me) {
                 let command = Command::Release { grain_type: LEADERSHIP.to_owned(), holder: me };
                 self.propose_until(command, limit).await;
@@ -66,8 +68,11 @@ impl Driver {
             for activation in node.catalog.shards().flatten() {
                 activation.send_away(DeactivationReason::Stopping);
             }
-            for grain_type in self.clustered.to_release() {
-                self.propose_until(Command::Release { grain_type, holder: me }, until).await;
+            // Only if there is somebody to take it: otherwise there may be no majority to agree on it, either.
+            let released = if self.has_company() { self.clustered.to_release() } else { Vec::new() };
+            for grain_type in released {
+                let soon = until.min(clock.now() + LAST_WORD);
+                self.propose_until(Command::Release { grain_type, holder: me }, soon).await;
             }
             let (empty, handed_over) = match &lock(&self.clustered.table).standing {
                 Some(standing) => (standing.host.empty(), standing.directory.is_handed_over()),
