@@ -159,12 +159,14 @@ impl Driver {
 
     /// Who votes, as far as this node knows.
     pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
+        // A voter that was replaced while it was away is not told, and its own log names it for ever: so that log counts
+        // while nobody has told this node more than stands there.
+        let latest = lock(&self.followed).index;
         let heard = lock(&self.voters);
-        // A voter that was replaced while it was away is not told: its own log names it for ever.
-        if heard.is_empty() || self.consensus.leadership().borrow().is_me {
-            self.consensus.voters()
-        } else {
-            heard.clone()
+        match self.consensus.voters() {
+            own if heard.is_empty() => own,
+            own if !own.is_empty() && self.consensus.applied().borrow().index >= latest => own,
+            _ => heard.clone(),
         }
     }
 

@@ -31,6 +31,7 @@ impl Driver {
         let mut leadership = self.consensus.leadership();
         let mut gone_since: BTreeMap<NodeId, Instant> = BTreeMap::new();
         let mut voters_due = Instant::default();
+        let mut voters_chosen_for = ViewVersion::default();
         loop {
             let now = clock.now();
             let (is_me, term) = {
@@ -45,12 +46,17 @@ impl Driver {
                 }
                 continue;
             }
+            let view = self.consensus.applied().borrow().state.view().clone();
             let ended = {
                 let mut grants = lock(&self.grants);
                 grants.lead(now, term);
-                grants.members(now, self.consensus.applied().borrow().state.view());
+                grants.members(now, &view);
                 grants.tick(now)
             };
+            // A cluster with one voter does not survive that one: no need to leave it so for longer.
+            if std::mem::replace(&mut voters_chosen_for, view.version) != view.version {
+                voters_due = now;
+            }
             for ended in ended {
                 let me = self.clone();
                 self.tasks.spawn(async move { me.evict(ended).await });
