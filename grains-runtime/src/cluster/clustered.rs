@@ -29,6 +29,7 @@ use super::{
     driver::Driver,
     leader::Known,
     names::{MemberId, NodeId, NodeName, ViewVersion},
+    streams::Streams,
 };
 use crate::{
     activation::lock,
@@ -55,6 +56,8 @@ pub(crate) struct Clustered {
     known: watch::Sender<Known>,
     /// This node is leaving and leads no more, whatever a view says.
     renounced: AtomicBool,
+    /// The streams of this incarnation: apart from the table, because the end of a link may be told while that is locked.
+    streams: Mutex<Option<Arc<Streams>>>,
     /// Frames of members that this node has yet to hear of.
     early: Mutex<Early>,
     /// The grain types this node hosts as singletons.
@@ -86,6 +89,7 @@ impl Clustered {
             view_version: AtomicU64::new(0),
             known,
             renounced: AtomicBool::new(false),
+            streams: Mutex::default(),
             early: Mutex::default(),
             singletons,
         })

@@ -39,15 +39,8 @@ use crate::{
 impl Clustered {
     /// A frame of another member. Those of one member come one after the other.
     pub(crate) fn arrived(&self, from: MemberId, kind: u8, body: &[u8]) {
-        match self.standing_of(from) {
-            Speaker::Member => {}
-            Speaker::Removed => return,
-            Speaker::Unknown => {
-                if !lock(&self.early).keep(from, kind, body) {
-                    tracing::warn!(%from, "too many frames of a member that this node has yet to hear of");
-                }
-                return;
-            }
+        if !self.counts(from, kind, body) {
+            return;
         }
         let read = match kind {
             CALL => CallFrame::read(body).map(|frame| self.call(from, frame)),
@@ -72,14 +65,19 @@ impl Clustered {
         }
     }
 
-    /// Nothing counts that an incarnation says after it was removed.
-    fn standing_of(&self, from: MemberId) -> Speaker {
+    /// Whether a frame counts now. Nothing does that an incarnation says after it was removed; what one says of which this
+    /// node has yet to hear is kept until then.
+    fn counts(&self, from: MemberId, kind: u8, body: &[u8]) -> bool {
         let table = lock(&self.table);
-        match &table.standing {
-            Some(standing) if standing.view.member(from).is_some() => Speaker::Member,
-            Some(_) if from.incarnation.0 <= self.view_index() => Speaker::Removed,
-            Some(_) | None => Speaker::Unknown,
+        let Some(standing) = &table.standing else { return false };
+        if standing.view.member(from).is_some() {
+            return true;
         }
+        // Kept under the lock of the table: a view that comes now finds it.
+        if from.incarnation.0 > self.view_index() && !lock(&self.early).keep(from, kind, body) {
+            tracing::warn!(%from, "too many frames of a member that this node has yet to hear of");
+        }
+        false
     }
 
     /// Frames that came before this node had heard of their senders.
@@ -240,14 +238,6 @@ impl Clustered {
         };
         self.carry_out(actions);
     }
-}
-
-/// What the view that is applied says of whoever sent a frame.
-enum Speaker {
-    Member,
-    Removed,
-    /// It has joined by a later view.
-    Unknown,
 }
 
 /// What is to be done with a call.

@@ -198,7 +198,7 @@ impl Clustered {
 
     fn unless_handed(&self, handed: Handed) {
         match handed {
-            Handed::Sent => {}
+            Handed::Sent | Handed::Withdrawn(_) => {}
             Handed::Refused(call, SendError::Overloaded { limit }) => {
                 let grain = call.grain.to_string().into();
                 let limit = format!("a limit of {limit} on what is under way to other nodes").into();
@@ -220,6 +220,18 @@ impl Clustered {
             let grain = call.grain.to_string().into();
             call.fail(CallError::Overloaded { grain, limit });
         }
+        // A node that has stopped meanwhile looks at no parked call again.
+        if self.node().is_none() {
+            self.fail_parked();
+        }
+    }
+
+    /// Fails what still waits: the node has stopped.
+    pub(super) fn fail_parked(&self) {
+        let parked = lock(&self.pending).unpark();
+        for call in parked {
+            call.fail(CallError::Stopped { outcome: Outcome::NotExecuted });
+        }
     }
 
     fn hand_to_link(&self, sender: &Standing, to: &Member, target: Target, call: Call) -> Handed {
@@ -234,7 +246,7 @@ impl Clustered {
             return Handed::Refused(call, SendError::Overloaded { limit: self.config.calls_max });
         };
         if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
-            return Handed::Sent; // to nobody: its caller has withdrawn it
+            return Handed::Withdrawn(call);
         }
         let chain = call.caller.as_ref().map(|link| link.hops(sender.me.incarnation.0, number));
         let frame = CallFrame {
@@ -267,8 +279,8 @@ impl Clustered {
 
     /// Tries everything again that waits, on a task: calls that get through begin their turns there.
     pub(crate) fn retry_parked(&self) {
-        let calls = lock(&self.pending).unpark();
         let (Some(me), Some(node)) = (self.weak().upgrade(), self.node()) else { return };
+        let calls = lock(&self.pending).unpark();
         if calls.is_empty() {
             return;
         }
@@ -297,6 +309,8 @@ impl Clustered {
 /// What became of a call that was given to a link.
 enum Handed {
     Sent,
+    /// Its caller has withdrawn it. To be dropped where nothing is locked: what it holds may be the last of anything.
+    Withdrawn(#[allow(dead_code, reason = "it is only dropped")] Call),
     Refused(Call, SendError),
 }
 

@@ -35,7 +35,7 @@ impl StreamLinks for StreamWay {
 
 impl Clustered {
     fn streams(&self) -> Option<Arc<Streams>> {
-        lock(&self.table).standing.as_ref().map(|standing| standing.streams.clone())
+        lock(&self.streams).clone()
     }
 
     /// The streams in an answer are read here from now on.

@@ -159,7 +159,12 @@ impl Standing {
             Verdict::Start => {
                 let numbering = Numbering::Ordered(order.activation());
                 let (id, tenure) = (order.grain.clone(), self.tenure.clone());
-                Some(node.make(Place { id, hash, tenure, numbering }))
+                let made = node.make(Place { id, hash, tenure, numbering });
+                // One of an earlier incarnation of this node that has not quite ended is none that the order speaks of.
+                match made {
+                    Ok(Made::Found(other)) if other.activation_id() != order.activation() => None,
+                    made => Some(made),
+                }
             }
         }
     }

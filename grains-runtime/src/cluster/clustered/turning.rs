@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use grains_core::{CallError, DeactivationReason, GrainId};
+use grains_core::{DeactivationReason, GrainId};
 
 use super::{Clustered, envelope::DIRECTORY, pending::unanswered, streaming::StreamWay, table::Standing};
 use crate::{
@@ -36,7 +36,10 @@ impl Clustered {
         self.incarnation.store(me.incarnation.0, Ordering::Release);
         let way = Arc::new(StreamWay(self.weak()));
         let streams = Arc::new(Streams::new(&self.world, tenure.clone(), way, StreamLimits::default()));
-        lock(&self.table).begin(me, tenure, streams);
+        *lock(&self.streams) = Some(streams.clone());
+        let mut table = lock(&self.table);
+        drop(lock(&self.early).take());
+        table.begin(me, tenure, streams);
     }
 
     /// The cluster has agreed on a newer view.
@@ -140,7 +143,14 @@ impl Clustered {
 
     fn live(&self, node: &NodeInner, grain: &GrainId, hash: u64, token: u64) {
         let made = match &lock(&self.table).standing {
-            Some(standing) if standing.tenure.has_begun() => standing.singleton(node, grain, hash, token),
+            // Asked again under the lock: the view that led here may be an older one by now.
+            Some(standing)
+                if standing.tenure.has_begun()
+                    && matches!(standing.view.singletons.get(grain.grain_type()), Some(Assignment::Held(grant))
+                        if grant.holder == standing.me && grant.token == token) =>
+            {
+                standing.singleton(node, grain, hash, token)
+            }
             // It is begun once this node is ready.
             _ => return,
         };
@@ -185,6 +195,8 @@ impl Clustered {
             Some((grant.holder, Leader { name, term: grant.token }))
         });
         let mine = match &lock(&self.table).standing {
+            // A newer view has been shown meanwhile.
+            Some(standing) if standing.me != me || standing.view.version != view.version => return,
             Some(standing) if leader.as_ref().is_some_and(|(holder, _)| *holder == me) => Some(standing.tenure.clone()),
             _ => None,
         };
@@ -214,6 +226,7 @@ impl Clustered {
                 shard.into_iter().filter(of_it).for_each(AnyActivation::drop_now);
             }
         }
+        lock(&self.streams).take();
         streams.end();
         let (sent, parked) = lock(&self.pending).take_all();
         for call in sent {
@@ -229,8 +242,6 @@ impl Clustered {
     /// Fails what still waits: the node has stopped.
     pub(crate) fn stop(&self) {
         self.fence();
-        for call in lock(&self.pending).unpark() {
-            call.fail(CallError::Stopped { outcome: grains_core::Outcome::NotExecuted });
-        }
+        self.fail_parked();
     }
 }

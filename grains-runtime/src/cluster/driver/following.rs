@@ -150,7 +150,7 @@ impl Driver {
             (followed.index, followed.state.clone())
         };
         let view = state.view();
-        self.mind_company(view);
+        self.mind_company();
         if self.consensus.leadership().borrow().is_me {
             lock(&self.grants).members(self.world.clock.now(), view);
         }

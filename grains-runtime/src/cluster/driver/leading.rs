@@ -47,6 +47,7 @@ impl Driver {
                 continue;
             }
             let view = self.consensus.applied().borrow().state.view().clone();
+            self.mind_company();
             let ended = {
                 let mut grants = lock(&self.grants);
                 grants.lead(now, term);
@@ -78,7 +79,10 @@ impl Driver {
         loop {
             match self.put(command.clone()).await {
                 Answer::Committed(Outcome::Done | Outcome::Stale) => return,
-                Answer::Unknown if self.consensus.leadership().borrow().term == ended.term => certain = false,
+                Answer::Unknown if self.consensus.leadership().borrow().term == ended.term => {
+                    certain = false;
+                    self.world.clock.sleep_until(self.world.clock.now() + TICK).await;
+                }
                 answer => {
                     tracing::debug!(?answer, "it was not removed");
                     if certain {
@@ -101,6 +105,7 @@ impl Driver {
         if self.consensus.read_index().await.is_err() {
             return self.not_leader();
         }
+        self.mind_company();
         let confirmed = {
             let mut grants = lock(&self.grants);
             grants.members(self.world.clock.now(), self.consensus.applied().borrow().state.view());
@@ -140,7 +145,10 @@ impl Driver {
         let Some(earlier) = same.or(namesake) else { return self.add(joiner, None, request).await };
         let now = self.world.clock.now();
         let term = self.consensus.leadership().borrow().term;
-        let ended = match earlier.id.node == self.node_id() && earlier.joiner.process != joiner.process {
+        let process = lock(&self.joiner).process;
+        let is_this_process = joiner.node == self.node_id() && joiner.process == process;
+        let was_this_node = earlier.id.node == self.node_id() && earlier.joiner.process != process;
+        let ended = match is_this_process && was_this_node {
             // This very node in an earlier process, which is dead: this one holds the lock of its data directory. (For
             // another node that would be its word only, and a directory may have been copied.)
             true => Some(Ended { member: earlier.id, term }),
@@ -173,7 +181,14 @@ impl Driver {
             }
             Answer::Committed(Outcome::Refused(why)) => Answer::Refused(why),
             Answer::Committed(outcome) => Answer::Refused(format!("the join came to {outcome:?}")),
-            answer => answer,
+            answer => {
+                // Whether the earlier one is gone is not known, and it cannot renew any more: it is removed in any case.
+                if let Some(ended) = over {
+                    let me = self.arc();
+                    self.tasks.spawn(async move { me.evict(ended).await });
+                }
+                answer
+            }
         }
     }
 

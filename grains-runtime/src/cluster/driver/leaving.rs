@@ -33,8 +33,14 @@ impl Driver {
         let Some(me) = self.incarnation() else { return 0 };
         let company = self.has_company();
         if company {
-            self.propose_until(Command::Leave(me), limit.min(self.world.clock.now() + LAST_WORD)).await;
-            self.until(limit, || self.is_leaving(me)).await;
+            // Without a majority it is never said; what is left of the time is for what lives here.
+            let say_by = self.world.clock.now() + limit.since(self.world.clock.now()) / 2;
+            let is_said = || self.is_leaving(me) || self.incarnation() != Some(me);
+            while !is_said() && self.world.clock.now() < say_by {
+                let next = say_by.min(self.world.clock.now() + LAST_WORD);
+                self.propose_until(Command::Leave(me), next).await;
+                self.until(next, is_said).await;
+            }
             self.hand_over_raft().await;
         }
         let empty_by = limit - LAST_WORD;

@@ -11,7 +11,6 @@ use crate::{
         control::{Answer, Ask},
         lease::{Lease, RenewalNumber},
         names::{MemberId, ViewVersion},
-        view::View,
     },
     tenure::Tenure,
     timeout::timeout,
@@ -115,7 +114,7 @@ impl Driver {
             lease.acknowledged(self.world.clock.now(), number);
             tenure.set(lease.until());
         }
-        self.mind_company(self.latest().view());
+        self.mind_company();
         if tenure.may_act() && self.knows(me) {
             self.now_ready(tenure);
         }
@@ -127,23 +126,27 @@ impl Driver {
 
     /// A node that is the only member and the only voter keeps its lease for ever: nobody could remove it. With company
     /// that ends.
-    pub(super) fn mind_company(&self, view: &View) {
+    pub(super) fn mind_company(&self) {
         let (now, me) = (self.world.clock.now(), self.node_id());
-        let voters = self.consensus.voters();
-        let alone =
-            view.members.len() == 1 && view.members.contains_key(&me) && voters.len() == 1 && voters.contains_key(&me);
-        let until = {
-            let mut lease = lock(&self.lease);
-            let Some(lease) = lease.as_mut() else { return };
-            if !alone {
-                lease.ends_again(now);
-            } else if lease.may_act(now) {
-                lease.never_ends(now);
-            }
-            lease.until()
-        };
+        // All of it under one lock: whoever comes later has seen no less.
+        let mut lease = lock(&self.lease);
+        let Some(lease) = lease.as_mut() else { return };
+        let (latest, voters) = (self.latest(), self.consensus.voters());
+        let members = &latest.view().members;
+        // What this node's own log has applied, but has yet to tell, counts too: it may lead by it.
+        let applied = self.consensus.applied().borrow().state.view().members.len();
+        let alone = applied <= 1
+            && members.len() == 1
+            && members.contains_key(&me)
+            && voters.len() == 1
+            && voters.contains_key(&me);
+        if !alone {
+            lease.ends_again(now);
+        } else if lease.may_act(now) {
+            lease.never_ends(now);
+        }
         if let Some(tenure) = self.tenure() {
-            tenure.set(until);
+            tenure.set(lease.until());
         }
     }
 
