@@ -57,6 +57,7 @@ impl Purpose {
 }
 
 /// Whether a connection whose first bytes these are carries what keeps a cluster together, rather than calls of grains.
+#[cfg(any(test, feature = "sim"))]
 pub(crate) fn is_control_connection(first_chunk: &[u8]) -> bool {
     let after_length = first_chunk.get(frame::HEAD_BYTES - 1..).and_then(|rest| rest.split_first());
     let Some((&frame::HELLO, body)) = after_length else { return false };

@@ -29,12 +29,13 @@ mod pump;
 mod serve;
 mod shared;
 
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use self::handshake::is_control_connection;
 pub(crate) use self::{
     address::ListenError,
     config::{Limits, Reach, WireConfig},
     control::{Lane, RequestError, Response},
     frame::is_control,
-    handshake::is_control_connection,
     link::Link,
     outbox::SendError,
 };
