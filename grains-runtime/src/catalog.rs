@@ -11,7 +11,7 @@ use std::sync::{
 use grains_core::GrainId;
 use hashbrown::{HashTable, hash_table::Entry};
 
-use crate::activation::AnyActivation;
+use crate::{activation::AnyActivation, fnv::fnv1a};
 
 /// Many times the threads of a large machine, so that two of them rarely want the same one.
 const SHARDS: usize = 128;
@@ -47,10 +47,9 @@ fn write(shard: &RwLock<Shard>) -> RwLockWriteGuard<'_, Shard> {
     shard.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The 64-bit FNV-1a hash of the text of an id.
-fn fnv1a(id: &GrainId) -> u64 {
-    let bytes = id.grain_type().bytes().chain(*b"/").chain(id.key().bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+/// The hash of the text of an id.
+fn hash(id: &GrainId) -> u64 {
+    fnv1a(id.grain_type().bytes().chain(*b"/").chain(id.key().bytes()))
 }
 
 impl Catalog {
@@ -65,7 +64,7 @@ impl Catalog {
     /// `keyed` differs in every process, so that nobody outside can choose ids that collide. The shard does not, so that
     /// a walk over the catalog has the same order in every run of a simulation.
     pub(crate) fn hash_of(id: &GrainId, keyed: u64) -> u64 {
-        let shard = fnv1a(id) % SHARDS as u64;
+        let shard = hash(id) % SHARDS as u64;
         keyed & !(SHARD_MASK << SHARD_SHIFT) | shard << SHARD_SHIFT
     }
 

@@ -14,6 +14,7 @@ mod catch;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod config;
+mod fnv;
 mod main_fn;
 mod node;
 #[cfg(feature = "sim")]

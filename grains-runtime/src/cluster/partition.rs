@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::names::{NodeId, PartitionId};
+use crate::fnv::fnv1a;
 
 /// How many partitions a cluster has unless it was founded with another number.
 pub(crate) const PARTITIONS_DEFAULT: u16 = 1_024;
@@ -88,7 +89,7 @@ const SURPRISE_DIGITS: u32 = 32;
 
 /// FNV-1a with a finaliser: FNV alone leaves low bits that hardly depend on the first letters.
 fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
-    mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+    mix(fnv1a(bytes))
 }
 
 /// The finaliser of MurmurHash3: every bit of the input changes every bit of the output half of the time.

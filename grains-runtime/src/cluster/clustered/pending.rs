@@ -118,12 +118,12 @@ impl Pending {
     }
 
     /// A link has ended; frames up to `written` may have arrived. Gives the calls that may have, and those that have not.
-    pub(crate) fn link_ended(&mut self, link: u64, written: u64) -> (Vec<Call>, Vec<Returned>) {
+    pub(crate) fn link_ended(&mut self, link: u64, written: u64) -> (Vec<Call>, Vec<Call>) {
         let (mut unknown, mut unsent) = (Vec::new(), Vec::new());
         for (_, sent) in self.sent.extract_if(.., |_, sent| sent.link == link) {
             match sent.sequence <= written {
                 true => unknown.push(sent.call),
-                false => unsent.push(Returned { call: sent.call, target: sent.target }),
+                false => unsent.push(sent.call),
             }
         }
         (unknown, unsent)

@@ -299,8 +299,8 @@ impl Clustered {
             let failure = unanswered(&call.grain, &format!("the connection to {to} was lost"));
             call.fail(failure);
         }
-        for returned in unsent {
-            self.park(returned.call);
+        for call in unsent {
+            self.park(call);
         }
         self.streams_gone(to);
     }

@@ -42,7 +42,7 @@ impl Driver {
     pub(super) async fn ask_leader(&self, ask: &Ask, timeout: Duration) -> Option<Answer> {
         let until = self.world.clock.now() + timeout;
         if self.consensus.leadership().borrow().is_me {
-            let answering = self.clone_arc().answer(None, ask.clone());
+            let answering = self.arc().answer(None, ask.clone());
             return crate::timeout::timeout(&self.world.clock, timeout, Box::pin(answering)).await;
         }
         for address in self.where_the_leader_may_be() {
@@ -93,20 +93,21 @@ impl Driver {
     }
 
     fn where_the_leader_may_be(&self) -> Vec<String> {
-        let own = lock(&self.joiner).address.clone();
         let known = self.consensus.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone());
         let hint = lock(&self.leader_hint).clone();
         let voters = self.voters().into_values();
+        self.addresses_to_ask(known.into_iter().chain(hint).chain(voters))
+    }
+
+    /// These addresses, then those that the node was told to join by: each once, and never this node's own.
+    pub(super) fn addresses_to_ask(&self, first: impl Iterator<Item = String>) -> Vec<String> {
+        let own = lock(&self.joiner).address.clone();
         let mut addresses: Vec<String> = Vec::new();
-        for address in known.into_iter().chain(hint).chain(voters).chain(self.clustered.config.join.iter().cloned()) {
+        for address in first.chain(self.clustered.config.join.iter().cloned()) {
             if address != own && !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
         addresses
-    }
-
-    pub(super) fn clone_arc(&self) -> std::sync::Arc<Self> {
-        self.arc()
     }
 }

@@ -85,17 +85,9 @@ impl Driver {
 
     /// Voters as others have said, as this node's own log says, and any node that may know one.
     fn where_voters_may_be(&self) -> Vec<String> {
-        let own = lock(&self.joiner).address.clone();
         let heard = lock(&self.voters).values().cloned().collect::<Vec<_>>();
         let logged = self.consensus.voters().into_values();
-        let listed = self.clustered.config.join.iter().cloned();
-        let mut addresses: Vec<String> = Vec::new();
-        for address in heard.into_iter().chain(logged).chain(listed) {
-            if address != own && !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-        addresses
+        self.addresses_to_ask(heard.into_iter().chain(logged))
     }
 
     fn heard_of(&self, voters: Vec<(NodeId, String)>, leader: Option<String>) {

@@ -8,7 +8,7 @@ use std::{
 
 use grains_core::{codec, world::World};
 
-use crate::{activation::lock, cluster::founding::Promise};
+use crate::{activation::lock, cluster::founding::Promise, fnv::fnv1a};
 
 const FILE: &str = "founding";
 /// More than a list of a thousand addresses takes.
@@ -46,7 +46,7 @@ pub(super) async fn write(world: &World, folder: PathBuf, promise: &Promise) -> 
 
 /// FNV-1a: against torn writes, not against people.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(bytes.iter().copied())
 }
 
 async fn blocking<T: Send + 'static>(

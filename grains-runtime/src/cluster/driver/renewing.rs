@@ -39,7 +39,7 @@ impl Driver {
             let now = clock.now();
             if self.renewing.fetch_add(1, Ordering::AcqRel) < RENEWALS_MAX {
                 let number = lock(&self.lease).as_mut().map(|lease| lease.sent(now));
-                let (me_too, tenure) = (self.clone_arc(), tenure.clone());
+                let (me_too, tenure) = (self.arc(), tenure.clone());
                 self.tasks.spawn(async move {
                     if let Some(number) = number {
                         me_too.renew_once(me, &tenure, number).await;
