@@ -112,7 +112,7 @@ pub fn chat(args: &[&str]) -> Command {
 }
 
 /// The example as it is now. Cargo builds it for a full `cargo test` only, so that a test of this file alone would find
-/// none, or an old one: building again costs nothing when it is fresh.
+/// none, or an old one: building again costs nothing when it is fresh, which it is only with the features of this build.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -123,8 +123,14 @@ fn binary() -> &'static Path {
                 Some("debug") | None => "dev",
                 Some(name) => name,
             };
+            let all: &[&str] = match cfg!(feature = "sim") {
+                true => &["--workspace", "--all-features"],
+                false => &[],
+            };
             let built = std::process::Command::new(cargo)
-                .args(["build", "--quiet", "--example", "chat", "--profile", name, "--target-dir"])
+                .args(["build", "--quiet", "--example", "chat", "--profile", name])
+                .args(all)
+                .arg("--target-dir")
                 .arg(profile.parent().expect("a profile is in a target folder"))
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .status();

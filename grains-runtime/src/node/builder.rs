@@ -221,15 +221,7 @@ impl NodeBuilder {
             None => tokio_world()?,
         };
         #[cfg(feature = "cluster")]
-        let membership = match self.cluster {
-            Some(cluster) => {
-                let about = Description { name: &config.name, data_dir: self.data_dir.clone(), types: &types };
-                Some(Membership::open(&world, cluster, about).await?)
-            }
-            None => None,
-        };
-        #[cfg(feature = "cluster")]
-        let data_dir = self.data_dir.filter(|_| membership.is_none());
+        let data_dir = self.data_dir.clone().filter(|_| self.cluster.is_none());
         #[cfg(all(feature = "redb", not(feature = "cluster")))]
         let data_dir = self.data_dir;
         #[cfg(feature = "redb")]
@@ -249,7 +241,7 @@ impl NodeBuilder {
         let (store, close) = (self.store, None);
         #[cfg(feature = "cluster")]
         let store = store.or_else(|| {
-            membership.as_ref()?;
+            self.cluster.as_ref()?;
             tracing::warn!(
                 node = config.name,
                 "no store was given: in a cluster states live and end with their activations"
@@ -258,6 +250,15 @@ impl NodeBuilder {
         });
         let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
         let epoch = store.next_epoch().await?;
+        // After all else that may fail: what it opens has to be closed by name.
+        #[cfg(feature = "cluster")]
+        let membership = match self.cluster {
+            Some(cluster) => {
+                let about = Description { name: &config.name, data_dir: self.data_dir, types: &types };
+                Some(Membership::open(&world, cluster, about).await?)
+            }
+            None => None,
+        };
         let shortest_idle = types.values().map(|hosted| hosted.info.idle_timeout).min().unwrap_or(config.idle_timeout);
         let inner = Arc::new_cyclic(|me| NodeInner {
             me: me.clone(),

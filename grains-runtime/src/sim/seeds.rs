@@ -1,16 +1,21 @@
 //! Many seeds, and one seed twice.
 
 use std::{
+    collections::BTreeMap,
     env,
+    num::NonZero,
+    ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     str::FromStr,
+    sync::{Mutex, PoisonError},
     thread,
 };
 
 use super::{Builder, Report, Sim};
+use crate::activation::lock;
 
-/// Runs `body` with the seeds 1 to `default_count`. The environment says otherwise: `GRAINS_SEEDS` how many, and
-/// `GRAINS_SEED` which single one.
+/// Runs `body` with the seeds 1 to `default_count`, as many at once as there are cores: each world has one thread. The
+/// environment says otherwise: `GRAINS_SEEDS` how many, and `GRAINS_SEED` which single one.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -22,17 +27,40 @@ use super::{Builder, Report, Sim};
 /// ```
 ///
 /// # Panics
-/// If `body` does, after printing how to run that seed again.
-pub fn seeds(default_count: u64, body: impl Fn(u64)) {
+/// If `body` does, after printing how to run that seed again: the lowest of those that failed. No further ones are begun.
+pub fn seeds(default_count: u64, body: impl Fn(u64) + Sync) {
     let seeds = match from_env("GRAINS_SEED") {
         Some(seed) => seed..=seed,
         None => 1..=from_env("GRAINS_SEEDS").unwrap_or(default_count),
     };
-    for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(seed))) {
-            eprintln!("\n{}\n", again(seed, thread::current().name()));
-            resume_unwind(panic);
+    run_all(seeds, body);
+}
+
+fn run_all(seeds: RangeInclusive<u64>, body: impl Fn(u64) + Sync) {
+    let this = thread::current();
+    let test = this.name().unwrap_or_default();
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = Mutex::new(seeds);
+    let failed = Mutex::new(BTreeMap::new());
+    // Apart, or the lock would be held while the world runs.
+    let take = || lock(&next).next();
+    let work = || {
+        while let Some(seed) = take() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(seed))) {
+                lock(&failed).insert(seed, panic);
+                *lock(&next) = RangeInclusive::new(1, 0);
+            }
         }
+    };
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            // Named like the test: what it prints belongs to it.
+            thread::Builder::new().name(test.to_owned()).spawn_scoped(scope, work).expect("a thread can be started");
+        }
+    });
+    if let Some((seed, panic)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner).pop_first() {
+        eprintln!("\n{}\n", again(seed, test));
+        resume_unwind(panic);
     }
 }
 
@@ -43,8 +71,8 @@ fn from_env<T: FromStr>(name: &str) -> Option<T> {
 }
 
 /// The command that runs one seed again. The harness of Rust names threads after tests.
-fn again(seed: u64, test: Option<&str>) -> String {
-    format!("GRAINS_SEED={seed} cargo test --features sim {}", test.unwrap_or_default())
+fn again(seed: u64, test: &str) -> String {
+    format!("GRAINS_SEED={seed} cargo test --features sim {test}")
 }
 
 /// Runs `test` twice with this seed and compares all events, polls of tasks among them.
@@ -88,6 +116,29 @@ mod tests {
 
     #[test]
     fn a_failing_seed_says_how_to_run_it_again() {
-        assert_eq!(again(7, Some("worlds::all")), "GRAINS_SEED=7 cargo test --features sim worlds::all");
+        assert_eq!(again(7, "worlds::all"), "GRAINS_SEED=7 cargo test --features sim worlds::all");
+    }
+
+    #[test]
+    fn every_seed_runs_once() {
+        let ran = Mutex::new(Vec::new());
+        run_all(1..=100, |seed| lock(&ran).push(seed));
+        let mut ran = ran.into_inner().unwrap();
+        ran.sort();
+        assert!(ran.into_iter().eq(1..=100));
+    }
+
+    #[test]
+    fn the_lowest_seed_that_fails_is_the_one_that_is_told() {
+        let begun = Mutex::new(0);
+        let fails = || {
+            run_all(1..=1000, |seed| {
+                *lock(&begun) += 1;
+                assert!(seed < 20, "seed {seed}");
+            });
+        };
+        let panic = catch_unwind(AssertUnwindSafe(fails)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), "seed 20");
+        assert!(begun.into_inner().unwrap() < 100, "no more are begun after that");
     }
 }
