@@ -1,7 +1,7 @@
 //! Who leads, out of all that openraft reports.
 
 use grains_core::world::World;
-use openraft::{RaftMetrics, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver};
+use openraft::{RaftMetrics, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver, errors::Fatal};
 use tokio::sync::watch;
 
 use super::{network::Addresses, runtime::in_world, types::Types};
@@ -39,7 +39,14 @@ pub(super) fn watch(
             change(&tell, read(me, &metrics));
         }
         // openraft says why before it ends, unless its task was dropped.
-        let last = read(me, &metrics.borrow_watched());
+        let last = {
+            let metrics = metrics.borrow_watched();
+            match &metrics.running_state {
+                Ok(()) | Err(Fatal::Stopped) => {}
+                Err(why) => tracing::error!(%me, %why, "this node has no vote any more until it is started again"),
+            }
+            read(me, &metrics)
+        };
         let why = last.fatal.clone().unwrap_or_else(|| "it was closed".into());
         change(&tell, Leadership { leader: None, is_me: false, fatal: Some(why), ..last });
     };
