@@ -16,6 +16,8 @@
 #[allow(unsafe_code, reason = "the instance behind the turn lock; see `activation::turn`")]
 mod activation;
 mod ambient;
+#[cfg(feature = "cluster")]
+mod bytes;
 mod catalog;
 mod catch;
 #[cfg(feature = "cluster")]

@@ -14,7 +14,7 @@ use super::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
     /// A message of Raft.
-    Raft(#[serde(with = "serde_bytes_like")] Vec<u8>),
+    Raft(#[serde(with = "crate::bytes")] Vec<u8>),
     /// Are you fresh, or a member, and do you promise?
     Founding(founding::Question),
     /// Take me in. Answered by the leader only.
@@ -47,7 +47,7 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// What Raft answers.
-    Raft(#[serde(with = "serde_bytes_like")] Vec<u8>),
+    Raft(#[serde(with = "crate::bytes")] Vec<u8>),
     /// What founding answers.
     Founding(founding::Answer),
     /// It is a member now.
@@ -97,30 +97,4 @@ pub(crate) enum Answer {
     NotVoter,
     /// The request cannot be read: the sender's version is another one.
     Unreadable,
-}
-
-/// Bytes as MessagePack bytes, not as a list of numbers.
-mod serde_bytes_like {
-    use serde::{Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl<'de> de::Visitor<'de> for Bytes {
-            type Value = Vec<u8>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
-            }
-        }
-        deserializer.deserialize_byte_buf(Bytes)
-    }
 }

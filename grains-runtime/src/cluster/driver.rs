@@ -28,7 +28,7 @@ pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use super::{
     clustered::Clustered,
     command::{Command, Numbered},
-    consensus::{Consensus, Leadership as RaftLeadership},
+    consensus::{Consensus, InMemory, Leadership as RaftLeadership},
     founding::Founding,
     lease::{Grants, Lease, LeaseRules},
     member::Joiner,
@@ -41,7 +41,7 @@ pub(crate) struct Driver {
     me: Weak<Self>,
     world: World,
     clustered: Arc<Clustered>,
-    pub(super) consensus: Consensus<ClusterState>,
+    pub(super) consensus: Consensus<InMemory<ClusterState>>,
     wire: OnceLock<Arc<Wire>>,
     /// The driver's own tasks.
     tasks: TaskSet,
@@ -89,7 +89,7 @@ impl Driver {
     pub(crate) fn new(
         world: &World,
         clustered: Arc<Clustered>,
-        consensus: Consensus<ClusterState>,
+        consensus: Consensus<InMemory<ClusterState>>,
         cluster: NodeName,
         joiner: Joiner,
         data_dir: Option<PathBuf>,

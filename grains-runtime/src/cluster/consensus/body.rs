@@ -90,7 +90,7 @@ impl<'b> Reply<'b> {
     }
 }
 
-/// A snapshot goes as it is, without a copy through MessagePack.
+/// Bytes of a snapshot go as they are, not through MessagePack.
 pub(super) fn join_snapshot(head: &[u8], bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(8 + head.len() + bytes.len());
     out.extend((head.len() as u64).to_le_bytes());
@@ -99,7 +99,7 @@ pub(super) fn join_snapshot(head: &[u8], bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The head of a snapshot and its bytes.
+/// The head of a part of a snapshot and its bytes.
 pub(super) fn split_snapshot(arguments: &[u8]) -> Result<(&[u8], &[u8]), String> {
     let (len, rest) = arguments.split_first_chunk::<8>().ok_or("a snapshot without a head")?;
     let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|error| error.to_string())?;

@@ -1,10 +1,11 @@
-//! The replicated state as openraft drives it: commands are applied in the order of the log, each batch is published,
+//! A small replicated state as openraft drives it: commands are applied in the order of the log, each batch is published,
 //! then those who asked are answered. What is applied is in memory; a restart begins with the last snapshot.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
     io,
+    marker::PhantomData,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -21,12 +22,31 @@ use tokio::sync::watch;
 
 use super::{
     log::{Log, Stored},
+    snapshot::{Incoming, Outgoing},
     types::{Entry, LogId, Membership, SnapshotMeta, Types, term_of},
 };
 use crate::cluster::command::{Numbered, Outcome};
 
 #[cfg(test)]
 mod tests;
+
+/// A state that openraft drives, and the words that change it.
+pub(crate) trait Driven: RaftStateMachine<Types, SnapshotData: Outgoing> {
+    /// What changes it.
+    type Command: Serialize + Send + Sync;
+    /// What that came to.
+    type Outcome: DeserializeOwned + Send;
+    /// A snapshot that comes in.
+    type Incoming: Incoming<Whole = Self::SnapshotData>;
+    /// What the handles of this node see of it.
+    type Shared: Clone + Send + Sync + 'static;
+
+    /// The largest command, in bytes.
+    const COMMAND_BYTES_MAX: usize;
+
+    /// Begins to take in a snapshot.
+    fn incoming(shared: &Self::Shared) -> Self::Incoming;
+}
 
 /// A deterministic state: the same commands make the same state on every node.
 pub(crate) trait Machine: Clone + Send + Sync + Default + Serialize + DeserializeOwned + 'static {
@@ -54,7 +74,7 @@ pub(crate) struct Applied<M> {
 }
 
 /// What the machine of this node has come to. Shared by openraft's task, which changes it, and the handles.
-pub(super) struct Published<M> {
+pub(crate) struct Published<M> {
     current: Mutex<Current<M>>,
     applied: watch::Sender<Applied<M>>,
 }
@@ -97,20 +117,24 @@ impl<M: Machine> Published<M> {
 }
 
 impl<M: Machine> Current<M> {
-    fn apply(&mut self, entry: Entry) -> Option<Outcome> {
+    /// An error stops this node: it cannot read what the others have agreed on.
+    fn apply(&mut self, entry: Entry) -> io::Result<Option<Vec<u8>>> {
         let (index, term) = (entry.log_id.index, term_of(&entry.log_id));
-        self.last = Some(entry.log_id);
-        match entry.payload {
+        let outcome = match entry.payload {
             EntryPayload::Blank => None,
             EntryPayload::Normal(proposal) => {
-                self.recent.push((index, term, proposal.0.clone()));
-                Some(Arc::make_mut(&mut self.state).apply(index, term, proposal.0))
+                let command: Numbered = codec::decode(&proposal.0).map_err(io::Error::other)?;
+                self.recent.push((index, term, command.clone()));
+                let outcome = Arc::make_mut(&mut self.state).apply(index, term, command);
+                Some(codec::encode(&outcome).map_err(io::Error::other)?)
             }
             EntryPayload::Membership(membership) => {
-                self.membership = Membership::new(self.last, membership);
+                self.membership = Membership::new(Some(entry.log_id), membership);
                 None
             }
-        }
+        };
+        self.last = Some(entry.log_id);
+        Ok(outcome)
     }
 }
 
@@ -144,18 +168,58 @@ impl Recent {
 }
 
 /// The machine of one node, for openraft.
-pub(super) struct StateMachine<M> {
+pub(crate) struct InMemory<M> {
     log: Log,
     published: Arc<Published<M>>,
 }
 
-impl<M: Machine> StateMachine<M> {
+impl<M: Machine> InMemory<M> {
     pub(super) fn new(log: Log, published: Arc<Published<M>>) -> Self {
         Self { log, published }
     }
 }
 
-impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
+impl<M: Machine> Driven for InMemory<M> {
+    type Command = Numbered;
+    type Outcome = Outcome;
+    type Incoming = Gathered<M>;
+    type Shared = Arc<Published<M>>;
+
+    const COMMAND_BYTES_MAX: usize = 256 * 1024;
+
+    fn incoming(_shared: &Self::Shared) -> Gathered<M> {
+        Gathered { bytes: Vec::new(), state: PhantomData }
+    }
+}
+
+/// The largest state that is gathered. A thousand members and as many partitions take less than a megabyte.
+const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// An encoded state that comes in.
+pub(crate) struct Gathered<M> {
+    bytes: Vec<u8>,
+    state: PhantomData<fn() -> M>,
+}
+
+impl<M: Machine> Incoming for Gathered<M> {
+    type Whole = Vec<u8>;
+
+    async fn add(&mut self, part: Vec<u8>) -> io::Result<()> {
+        if self.bytes.len() + part.len() > STATE_BYTES_MAX {
+            return Err(io::Error::other(format!("a state of more than {STATE_BYTES_MAX} bytes")));
+        }
+        self.bytes.extend(part);
+        Ok(())
+    }
+
+    /// openraft would stop this node for a state it cannot read; that of another version is no reason to.
+    async fn whole(self) -> io::Result<Vec<u8>> {
+        codec::decode::<M>(&self.bytes).map_err(io::Error::other)?;
+        Ok(self.bytes)
+    }
+}
+
+impl<M: Machine> RaftStateMachine<Types> for InMemory<M> {
     type SnapshotData = Vec<u8>;
     type SnapshotBuilder = Picture<M>;
 
@@ -177,7 +241,7 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
         {
             let mut current = self.published.current();
             for (entry, responder) in batch {
-                let outcome = current.apply(entry);
+                let outcome = current.apply(entry)?;
                 answers.extend(responder.map(|responder| (responder, outcome)));
             }
             self.published.publish(&current);
@@ -216,7 +280,7 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
 }
 
 /// The state at one moment, to be written as a snapshot.
-pub(super) struct Picture<M> {
+pub(crate) struct Picture<M> {
     log: Log,
     meta: SnapshotMeta,
     state: Arc<M>,

@@ -2,7 +2,7 @@
 //! the simulated one.
 //!
 //! Reading order: `types` (what openraft is told about), `runtime` and `tasks` (how it runs), `log` (what it remembers),
-//! `machine` (what it agrees on), `body` and `network` (how it talks), `leadership`, `propose`, `voters` (what it is asked).
+//! `machine` (what it agrees on), `body`, `network` and `snapshot` (how it talks), `leadership`, `propose`, `voters` (what it is asked).
 
 mod body;
 mod leadership;
@@ -11,6 +11,7 @@ mod machine;
 mod network;
 mod propose;
 mod runtime;
+mod snapshot;
 mod tasks;
 mod types;
 mod voters;
@@ -24,6 +25,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
+    marker::PhantomData,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -41,20 +43,21 @@ use openraft::{
 use tokio::sync::watch;
 
 #[cfg(test)]
-pub(crate) use self::propose::{COMMAND_BYTES_MAX, Committed};
+pub(crate) use self::propose::Committed;
 use self::{
     body::Reply,
     log::Log,
-    machine::{Published, StateMachine},
-    network::{Addresses, Network},
+    machine::Published,
+    network::{Addresses, Network, Receiver},
     runtime::{WorldRuntime, in_world},
+    snapshot::Arriving,
     tasks::{OwnTasks, Running},
     types::Types,
 };
 pub(crate) use self::{
     leadership::Leadership,
     log::OpenError,
-    machine::{Applied, AppliedCommand, Machine},
+    machine::{Applied, AppliedCommand, Driven, InMemory, Machine},
     network::{Lane, LinkError, RaftLinks},
     propose::ProposeError,
 };
@@ -92,39 +95,44 @@ pub(crate) enum Storage {
 const SNAPSHOT_ENTRIES: u64 = 1000;
 const ENTRIES_KEPT_MAX: u64 = 1024;
 
-/// How long one snapshot may take to arrive and be stored.
-const SNAPSHOT_SEND_MAX: Duration = Duration::from_secs(5);
+/// How long one part of a snapshot may take to arrive and be stored.
+const PART_SEND_MAX: Duration = Duration::from_secs(5);
+
+/// How long this node may work on what another one asks: longer than any voter waits for an answer.
+const RECEIVE_MAX: Duration = Duration::from_secs(5);
 
 /// How long a node waits for its tasks and its file when it closes.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
-/// This node's part in the group of voters that agree on `M`. Clones are the same one; when the last is dropped, it ends
+/// This node's part in the group of voters that agree on the state of `D`. Clones are the same one; when the last is dropped, it ends
 /// as if the process had been killed. Every future of it can be awaited anywhere, ends in bounded time, and can be dropped.
-pub(crate) struct Consensus<M: Machine> {
-    inner: Arc<Inner<M>>,
+pub(crate) struct Consensus<D: Driven> {
+    inner: Arc<Inner<D>>,
 }
 
-impl<M: Machine> Clone for Consensus<M> {
+impl<D: Driven> Clone for Consensus<D> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone() }
     }
 }
 
-impl<M: Machine> fmt::Debug for Consensus<M> {
+impl<D: Driven> fmt::Debug for Consensus<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consensus").field("node", &self.inner.node).finish_non_exhaustive()
     }
 }
 
-struct Inner<M: Machine> {
+struct Inner<D: Driven> {
     /// The world with `tasks` in it.
     world: World,
     tasks: Running,
     node: NodeId,
     timing: Timing,
-    raft: Raft<Types, StateMachine<M>>,
+    raft: Raft<Types, D>,
     log: Log,
-    published: Arc<Published<M>>,
+    shared: D::Shared,
+    /// A snapshot that comes in.
+    arriving: tokio::sync::Mutex<Option<Arriving<D>>>,
     leadership: watch::Receiver<Leadership>,
     /// Set while voters are changed.
     changing: Arc<AtomicBool>,
@@ -149,7 +157,7 @@ pub(crate) enum FoundError {
     },
 }
 
-impl<M: Machine> Consensus<M> {
+impl<M: Machine> Consensus<InMemory<M>> {
     /// Opens the log and starts to take part: with nothing in it, to wait until this node [founds](Self::found) a group
     /// or is made a voter of one.
     pub(crate) async fn open(
@@ -158,16 +166,55 @@ impl<M: Machine> Consensus<M> {
         timing: Timing,
         links: Arc<dyn RaftLinks>,
     ) -> Result<Self, OpenError> {
-        let tasks = Running(Arc::new(OwnTasks::new(world.tasks.clone())));
-        let world = World { tasks: tasks.0.clone(), ..world.clone() };
+        let place = Place::new(world);
         let (log, node) = match storage {
-            Storage::Memory => Log::in_memory(&world),
-            Storage::Folder(folder) => Log::in_folder(&world, &folder).await?,
+            Storage::Memory => Log::in_memory(&place.world),
+            Storage::Folder(folder) => Log::in_folder(&place.world, &folder).await?,
         };
         let published = Arc::new(Published::new());
-        let machine = StateMachine::new(log.clone(), published.clone());
+        let machine = InMemory::new(log.clone(), published.clone());
+        Self::start(place, log, node, machine, published, timing, links).await
+    }
+
+    /// The state, after each batch of commands.
+    pub(crate) fn applied(&self) -> watch::Receiver<Applied<M>> {
+        self.inner.shared.applied()
+    }
+
+    /// The commands applied after the entry `index`, oldest first; `None` if some of them are not kept any more, so that
+    /// whoever asks needs the whole state.
+    pub(crate) fn since(&self, index: u64) -> Option<Vec<AppliedCommand>> {
+        self.inner.shared.since(index)
+    }
+}
+
+/// Where one node of a group runs: a world with tasks of its own.
+struct Place {
+    world: World,
+    tasks: Running,
+}
+
+impl Place {
+    fn new(world: &World) -> Self {
+        let tasks = Running(Arc::new(OwnTasks::new(world.tasks.clone())));
+        Self { world: World { tasks: tasks.0.clone(), ..world.clone() }, tasks }
+    }
+}
+
+impl<D: Driven> Consensus<D> {
+    async fn start(
+        place: Place,
+        log: Log,
+        node: NodeId,
+        machine: D,
+        shared: D::Shared,
+        timing: Timing,
+        links: Arc<dyn RaftLinks>,
+    ) -> Result<Self, OpenError> {
+        let Place { world, tasks } = place;
         let addresses = Addresses::default();
-        let network = Network { me: node, links, addresses: addresses.clone(), entries_max: timing.election_max };
+        let entries_max = timing.election_max;
+        let network = Network::<D> { me: node, links, addresses: addresses.clone(), entries_max, machine: PhantomData };
         let unusable = |why: String| OpenError::Unusable { why };
         let config = Arc::new(config(timing).validate().map_err(|error| unusable(error.to_string()))?);
         let starting = in_world(&world, async {
@@ -184,9 +231,19 @@ impl<M: Machine> Consensus<M> {
             }
         };
         let leadership = leadership::watch(&world, node, raft.metrics(), addresses);
-        let changing = Arc::default();
-        let closed = Mutex::default();
-        let inner = Inner { world, tasks, node, timing, raft, log, published, leadership, changing, closed };
+        let inner = Inner {
+            world,
+            tasks,
+            node,
+            timing,
+            raft,
+            log,
+            shared,
+            arriving: tokio::sync::Mutex::default(),
+            leadership,
+            changing: Arc::default(),
+            closed: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -223,17 +280,6 @@ impl<M: Machine> Consensus<M> {
             .await
     }
 
-    /// The state, after each batch of commands.
-    pub(crate) fn applied(&self) -> watch::Receiver<Applied<M>> {
-        self.inner.published.applied()
-    }
-
-    /// The commands applied after the entry `index`, oldest first; `None` if some of them are not kept any more, so that
-    /// whoever asks needs the whole state.
-    pub(crate) fn since(&self, index: u64) -> Option<Vec<AppliedCommand>> {
-        self.inner.published.since(index)
-    }
-
     /// Who leads, as this node knows.
     pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
@@ -242,13 +288,16 @@ impl<M: Machine> Consensus<M> {
     /// Answers the body of a message that another node's [`RaftLinks`] brought.
     pub(crate) async fn handle(&self, body: Vec<u8>) -> Vec<u8> {
         let inner = &self.inner;
-        // Longer than any voter waits: this only keeps requests from piling up behind a disk that hangs.
-        let receive = network::receive(&inner.raft, inner.node, &body);
-        let answer = inner.run(async { WorldRuntime::timeout(SNAPSHOT_SEND_MAX, receive).await }).await;
-        match answer {
-            Ok(Ok(result)) => Reply::Done(&result).encode(),
-            Ok(Err(why)) => Reply::Refused(&why).encode(),
-            Err(late) => Reply::Refused(&late.to_string()).encode(),
+        let receiver = Receiver {
+            me: inner.node,
+            raft: &inner.raft,
+            shared: &inner.shared,
+            arriving: &inner.arriving,
+            ttl: RECEIVE_MAX,
+        };
+        match inner.run(receiver.receive(&body)).await {
+            Ok(result) => Reply::Done(&result).encode(),
+            Err(why) => Reply::Refused(&why).encode(),
         }
     }
 
@@ -269,9 +318,9 @@ impl<M: Machine> Consensus<M> {
     }
 }
 
-impl<M: Machine> Inner<M> {
+impl<D: Driven> Inner<D> {
     /// Runs `asking` where openraft finds its world.
-    fn run<F: Future>(&self, asking: F) -> impl Future<Output = F::Output> + use<F, M> {
+    fn run<F: Future>(&self, asking: F) -> impl Future<Output = F::Output> + use<F, D> {
         in_world(&self.world, asking)
     }
 
@@ -289,7 +338,7 @@ fn config(timing: Timing) -> Config {
         heartbeat_interval: millis(timing.heartbeat),
         election_timeout_min: millis(timing.election_min),
         election_timeout_max: millis(timing.election_max),
-        install_snapshot_timeout: millis(SNAPSHOT_SEND_MAX),
+        install_snapshot_timeout: millis(PART_SEND_MAX),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT_MAX,
         // A voter that far behind gets a snapshot. More than is kept, as openraft asks for.

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,18 +27,19 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     body::{Body, Kind, Reply, join_snapshot, split_snapshot},
-    machine::{Machine, StateMachine},
-    runtime::WorldRuntime,
-    types::{SnapshotMeta, Types, Vote},
+    machine::Driven,
+    runtime::{WorldRuntime, random},
+    snapshot::{self, Arrived, Arriving, Outgoing, PART_BYTES, PartHead},
+    types::{Types, Vote},
 };
 use crate::cluster::names::NodeId;
 
-/// The largest state that is sent to a voter which needs a snapshot; it goes in one body. A thousand members and as many
-/// partitions take less than a megabyte.
-pub(crate) const SNAPSHOT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest body that is looked at: more than the largest command, or part of a snapshot, and what is said about it.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The largest body that is looked at: a snapshot and what is said about it.
-const BODY_BYTES_MAX: usize = SNAPSHOT_BYTES_MAX + 64 * 1024;
+/// How long a voter may take for what comes after the last part of a snapshot: the old state goes, the new one is made
+/// durable.
+const INSTALL_MAX: Duration = Duration::from_secs(60);
 
 /// How a body travels to another node and its answer comes back.
 pub(crate) trait RaftLinks: Send + Sync + 'static {
@@ -71,13 +73,14 @@ pub(crate) struct LinkError {
 }
 
 /// Makes a client for each voter; openraft asks for separate ones for entries, heartbeats and snapshots.
-pub(super) struct Network {
+pub(super) struct Network<D> {
     pub(super) me: NodeId,
     pub(super) links: Arc<dyn RaftLinks>,
     pub(super) addresses: Addresses,
     /// How long another voter may take to store entries. openraft would allow no more than for a heartbeat, which a slow
     /// disk does not keep.
     pub(super) entries_max: Duration,
+    pub(super) machine: PhantomData<fn() -> D>,
 }
 
 /// Where the nodes are by the latest change of voters. openraft keeps its clients when a node moves.
@@ -98,18 +101,18 @@ impl Addresses {
     }
 }
 
-impl RaftNetworkFactory<Types> for Network {
-    type Network = Client;
+impl<D: Driven> RaftNetworkFactory<Types> for Network<D> {
+    type Network = Client<D>;
 
-    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client<D> {
         let (links, addresses) = (self.links.clone(), self.addresses.clone());
         let (me, to, entries_max) = (self.me, NodeId(target), self.entries_max);
-        Client { me, to, first_address: node.addr.clone(), links, addresses, entries_max }
+        Client { me, to, first_address: node.addr.clone(), links, addresses, entries_max, machine: PhantomData }
     }
 }
 
 /// Calls one other voter.
-pub(super) struct Client {
+pub(super) struct Client<D> {
     me: NodeId,
     to: NodeId,
     /// Where it was when this client was made, for a node that `addresses` does not have yet.
@@ -117,9 +120,10 @@ pub(super) struct Client {
     links: Arc<dyn RaftLinks>,
     addresses: Addresses,
     entries_max: Duration,
+    machine: PhantomData<fn() -> D>,
 }
 
-impl Client {
+impl<D: Driven> Client<D> {
     async fn call<A: Serialize, R: DeserializeOwned>(
         &self,
         kind: Kind,
@@ -150,6 +154,28 @@ impl Client {
             Reply::Refused(why) => Err(unreachable(why)),
         }
     }
+
+    /// Sends a snapshot part by part, each once the one before it has arrived.
+    async fn send_parts(
+        &self,
+        vote: Vote,
+        snapshot: SnapshotOf<Types, D::SnapshotData>,
+        part_ttl: Duration,
+    ) -> Result<SnapshotResponse<Types>, Failed> {
+        let Snapshot { meta, snapshot: mut outgoing } = snapshot;
+        let mut head = PartHead { vote, meta, sending: random(), part: 0, last: false };
+        loop {
+            let part = outgoing.part().await.map_err(unreachable)?;
+            head.last = part.is_none();
+            let bytes = codec::encode(&head).map_err(unreachable)?;
+            let arguments = join_snapshot(&bytes, &part.unwrap_or_default());
+            if head.last {
+                return self.call_encoded(Kind::Snapshot, Lane::Bulk, &arguments, INSTALL_MAX).await;
+            }
+            self.call_encoded::<()>(Kind::Snapshot, Lane::Bulk, &arguments, part_ttl).await?;
+            head.part += 1;
+        }
+    }
 }
 
 type Failed = Unreachable<Types>;
@@ -158,8 +184,8 @@ fn unreachable(why: impl ToString) -> Failed {
     Unreachable::from_string(why)
 }
 
-impl RaftNetworkV2<Types> for Client {
-    type SnapshotData = Vec<u8>;
+impl<D: Driven> RaftNetworkV2<Types> for Client<D> {
+    type SnapshotData = D::SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -190,18 +216,11 @@ impl RaftNetworkV2<Types> for Client {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: SnapshotOf<Types, Vec<u8>>,
+        snapshot: SnapshotOf<Types, D::SnapshotData>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        if snapshot.snapshot.len() > SNAPSHOT_BYTES_MAX {
-            let why = format!("the state has {} bytes, of at most {SNAPSHOT_BYTES_MAX}", snapshot.snapshot.len());
-            tracing::error!(to = %self.to, "cannot send a snapshot: {why}");
-            return Err(unreachable(why).into());
-        }
-        let head = codec::encode(&(vote, snapshot.meta)).map_err(unreachable)?;
-        let arguments = join_snapshot(&head, &snapshot.snapshot);
-        let call = self.call_encoded(Kind::Snapshot, Lane::Bulk, &arguments, option.hard_ttl());
+        let call = self.send_parts(vote, snapshot, option.hard_ttl());
         match WorldRuntime::select2(cancel, call).await {
             Select2::First(closed) => Err(closed.into()),
             Select2::Second(answer) => Ok(answer?),
@@ -217,35 +236,69 @@ impl RaftNetworkV2<Types> for Client {
     }
 }
 
-/// Does what a body asks for. Whatever it holds, there is an answer.
-pub(super) async fn receive<M: Machine>(
-    raft: &Raft<Types, StateMachine<M>>,
-    me: NodeId,
-    body: &[u8],
-) -> Result<Vec<u8>, String> {
-    if body.len() > BODY_BYTES_MAX {
-        return Err(format!("a message of {} bytes, of at most {BODY_BYTES_MAX}", body.len()));
+/// What is needed to do what other voters ask for.
+pub(super) struct Receiver<'r, D: Driven> {
+    pub(super) me: NodeId,
+    pub(super) raft: &'r Raft<Types, D>,
+    pub(super) shared: &'r D::Shared,
+    pub(super) arriving: &'r tokio::sync::Mutex<Option<Arriving<D>>>,
+    /// How long anything but the end of a snapshot may take: this only keeps requests from piling up behind a disk that
+    /// hangs.
+    pub(super) ttl: Duration,
+}
+
+impl<D: Driven> Receiver<'_, D> {
+    /// Does what a body asks for. Whatever it holds, there is an answer.
+    pub(super) async fn receive(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(format!("a message of {} bytes, of at most {BODY_BYTES_MAX}", body.len()));
+        }
+        let body = Body::decode(body)?;
+        let me = self.me;
+        if body.to != me {
+            return Err(format!("this is node {me}, not {}", body.to));
+        }
+        if body.from == me {
+            return Err(format!("another node has the number {me} too: was a data folder copied?"));
+        }
+        if body.kind == Kind::Snapshot {
+            return self.part(body.from, body.arguments).await;
+        }
+        let doing = WorldRuntime::timeout(self.ttl, self.answer(body.kind, body.arguments));
+        doing.await.map_err(|late| late.to_string())?
     }
-    let body = Body::decode(body)?;
-    if body.to != me {
-        return Err(format!("this is node {me}, not {}", body.to));
+
+    async fn answer(&self, kind: Kind, arguments: &[u8]) -> Result<Vec<u8>, String> {
+        let raft = self.raft;
+        match kind {
+            Kind::Append => answer(raft.append_entries(decoded(arguments)?).await),
+            Kind::Vote => answer(raft.vote(decoded(arguments)?).await),
+            Kind::PreVote => answer(raft.pre_vote(decoded(arguments)?).await),
+            Kind::Transfer => answer(raft.handle_transfer_leader(decoded(arguments)?).await.map_err(RaftError::Fatal)),
+            Kind::Snapshot => Err("a part of a snapshot has a way of its own".to_owned()),
+        }
     }
-    if body.from == me {
-        return Err(format!("another node has the number {me} too: was a data folder copied?"));
-    }
-    let arguments = body.arguments;
-    match body.kind {
-        Kind::Append => answer(raft.append_entries(decoded(arguments)?).await),
-        Kind::Vote => answer(raft.vote(decoded(arguments)?).await),
-        Kind::PreVote => answer(raft.pre_vote(decoded(arguments)?).await),
-        Kind::Transfer => answer(raft.handle_transfer_leader(decoded(arguments)?).await.map_err(RaftError::Fatal)),
-        Kind::Snapshot => {
-            let (head, bytes) = split_snapshot(arguments)?;
-            let (vote, meta): (Vote, SnapshotMeta) = decoded(head)?;
-            // openraft would stop this node for a state it cannot read; that of another version is no reason to.
-            codec::decode::<M>(bytes).map_err(|error| error.to_string())?;
-            let snapshot = Snapshot { meta, snapshot: bytes.to_vec() };
-            answer(raft.install_full_snapshot(vote, snapshot).await.map_err(RaftError::Fatal))
+
+    /// Takes a part of a snapshot. What cannot be read as one does not reach openraft, which would stop this node for it.
+    async fn part(&self, from: NodeId, arguments: &[u8]) -> Result<Vec<u8>, String> {
+        let (head, bytes) = split_snapshot(arguments)?;
+        let head: PartHead = decoded(head)?;
+        if bytes.len() > 2 * PART_BYTES {
+            return Err(format!("a part of {} bytes, of at most {}", bytes.len(), 2 * PART_BYTES));
+        }
+        let taking = async {
+            let mut place = self.arriving.lock().await;
+            snapshot::arrive(&mut place, || D::incoming(self.shared), from, &head, bytes).await
+        };
+        match WorldRuntime::timeout(self.ttl, taking).await.map_err(|late| late.to_string())?? {
+            Arrived::Part => codec::encode(&()).map_err(|error| error.to_string()),
+            Arrived::Whole(whole) => {
+                let snapshot = Snapshot { meta: head.meta, snapshot: whole };
+                let installing = self.raft.install_full_snapshot(head.vote, snapshot);
+                let installed =
+                    WorldRuntime::timeout(INSTALL_MAX, installing).await.map_err(|late| late.to_string())?;
+                answer(installed.map_err(RaftError::Fatal))
+            }
         }
     }
 }

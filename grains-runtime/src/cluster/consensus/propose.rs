@@ -15,27 +15,21 @@ use openraft::{
 
 use super::{
     Consensus,
-    machine::Machine,
+    machine::Driven,
     runtime::{WorldInstant, WorldRuntime},
     types::{Proposal, Types, term_of},
 };
-use crate::cluster::{
-    command::{Numbered, Outcome},
-    names::NodeId,
-};
-
-/// The largest command, in bytes.
-pub(crate) const COMMAND_BYTES_MAX: usize = 256 * 1024;
+use crate::cluster::names::NodeId;
 
 /// A command that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Committed {
+pub(crate) struct Committed<O> {
     /// Its place in the log.
     pub(crate) index: u64,
     /// The term of the leader that proposed it.
     pub(crate) term: u64,
     /// What it came to.
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: O,
 }
 
 /// Why a proposal, a read or a change of voters has no result.
@@ -75,20 +69,22 @@ fn led_by(leader: &Option<(NodeId, String)>) -> String {
     leader.as_ref().map_or_else(String::new, |(node, address)| format!(", node {node} at {address} does"))
 }
 
-impl<M: Machine> Consensus<M> {
+impl<D: Driven> Consensus<D> {
     /// Has `command` applied by all voters and gives its outcome. Whether it was sent before is for the machine to see.
-    pub(crate) async fn propose(&self, command: Numbered) -> Result<Committed, ProposeError> {
+    pub(crate) async fn propose(&self, command: D::Command) -> Result<Committed<D::Outcome>, ProposeError> {
         if let Some(why) = self.inner.over() {
             return Err(ProposeError::Closed { why });
         }
-        let bytes = codec::encode(&command).map_err(|error| ProposeError::Refused(error.to_string()))?.len();
-        if bytes > COMMAND_BYTES_MAX {
-            let why = format!("the command has {bytes} bytes, of at most {COMMAND_BYTES_MAX}");
-            return Err(ProposeError::Refused(why));
+        let command = codec::encode(&command).map_err(|error| ProposeError::Refused(error.to_string()))?;
+        let (bytes, bytes_max) = (command.len(), D::COMMAND_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(ProposeError::Refused(format!("the command has {bytes} bytes, of at most {bytes_max}")));
         }
         self.in_time(async {
-            let response = self.write(Proposal(command)).await?;
+            let response = self.write(Proposal(command.into())).await?;
             let outcome = response.data.ok_or_else(|| ProposeError::Refused("it was no command".into()))?;
+            // It was applied, whatever this node makes of the answer.
+            let outcome = codec::decode(&outcome).map_err(|_| ProposeError::Unknown)?;
             Ok(Committed { index: response.log_id.index, term: term_of(&response.log_id), outcome })
         })
         .await

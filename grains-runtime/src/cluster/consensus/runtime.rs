@@ -36,6 +36,11 @@ pub(super) fn in_world<F: Future>(world: &World, future: F) -> TaskLocalFuture<W
     WORLD.scope(world.clone(), future)
 }
 
+/// A random number of this world.
+pub(super) fn random() -> u64 {
+    world().random.next_u64()
+}
+
 /// A copy, so that nothing is borrowed while the world works: a runtime that has ended drops a new task on the spot.
 fn world() -> World {
     match WORLD.try_get() {

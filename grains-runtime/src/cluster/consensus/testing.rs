@@ -9,12 +9,16 @@ use std::{
     time::Duration,
 };
 
-use grains_core::world::{BoxFuture, Disk, DiskFile, World};
+use grains_core::{
+    codec,
+    world::{BoxFuture, Disk, DiskFile, World},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Consensus, Lane, LinkError, Machine, RaftLinks,
+    Consensus, InMemory, Lane, LinkError, Machine, RaftLinks,
     body::{Body, Kind},
+    types::Proposal,
 };
 use crate::{
     cluster::{
@@ -51,6 +55,10 @@ impl Machine for Tally {
 
 pub(super) fn command(client: u64, serial: u64) -> Numbered {
     named(client, serial, format!("{client}-{serial}"))
+}
+
+pub(super) fn proposal(command: &Numbered) -> Proposal {
+    Proposal(codec::encode(command).unwrap().into())
 }
 
 pub(super) fn named(client: u64, serial: u64, grain_type: String) -> Numbered {
@@ -189,14 +197,14 @@ pub(super) struct Wires(Arc<Mutex<Nodes>>);
 
 #[derive(Default)]
 struct Nodes {
-    at: BTreeMap<String, Consensus<Tally>>,
+    at: BTreeMap<String, Consensus<InMemory<Tally>>>,
     cut: BTreeSet<(String, String)>,
     lost: Option<Kind>,
     lanes: BTreeMap<(NodeId, &'static str), u64>,
 }
 
 impl Wires {
-    pub(super) fn plug(&self, address: &str, node: &Consensus<Tally>) {
+    pub(super) fn plug(&self, address: &str, node: &Consensus<InMemory<Tally>>) {
         self.0.lock().unwrap().at.insert(address.into(), node.clone());
     }
 

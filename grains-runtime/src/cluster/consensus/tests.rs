@@ -10,12 +10,13 @@ use super::{
     testing::{Tally, TestDisk, Wires, command, world_with},
     *,
 };
+use crate::cluster::command::Outcome;
 
 mod faults;
 mod groups;
 mod voting;
 
-type Node = Consensus<Tally>;
+type Node = Consensus<InMemory<Tally>>;
 
 /// One node with what outlives it.
 struct Place {
@@ -79,7 +80,7 @@ fn voters(members: &[(&Node, &str)]) -> BTreeMap<NodeId, String> {
 }
 
 /// Proposes until it is known to be applied, at whichever node leads.
-async fn applied_by_any(nodes: &[&Node], serial: u64) -> Committed {
+async fn applied_by_any(nodes: &[&Node], serial: u64) -> Committed<Outcome> {
     soon("for a proposal", async {
         loop {
             for node in nodes {

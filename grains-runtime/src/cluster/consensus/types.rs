@@ -1,6 +1,6 @@
 //! The types that openraft is told about. Everything of openraft's that other files of this room name comes from here.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use openraft::{
     BasicNode,
@@ -10,14 +10,14 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 
 use super::runtime::WorldRuntime;
-use crate::cluster::command::{Numbered, Outcome};
 
 openraft::declare_raft_types!(
     /// One leader for each term, unlike openraft's default: a command that counts "in the log of that very term" would
-    /// mean nothing if two leaders could share one. Only commands have an outcome, not what Raft itself logs.
+    /// mean nothing if two leaders could share one. Commands and outcomes are bytes: what they say is the machine's. Only
+    /// commands have an outcome, not what Raft itself logs.
     pub(crate) Types:
         D = Proposal,
-        R = Option<Outcome>,
+        R = Option<Vec<u8>>,
         NodeId = u64,
         Node = BasicNode,
         Term = u64,
@@ -31,14 +31,20 @@ pub(super) type Vote = VoteOf<Types>;
 pub(super) type Membership = StoredMembershipOf<Types>;
 pub(super) type SnapshotMeta = SnapshotMetaOf<Types>;
 
-/// A command as openraft carries it: it wants to be able to print one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An encoded command.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Proposal(pub(crate) Numbered);
+pub(crate) struct Proposal(#[serde(with = "crate::bytes")] pub(crate) Arc<[u8]>);
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "command {} of client {:x}", self.0.serial, self.0.client)
+        write!(f, "a command of {} bytes", self.0.len())
+    }
+}
+
+impl fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

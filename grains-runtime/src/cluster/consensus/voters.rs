@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Changing, Consensus,
-    machine::Machine,
+    machine::Driven,
     propose::{ProposeError, of_fatal, of_write},
     runtime::{WorldInstant, WorldRuntime},
     types::Types,
@@ -28,7 +28,7 @@ const CATCH_UP_ENTRIES_MAX: u64 = 64;
 /// A change takes at most: clean up, addresses, learners, joint and final voters, twice over.
 const STEPS_MAX: usize = 10;
 
-impl<M: Machine> Consensus<M> {
+impl<D: Driven> Consensus<D> {
     /// The voters with their addresses, as far as this node knows; a change counts before it is committed.
     pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
         let metrics = self.inner.raft.metrics();
@@ -111,8 +111,8 @@ impl<M: Machine> Consensus<M> {
 }
 
 /// One change of voters.
-struct Change<M: Machine> {
-    raft: openraft::Raft<Types, super::machine::StateMachine<M>>,
+struct Change<D: Driven> {
+    raft: openraft::Raft<Types, D>,
     wanted: BTreeMap<u64, BasicNode>,
     /// How long one change may take.
     step_max: Duration,
@@ -131,7 +131,7 @@ enum Step {
 
 type Metrics = RaftMetrics<Types>;
 
-impl<M: Machine> Change<M> {
+impl<D: Driven> Change<D> {
     async fn run(&self) -> Result<(), ProposeError> {
         let until = WorldInstant::now() + self.catch_up_max;
         let mut caught_up = false;

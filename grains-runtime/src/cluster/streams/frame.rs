@@ -13,7 +13,7 @@ pub(crate) enum StreamFrame {
     Item {
         call: u64,
         stream: u32,
-        #[serde(with = "bytes")]
+        #[serde(with = "crate::bytes")]
         item: Vec<u8>,
     },
     /// To the reader: what stands in place of an item, and is not the end. It takes one credit.
@@ -70,39 +70,6 @@ impl StreamId {
 
     pub(super) fn stop(self) -> StreamFrame {
         StreamFrame::Stop { call: self.call, stream: self.stream }
-    }
-}
-
-/// Bytes as bytes: serde would write them as a list of numbers.
-mod bytes {
-    use std::fmt;
-
-    use serde::{Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        deserializer.deserialize_byte_buf(Bytes)
-    }
-
-    struct Bytes;
-
-    impl de::Visitor<'_> for Bytes {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("bytes")
-        }
-
-        fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
-        }
-
-        fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-            Ok(bytes)
-        }
     }
 }
 

@@ -10,10 +10,9 @@ use openraft::{
 
 use super::{
     super::{
-        machine::{Published, StateMachine},
+        machine::{InMemory, Published},
         runtime::in_world,
-        testing::{Tally, TestDisk, command, world_with},
-        types::Proposal,
+        testing::{Tally, TestDisk, command, proposal, world_with},
     },
     *,
 };
@@ -31,14 +30,14 @@ enum Kind {
     Folder,
 }
 
-impl StoreBuilder<Types, Log, StateMachine<Tally>> for Kind {
-    async fn build(&self) -> Result<((), Log, StateMachine<Tally>), StorageError<Types>> {
+impl StoreBuilder<Types, Log, InMemory<Tally>> for Kind {
+    async fn build(&self) -> Result<((), Log, InMemory<Tally>), StorageError<Types>> {
         let world = world_with(&TestDisk::default());
         let (log, _) = match self {
             Self::Memory => Log::in_memory(&world),
             Self::Folder => Log::in_folder(&world, &folder()).await.unwrap(),
         };
-        Ok(((), log.clone(), StateMachine::new(log, Arc::new(Published::new()))))
+        Ok(((), log.clone(), InMemory::new(log, Arc::new(Published::new()))))
     }
 }
 
@@ -63,7 +62,7 @@ fn id(term: u64, index: u64) -> LogId {
 }
 
 fn entry(index: u64) -> Entry {
-    Entry { log_id: id(1, index), payload: openraft::EntryPayload::Normal(Proposal(command(1, index))) }
+    Entry { log_id: id(1, index), payload: openraft::EntryPayload::Normal(proposal(&command(1, index))) }
 }
 
 async fn appended(log: &mut Log, entries: Vec<Entry>) -> io::Result<()> {
@@ -178,7 +177,7 @@ async fn what_is_sent_at_once_is_bounded() {
     let (mut log, _) = Log::in_memory(&world_with(&TestDisk::default()));
     let heavy = |index| {
         let name = "x".repeat(SENT_BYTES_MAX / 2 + index as usize);
-        let proposal = Proposal(super::super::testing::named(1, index, name));
+        let proposal = proposal(&super::super::testing::named(1, index, name));
         Entry { log_id: id(1, index), payload: openraft::EntryPayload::Normal(proposal) }
     };
     appended(

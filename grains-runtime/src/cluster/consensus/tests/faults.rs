@@ -61,10 +61,23 @@ async fn a_node_with_the_same_number_is_found_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_that_cannot_be_read_does_not_stop_a_node() {
     let node = Place::new(&Wires::default(), "a").start().await;
-    let head = (types::Vote::new_committed(5, 9), types::SnapshotMeta::default());
-    let arguments = body::join_snapshot(&grains_core::codec::encode(&head).unwrap(), b"\xc1");
-    let body = Body { kind: Kind::Snapshot, to: node.node(), from: NodeId(9), arguments: &arguments }.encode();
-    refusal(&node, body).await;
+    let sent = |part, last, bytes: &[u8]| {
+        let (vote, meta) = (types::Vote::new_committed(5, 9), types::SnapshotMeta::default());
+        let head = snapshot::PartHead { vote, meta, sending: 7, part, last };
+        let arguments = body::join_snapshot(&grains_core::codec::encode(&head).unwrap(), bytes);
+        Body { kind: Kind::Snapshot, to: node.node(), from: NodeId(9), arguments: &arguments }.encode()
+    };
+    assert!(refusal(&node, sent(1, false, b"in the middle")).await.contains("given up"));
+    for _ in 0..2 {
+        let answer = node.handle(sent(0, false, b"\xc1")).await;
+        assert!(
+            matches!(Reply::decode(&answer), Ok(Reply::Done(_))),
+            "the first part is taken, also when it comes twice"
+        );
+    }
+    refusal(&node, sent(1, true, b"")).await;
+    assert!(refusal(&node, sent(1, false, b"more")).await.contains("given up"));
+    assert!(refusal(&node, sent(0, false, &vec![0; 3 << 20])).await.contains("3145728 bytes"));
     node.found("a").await.unwrap();
 }
 

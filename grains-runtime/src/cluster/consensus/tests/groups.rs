@@ -14,7 +14,7 @@ async fn a_node_alone_founds_a_group_and_leads_it() {
     let led = node.leadership().borrow().clone();
     assert_eq!((led.is_me, led.leader, led.fatal), (true, Some((node.node(), "a".into())), None));
     let first = node.propose(command(1, 1)).await.unwrap();
-    assert_eq!((first.outcome, first.term), (crate::cluster::command::Outcome::Done, led.term));
+    assert_eq!((first.outcome, first.term), (Outcome::Done, led.term));
     // Whoever has the answer finds it applied.
     let now = node.applied().borrow().clone();
     assert_eq!((now.index, now.term, now.state.count), (first.index, first.term, 1));
@@ -206,9 +206,9 @@ async fn a_command_that_is_too_large_is_not_proposed() {
     let place = Place::new(&Wires::default(), "a");
     let node = place.start().await;
     node.found("a").await.unwrap();
-    let large = testing::named(1, 1, "x".repeat(COMMAND_BYTES_MAX));
+    let large = testing::named(1, 1, "x".repeat(<InMemory<Tally> as Driven>::COMMAND_BYTES_MAX));
     assert!(matches!(node.propose(large).await, Err(ProposeError::Refused(_))));
-    let fits = testing::named(1, 2, "x".repeat(COMMAND_BYTES_MAX - 1000));
+    let fits = testing::named(1, 2, "x".repeat(<InMemory<Tally> as Driven>::COMMAND_BYTES_MAX - 1000));
     node.propose(fits).await.unwrap();
 }
 
