@@ -33,9 +33,10 @@ impl fmt::Display for Error {
     }
 }
 
+/// The message as it is: this is what a `main` that ends with an error prints.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({:?})", self.message)
+        f.write_str(&self.message)
     }
 }
 

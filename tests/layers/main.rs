@@ -6,6 +6,7 @@
 mod crates;
 mod items;
 mod paths;
+mod readme;
 mod rooms;
 mod scan;
 mod source;

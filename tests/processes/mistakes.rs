@@ -92,6 +92,8 @@ fn a_data_directory_of_another_cluster_is_refused() {
         orders.data_dir.clone_from(&folder);
     });
     names(&complaint, &["\"test\"", "\"elsewhere\"", "data directory"]);
+    let of_another = self::complaint(&cluster, |orders| orders.data_dir.clone_from(&folder));
+    names(&of_another, &[folder.as_ref().unwrap().to_str().unwrap(), "node \"a\"", "\"d\""]);
     // It is as good as before for its own cluster.
     cluster.start(0);
     cluster.ready();
@@ -102,7 +104,9 @@ fn a_data_directory_of_another_cluster_is_refused() {
 fn a_list_that_leads_nowhere_is_named() {
     let cluster = Cluster::of(1);
     let nobody = free_addresses(1).remove(0);
-    names(&complaint(&cluster, |orders| orders.join = vec![nobody.clone()]), &[&nobody, "join_timeout"]);
+    let complaint_of = |list: Vec<String>| complaint(&cluster, |orders| orders.join.clone_from(&list));
+    names(&complaint_of(vec![nobody.clone()]), &[&nobody, "join_timeout", "which is not in the list"]);
+    names(&complaint_of(vec![nobody, "127.0.0.1".to_owned()]), &["\"127.0.0.1\"", "looks like 127.0.0.1:7101"]);
 }
 
 #[test]
@@ -118,6 +122,7 @@ fn strangers_namesakes_and_borrowed_folders_are_refused_and_nobody_notices() {
     let begun = Instant::now();
     let namesake = complaint(&cluster, |orders| {
         orders.name = "b".to_owned();
+        orders.data_dir = None;
         orders.join_timeout_ms = 30_000;
     });
     names(&namesake, &["a live node called \"b\"", &cluster.orders[1].listen]);

@@ -6,7 +6,7 @@ use super::partition::PARTITIONS_DEFAULT;
 
 /// Which cluster a node belongs to, how others reach it, and the times by which the cluster agrees.
 ///
-/// The three durations must be the same on all nodes of a cluster.
+/// `join`, `lease`, `heartbeat` and `election` must be the same on all nodes of a cluster.
 ///
 /// ```
 /// # use grains_runtime as grains;
@@ -46,8 +46,8 @@ pub struct ClusterConfig {
     pub lease: Duration,
     /// How often the leader of Raft shows that it lives. Default 75 ms.
     pub heartbeat: Duration,
-    /// How long the leader of Raft may be silent before another one stands, at least; at most twice as long. Default
-    /// 300 ms: four heartbeats.
+    /// How long the leader of Raft may be silent before it is given up; another one stands half as long to once as long
+    /// after that. Default 300 ms: four heartbeats, and a new leader 450 to 600 ms after the old one was last heard.
     pub election: Duration,
     /// How long [`NodeBuilder::start`](crate::NodeBuilder::start) waits to become a member. Default 60 s: machines that
     /// start together do not start at once.

@@ -242,7 +242,7 @@ impl NodeBuilder {
         #[cfg(feature = "cluster")]
         let store = store.or_else(|| {
             self.cluster.as_ref()?;
-            tracing::warn!(
+            tracing::info!(
                 node = config.name,
                 "no store was given: in a cluster states live and end with their activations"
             );

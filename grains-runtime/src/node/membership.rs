@@ -1,6 +1,6 @@
 //! A node's start and end as part of a cluster.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use grains_core::world::World;
 
@@ -15,6 +15,9 @@ use crate::{
     timeout::timeout,
     wire::{Limits, Reach, Wire, WireConfig},
 };
+
+/// How often a node that starts says what it waits for, if that has changed.
+const SAID_EVERY: Duration = Duration::from_secs(2);
 
 /// What belongs to a cluster in one node.
 pub(super) struct Membership {
@@ -42,7 +45,7 @@ impl Membership {
         // somebody stands: together at least `election`, at most twice as long.
         let timing = Timing { heartbeat, election_min: election / 2, election_max: election };
         let links = Arc::new(Links::default());
-        let consensus = Consensus::open(world, storage, timing, links.clone()).await;
+        let consensus = Consensus::open(world, &name, storage, timing, links.clone()).await;
         let consensus = consensus.map_err(|why| StartError::Log { why: why.to_string() })?;
         let of_kind = |kind| about.types.values().filter(move |hosted| hosted.kind == kind);
         let joiner = Joiner {
@@ -87,9 +90,24 @@ impl Membership {
         clustered.tie(Arc::downgrade(node), wire.clone(), Arc::downgrade(&driver));
         let mut progress = driver.progress();
         driver.start(wire);
-        let join_timeout = clustered.config.join_timeout;
-        let done = progress.wait_for(|progress| !matches!(progress, Progress::Waiting(_)));
-        let done = timeout(&node.world.clock, join_timeout, done).await.map(|done| done.map(|done| done.clone()));
+        let clock = &node.world.clock;
+        let until = clock.now() + clustered.config.join_timeout;
+        let mut said = String::new();
+        let done = loop {
+            let left = until.since(clock.now());
+            let done = progress.wait_for(|progress| !matches!(progress, Progress::Waiting(_)));
+            let done = timeout(clock, left.min(SAID_EVERY), done).await.map(|done| done.map(|done| done.clone()));
+            if done.is_some() || left <= SAID_EVERY {
+                break done;
+            }
+            // Whoever looks at a node that does nothing wants to know what for.
+            if let Progress::Waiting(waiting) = &*progress.borrow()
+                && *waiting != said
+            {
+                tracing::warn!(node = node.config.name, waiting, "not a member yet");
+                said.clone_from(waiting);
+            }
+        };
         let error = match done {
             Some(Ok(Progress::Ready)) => return Ok(()),
             Some(Ok(Progress::Failed(error))) => error,
@@ -107,12 +125,21 @@ impl Membership {
     }
 }
 
+fn has_port(address: &str) -> bool {
+    let port =
+        address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    port.is_some_and(|port| port != 0)
+}
+
 fn not_in_time(clustered: &Clustered, waiting: String) -> JoinError {
     JoinError::NotInTime { timeout: clustered.config.join_timeout, waiting }
 }
 
 fn check(config: &ClusterConfig) -> Result<(), StartError> {
     let refuse = |what: &str| Err(StartError::Cluster { why: what.to_owned() });
+    if let Some(address) = config.join.iter().find(|address| !has_port(address)) {
+        return refuse(&format!("`join` names \"{address}\": an address looks like 127.0.0.1:7101"));
+    }
     match config {
         _ if ![1, 3, 5].contains(&config.voters) => {
             refuse("`voters` is 1, 3 or 5: more cost every change, an even number helps nobody")

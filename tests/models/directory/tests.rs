@@ -4,12 +4,10 @@ use super::{
     Changes, Cluster,
     Property::{self, AtMostOnce, DirectoryComplete, OneExecutor, OneServingOwner},
     Rules, VIEWS,
+    changes::Change,
     configurations::*,
 };
-use crate::{
-    explore::{Search, explore},
-    full_depth,
-};
+use crate::explore::{Search, explore};
 
 fn holds(name: &str, cluster: &Cluster) {
     explore(cluster, &Search::all()).expect_no_trouble(&format!("directory, {name}"));
@@ -32,17 +30,28 @@ fn migration_with_a_call_through_every_change() {
 
 #[test]
 fn two_grains_through_given_changes() {
-    through_given_changes("2 grains", two_grains);
+    through_given_changes("2 grains", two_grains, &SHORT);
 }
 
 #[test]
 fn migration_with_a_call_through_given_changes() {
-    through_given_changes("migration, a call", migrating);
+    through_given_changes("migration, a call", migrating, &SHORT);
 }
 
-fn through_given_changes(name: &str, extended: fn(Cluster) -> Cluster) {
-    let long: &[_] = if full_depth() { &LONG } else { &[] };
-    for changes in SHORT.iter().chain(long) {
+#[test]
+#[ignore = "takes minutes"]
+fn two_grains_through_given_longer_changes() {
+    through_given_changes("2 grains", two_grains, &LONG);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn migration_with_a_call_through_given_longer_changes() {
+    through_given_changes("migration, a call", migrating, &LONG);
+}
+
+fn through_given_changes(name: &str, extended: fn(Cluster) -> Cluster, given: &'static [&'static [Change]]) {
+    for changes in given {
         let texts: Vec<_> = changes.iter().map(ToString::to_string).collect();
         holds(&format!("{name}: {}", texts.join("; ")), &extended(with(changes, Rules::all())));
     }
@@ -59,30 +68,36 @@ fn remembering_every_order_is_as_safe_as_a_mark() {
 /// Each of these stands in for another one, or guards against what no explored configuration shows.
 #[test]
 fn some_rules_are_there_for_depth_only() {
-    let thin = Rules {
+    holds("without the rules for depth", &migrating(any(2, 2, without_those_for_depth())));
+    let fence = Rules { fence_on_answering: false, ..Rules::all() };
+    holds("without the fence on answering", &with(OWNER_RECOVERS, fence));
+}
+
+fn without_those_for_depth() -> Rules {
+    Rules {
         fence_on_applying: false,
         fence_on_acting: false,
         drop_what_view_knows: false,
         freeze_is_fenced: false,
         ..Rules::all()
-    };
-    holds("without the rules for depth", &migrating(any(2, 2, thin)));
-    let fence = Rules { fence_on_answering: false, ..Rules::all() };
-    holds("without the fence on answering", &with(OWNER_RECOVERS, fence));
-    if full_depth() {
-        holds("without the rules for depth, 3 views", &migrating(any(3, 2, thin)));
-        holds("without the fence on answering, 3 views", &any(3, 3, fence));
     }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn some_rules_are_there_for_depth_only_through_three_views() {
+    holds("without the rules for depth, 3 views", &migrating(any(3, 2, without_those_for_depth())));
+    let fence = Rules { fence_on_answering: false, ..Rules::all() };
+    holds("without the fence on answering, 3 views", &any(3, 3, fence));
 }
 
 /// One test each, so that one can be run alone.
 macro_rules! larger_configurations_hold {
     ($($test:ident: $name:literal, $cluster:expr;)+) => {$(
         #[test]
+        #[ignore = "takes minutes"]
         fn $test() {
-            if full_depth() {
-                holds($name, &$cluster);
-            }
+            holds($name, &$cluster);
         }
     )+};
 }
@@ -276,11 +291,10 @@ fn with_the_rule_the_same_configuration_holds() {
 
 /// The given changes are no trick: a search through all of them finds as much.
 #[test]
+#[ignore = "takes minutes"]
 fn each_rule_is_needed_among_all_changes() {
-    if full_depth() {
-        for row in ROWS {
-            without(row, |rules| Cluster { changes: Changes::Any, ..(row.cluster)(rules) });
-        }
+    for row in ROWS {
+        without(row, |rules| Cluster { changes: Changes::Any, ..(row.cluster)(rules) });
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) use self::{
     network::{Lane, LinkError, RaftLinks},
     propose::ProposeError,
 };
-use crate::cluster::names::NodeId;
+use crate::cluster::names::{NodeId, NodeName};
 
 /// How fast a lost leader is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,10 +158,11 @@ pub(crate) enum FoundError {
 }
 
 impl<M: Machine> Consensus<InMemory<M>> {
-    /// Opens the log and starts to take part: with nothing in it, to wait until this node [founds](Self::found) a group
-    /// or is made a voter of one.
+    /// Opens the log of the node of this name and starts to take part: with nothing in it, to wait until this node
+    /// [founds](Self::found) a group or is made a voter of one.
     pub(crate) async fn open(
         world: &World,
+        name: &NodeName,
         storage: Storage,
         timing: Timing,
         links: Arc<dyn RaftLinks>,
@@ -169,7 +170,7 @@ impl<M: Machine> Consensus<InMemory<M>> {
         let place = Place::new(world);
         let (log, node) = match storage {
             Storage::Memory => Log::in_memory(&place.world),
-            Storage::Folder(folder) => Log::in_folder(&place.world, &folder).await?,
+            Storage::Folder(folder) => Log::in_folder(&place.world, &folder, name).await?,
         };
         let published = Arc::new(Published::new());
         let machine = InMemory::new(log.clone(), published.clone());

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     cluster::{
         command::{Command, Numbered, Outcome},
-        names::NodeId,
+        names::{NodeId, NodeName},
     },
     world::tokio_world,
 };
@@ -51,6 +51,10 @@ impl Machine for Tally {
         }
         Outcome::Done
     }
+}
+
+pub(super) fn name() -> NodeName {
+    NodeName::new("n").unwrap()
 }
 
 pub(super) fn command(client: u64, serial: u64) -> Numbered {

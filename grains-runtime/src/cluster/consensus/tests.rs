@@ -33,7 +33,8 @@ impl Place {
     async fn start(&self) -> Node {
         let storage = Storage::Folder(PathBuf::from("data"));
         let links = self.wires.links(&self.address);
-        let node = Node::open(&world_with(&self.disk), storage, Timing::default(), links).await.unwrap();
+        let node =
+            Node::open(&world_with(&self.disk), &testing::name(), storage, Timing::default(), links).await.unwrap();
         self.wires.plug(&self.address, &node);
         node
     }

@@ -193,7 +193,7 @@ impl Driver {
     pub(super) fn waits_for(&self, what: impl Into<String>) {
         let mut what = what.into();
         if let Some(refused) = &*lock(&self.refused) {
-            what = format!("{what}; {refused}");
+            what = format!("{refused}; {what}");
         }
         self.standing.send_if_modified(|progress| {
             let next = Progress::Waiting(what);

@@ -107,6 +107,11 @@ impl Driver {
         };
         let founding = Founding::new(self.node_id(), memory, self.cluster.clone(), list, promise);
         *lock(&self.founding) = Some(founding);
+        let own = lock(&self.joiner).address.clone();
+        let not_listed = match self.clustered.config.join.contains(&own) {
+            true => String::new(),
+            false => format!("; this node is at {own}, which is not in the list"),
+        };
         loop {
             let steps = lock(&self.founding).as_mut().map(Founding::steps).unwrap_or_default();
             for step in steps {
@@ -130,7 +135,7 @@ impl Driver {
                 }
             }
             let waiting = lock(&self.founding).as_ref().map(|founding| founding.waiting().to_string());
-            self.waits_for(waiting.unwrap_or_default());
+            self.waits_for(format!("{}{not_listed}", waiting.unwrap_or_default()));
             self.world.clock.sleep_until(self.world.clock.now() + LOOK_EVERY).await;
         }
     }

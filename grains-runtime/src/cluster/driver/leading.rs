@@ -13,7 +13,7 @@ use crate::{
         control::Answer,
         lease::RenewRefused,
         member::Joiner,
-        names::{MemberId, NodeId, ViewVersion},
+        names::{MemberId, NodeId, NodeName, ViewVersion},
         voters::{self, VoterRules},
     },
     timeout::timeout,
@@ -71,14 +71,19 @@ impl Driver {
     }
 
     async fn evict(&self, ended: Ended) {
-        tracing::warn!(member = %ended.member, "its lease has ended: it is removed");
+        let name = self.latest().view().member(ended.member).map(|member| member.joiner.name.clone());
+        let name = name.as_ref().map_or("?", NodeName::as_str);
         let command = self.numbered(Command::Evict(ended));
         // In this term only, and under one number. While its fate is unknown no renewal may come between: the member stays
         // marked.
         let mut certain = true;
         loop {
             match self.put(command.clone()).await {
-                Answer::Committed(Outcome::Done | Outcome::Stale) => return,
+                Answer::Committed(Outcome::Done) => {
+                    tracing::warn!(name, member = %ended.member, "removed: its lease has ended");
+                    return;
+                }
+                Answer::Committed(Outcome::Stale) => return,
                 Answer::Unknown if self.consensus.leadership().borrow().term == ended.term => {
                     certain = false;
                     self.world.clock.sleep_until(self.world.clock.now() + TICK).await;

@@ -79,7 +79,7 @@ fn a_cluster_that_is_heard_of_is_joined() {
     (0..3).for_each(|place| third.answered(place, says_fresh(place)));
     let other = NodeName::new("other").unwrap();
     third.answered(0, Answer::Member { node: node(0), cluster: other.clone(), generation: 1 });
-    assert_eq!(third.waiting(), Wait::Differs { address: "h0:1".into(), cluster: other });
+    assert_eq!(third.waiting(), Wait::Differs { address: "h0:1".into(), cluster: other, own: name() });
     assert!(!third.steps().iter().any(|step| matches!(step, Step::Join { .. })));
     third.answered(1, Answer::Member { node: node(1), cluster: name(), generation: 1 });
     assert_eq!(third.steps(), [Step::Join { place: 1, address: "h1:1".into() }]);

@@ -1,6 +1,6 @@
 //! For whom a node waits that is in no cluster yet, in words for people.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{Answer, Founding, Heard};
 use crate::cluster::names::{NodeId, NodeName};
@@ -16,12 +16,23 @@ pub(crate) enum Wait {
         /// Where it was in the list of the promise.
         address: String,
     },
-    /// A node at this address wants another cluster, or has another list.
+    /// A node at this address belongs to another cluster, or wants to.
     Differs {
         /// Where.
         address: String,
-        /// The cluster that it belongs to or wants to be in.
+        /// The cluster.
         cluster: NodeName,
+        /// That of this node.
+        own: NodeName,
+    },
+    /// A node at this address wants the same cluster and has another list.
+    ListDiffers {
+        /// Where.
+        address: String,
+        /// The list there.
+        there: Arc<[String]>,
+        /// The list here.
+        here: Arc<[String]>,
     },
     /// Too few addresses answer.
     Answers {
@@ -58,8 +69,8 @@ impl Founding {
             Some(_) => return Wait::Promises { from: self.places(|heard| !self.has_promised(heard)) },
             None => {}
         }
-        if let Some((place, cluster)) = self.answers().find_map(|(place, answer)| Some((place, differs(answer)?))) {
-            return Wait::Differs { address: at(place), cluster: cluster.clone() };
+        if let Some(differs) = self.answers().find_map(|(place, answer)| self.differs(at(place), answer)) {
+            return differs;
         }
         if !self.enough(&self.fresh()) {
             let silent = self.places(|heard| !matches!(heard, Heard::Answer(_)));
@@ -83,6 +94,19 @@ impl Founding {
         }
     }
 
+    /// Whether a node will not found with this one. (A member of this one's cluster is joined, not waited for.)
+    fn differs(&self, address: String, answer: &Answer) -> Option<Wait> {
+        match answer {
+            Answer::Otherwise { cluster, list, .. } if *cluster == self.cluster => {
+                Some(Wait::ListDiffers { address, there: list.clone(), here: self.list.clone() })
+            }
+            Answer::Member { cluster, .. } | Answer::Otherwise { cluster, .. } => {
+                Some(Wait::Differs { address, cluster: cluster.clone(), own: self.cluster.clone() })
+            }
+            _ => None,
+        }
+    }
+
     fn has_promised(&self, heard: &Heard) -> bool {
         matches!(heard, Heard::Answer(Answer::Promised { to, .. }) if *to == self.me)
     }
@@ -92,23 +116,22 @@ impl Founding {
     }
 }
 
-/// The cluster of a node that will not found with this one. (A member of this one's cluster is joined, not waited for.)
-fn differs(answer: &Answer) -> Option<&NodeName> {
-    match answer {
-        Answer::Member { cluster, .. } | Answer::Otherwise { cluster, .. } => Some(cluster),
-        _ => None,
-    }
-}
-
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Founder { founder, address } => {
                 write!(f, "waiting for {founder} at {address}, which alone may found")
             }
-            Self::Differs { address, cluster } => {
-                write!(f, "{address} is of cluster \"{cluster}\", or was started with another list of addresses")
+            Self::Differs { address, cluster, own } => {
+                write!(f, "{address} is of cluster \"{cluster}\", this node of \"{own}\"")
             }
+            Self::ListDiffers { address, there, here } => write!(
+                f,
+                "{address} was started with another list of addresses: {} there, {} here; give all nodes the same list in \
+                 the same order",
+                there.join(", "),
+                here.join(", ")
+            ),
             Self::Answers { silent, answering, needed } => {
                 write!(f, "{answering} of the listed addresses answer, {needed} must; silent: {}", silent.join(", "))
             }

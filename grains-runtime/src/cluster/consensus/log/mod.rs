@@ -30,7 +30,7 @@ use self::{
     rows::Fact,
 };
 use super::types::{Entry, LogId, SnapshotMeta, Types, Vote};
-use crate::cluster::names::NodeId;
+use crate::cluster::names::{NodeId, NodeName};
 
 #[cfg(test)]
 mod tests;
@@ -76,9 +76,9 @@ impl Log {
         (log, NodeId(world.random.next_u64()))
     }
 
-    /// The log in `folder`, made if there is none, and the node it belongs to.
-    pub(super) async fn in_folder(world: &World, folder: &Path) -> Result<(Self, NodeId), OpenError> {
-        let opened = open::open(world, folder).await?;
+    /// The log in `folder` of the node of this name, made if there is none, and the number of the node.
+    pub(super) async fn in_folder(world: &World, folder: &Path, name: &NodeName) -> Result<(Self, NodeId), OpenError> {
+        let opened = open::open(world, folder, name).await?;
         let disk = Disk::new(world, opened.database);
         let log = Self { kept: Arc::new(Mutex::new(opened.kept)), disk: Some(Arc::new(disk)) };
         Ok((log, opened.node))

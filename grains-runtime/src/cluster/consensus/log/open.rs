@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{Kept, rows};
 use crate::{
-    cluster::names::NodeId,
+    cluster::names::{NodeId, NodeName},
     store::redb::{self as store, Why, open_checked},
 };
 
@@ -52,6 +52,19 @@ pub(crate) enum OpenError {
         found: u64,
         /// The number that this version writes.
         known: u64,
+    },
+    /// It is the log of another node.
+    #[error(
+        "`{folder}` is the folder of node \"{found}\", and this one is called \"{wanted}\": give it a folder of its own, or \
+         its old name"
+    )]
+    OtherNode {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        found: NodeName,
+        /// Who wants it.
+        wanted: NodeName,
     },
     /// It was a log and cannot be read any more.
     #[error(
@@ -102,29 +115,32 @@ pub(super) struct Opened {
 }
 
 /// Opens the log in `folder` where that blocks nobody.
-pub(super) async fn open(world: &World, folder: &Path) -> Result<Opened, OpenError> {
+pub(super) async fn open(world: &World, folder: &Path, name: &NodeName) -> Result<Opened, OpenError> {
     let (answer, answered) = oneshot::channel();
-    let (on, at) = (world.clone(), folder.to_owned());
+    let (on, at, of) = (world.clone(), folder.to_owned(), name.clone());
     // An error means that the caller has stopped waiting; the file is closed again with the answer.
-    let work = move || drop(answer.send(open_now(&on, &at)));
+    let work = move || drop(answer.send(open_now(&on, &at, &of)));
     world.tasks.blocking(Box::new(work)).await;
     let ended = || OpenError::Io { folder: folder.to_owned(), source: io::Error::other("the runtime has ended") };
     answered.await.unwrap_or_else(|_| Err(ended()))
 }
 
-fn open_now(world: &World, folder: &Path) -> Result<Opened, OpenError> {
+fn open_now(world: &World, folder: &Path, name: &NodeName) -> Result<Opened, OpenError> {
     let mut read = None;
     // Drawn before it is known whether it is needed: the number must be in the file before anybody hears it.
     let fresh = NodeId(world.random.next_u64());
     let look = |database: &Database| {
-        rows::check(database, fresh)?;
+        rows::check(database, fresh, name)?;
         read = Some(rows::read(database)?);
         Ok(())
     };
     let database = open_checked(world, &folder.join(FILE_NAME), CACHE_BYTES_MAX, look);
     let database = database.map_err(|error| OpenError::of(error, folder))?;
     match read {
-        Some((node, kept)) => Ok(Opened { database, node, kept }),
+        Some((_, found, _)) if found != *name => {
+            Err(OpenError::OtherNode { folder: folder.to_owned(), found, wanted: name.clone() })
+        }
+        Some((node, _, kept)) => Ok(Opened { database, node, kept }),
         None => Err(OpenError::of(Why::damaged("nothing was read").at(folder), folder)),
     }
 }

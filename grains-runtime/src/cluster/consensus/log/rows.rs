@@ -5,7 +5,10 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use serde::de::DeserializeOwned;
 
 use super::{Held, Kept, Stored, disk::Change};
-use crate::{cluster::names::NodeId, store::redb::Why};
+use crate::{
+    cluster::names::{NodeId, NodeName},
+    store::redb::Why,
+};
 
 /// By index: one entry.
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -20,6 +23,7 @@ pub(super) const FORMAT_KNOWN: u64 = 1;
 pub(super) enum Fact {
     Format,
     Node,
+    Name,
     Vote,
     Committed,
     Purged,
@@ -32,6 +36,7 @@ impl Fact {
         match self {
             Self::Format => "format",
             Self::Node => "node",
+            Self::Name => "name",
             Self::Vote => "vote",
             Self::Committed => "committed",
             Self::Purged => "purged",
@@ -41,14 +46,15 @@ impl Fact {
     }
 }
 
-/// Looks whether the file is a log of ours, and makes it one for the node `fresh` if it is empty.
-pub(super) fn check(database: &Database, fresh: NodeId) -> Result<(), Why> {
+/// Looks whether the file is a log of ours, and makes it one for the node `fresh` of this name if it is empty.
+pub(super) fn check(database: &Database, fresh: NodeId, name: &NodeName) -> Result<(), Why> {
     let snapshot = database.begin_read().map_err(redb::Error::from)?;
     let tables = snapshot.list_tables()?.map(|table| table.name().to_owned()).collect::<Vec<_>>();
     if tables.is_empty() {
         let format = codec::encode(&FORMAT_KNOWN).map_err(Why::damaged)?;
         let node = codec::encode(&fresh).map_err(Why::damaged)?;
-        let facts = Change::Facts(vec![(Fact::Format, format), (Fact::Node, node)]);
+        let name = codec::encode(name).map_err(Why::damaged)?;
+        let facts = Change::Facts(vec![(Fact::Format, format), (Fact::Node, node), (Fact::Name, name)]);
         return Ok(write(database, [&facts])?);
     }
     if !tables.iter().any(|table| table == FACTS.name()) {
@@ -64,10 +70,11 @@ pub(super) fn check(database: &Database, fresh: NodeId) -> Result<(), Why> {
 }
 
 /// Reads everything.
-pub(super) fn read(database: &Database) -> Result<(NodeId, Kept), Why> {
+pub(super) fn read(database: &Database) -> Result<(NodeId, NodeName, Kept), Why> {
     let snapshot = database.begin_read().map_err(redb::Error::from)?;
     let facts = snapshot.open_table(FACTS).map_err(redb::Error::from)?;
     let node = fact(&facts, Fact::Node)?.ok_or_else(|| Why::damaged("the number of the node is missing"))?;
+    let name = fact(&facts, Fact::Name)?.ok_or_else(|| Why::damaged("the name of the node is missing"))?;
     let mut kept = Kept {
         vote: fact(&facts, Fact::Vote)?,
         committed: fact::<Option<_>>(&facts, Fact::Committed)?.flatten(),
@@ -79,7 +86,7 @@ pub(super) fn read(database: &Database) -> Result<(NodeId, Kept), Why> {
     }
     let log = match snapshot.open_table(LOG) {
         Ok(log) => log,
-        Err(TableError::TableDoesNotExist(_)) => return Ok((node, kept)),
+        Err(TableError::TableDoesNotExist(_)) => return Ok((node, name, kept)),
         Err(error) => return Err(redb::Error::from(error).into()),
     };
     for row in log.iter()? {
@@ -88,7 +95,7 @@ pub(super) fn read(database: &Database) -> Result<(NodeId, Kept), Why> {
         kept.entries.insert(index.value(), Held { entry, bytes: row.value().len() });
     }
     no_holes(&kept)?;
-    Ok((node, kept))
+    Ok((node, name, kept))
 }
 
 /// Raft looks at the last entry only and takes it that all before it are there.

@@ -35,7 +35,7 @@ impl StoreBuilder<Types, Log, InMemory<Tally>> for Kind {
         let world = world_with(&TestDisk::default());
         let (log, _) = match self {
             Self::Memory => Log::in_memory(&world),
-            Self::Folder => Log::in_folder(&world, &folder()).await.unwrap(),
+            Self::Folder => Log::in_folder(&world, &folder(), &super::super::testing::name()).await.unwrap(),
         };
         Ok(((), log.clone(), InMemory::new(log, Arc::new(Published::new()))))
     }
@@ -72,7 +72,7 @@ async fn appended(log: &mut Log, entries: Vec<Entry>) -> io::Result<()> {
 }
 
 async fn open(disk: &TestDisk) -> Result<(Log, NodeId), OpenError> {
-    Log::in_folder(&world_with(disk), &folder()).await
+    Log::in_folder(&world_with(disk), &folder(), &super::super::testing::name()).await
 }
 
 #[tokio::test]
@@ -243,4 +243,16 @@ async fn another_format_is_refused() {
     log.written(Change::Facts(vec![(Fact::Format, encoded(&9_u64).unwrap())])).await.unwrap();
     log.close().await;
     assert!(refused(&disk).await.contains("has format 9"));
+}
+
+#[tokio::test]
+async fn the_folder_of_another_node_is_refused_and_left_as_it_was() {
+    let disk = TestDisk::default();
+    drop(open(&disk).await.unwrap());
+    let other = NodeName::new("other").unwrap();
+    let Err(refused) = Log::in_folder(&world_with(&disk), &folder(), &other).await else { panic!("it was taken") };
+    assert!(matches!(refused, OpenError::OtherNode { .. }), "{refused:?}");
+    let text = refused.to_string();
+    assert!(text.contains("\"n\"") && text.contains("\"other\"") && text.contains("data/node"), "{text}");
+    drop(open(&disk).await.unwrap());
 }
