@@ -1,4 +1,5 @@
 //! The three nodes of the README, word for word: `cargo run --example three_nodes -- 0`, and the same with 1 and 2.
+#![allow(missing_docs, reason = "a program")]
 #![cfg_attr(rustfmt, rustfmt_skip)]
 
 use grains::prelude::*;

@@ -21,6 +21,6 @@ fn the_program_of_several_nodes_is_the_example() {
     let example = read(&workspace().join("examples/three_nodes.rs"));
     let [counter, _test, nodes] = blocks(&readme)[..] else { panic!("the README has three programs") };
     let (counter, _main) = counter.split_once("#[grains::main]").expect("the first one has a main");
-    let (_, pasted) = example.split_once("rustfmt_skip)]\n\n").expect("the example begins with two lines of its own");
+    let (_, pasted) = example.split_once("rustfmt_skip)]\n\n").expect("the example begins with lines of its own");
     assert_eq!(pasted, format!("{}\n\n{nodes}\n", counter.trim_end()));
 }

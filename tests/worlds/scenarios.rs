@@ -1,7 +1,9 @@
 //! Directed scenarios: clusters in the simulator to which one certain thing happens.
 
 use std::{
-    sync::{Arc, Mutex},
+    cell::RefCell,
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -12,27 +14,60 @@ use grains::{
     sim::{Machine, Sim, run},
 };
 
+thread_local! {
+    /// The grains with a turn that lasts, wherever it runs.
+    static HELD: RefCell<BTreeSet<String>> = RefCell::default();
+}
+
+/// Held while it lives.
+struct Held(String);
+
+impl Held {
+    fn new(key: &str) -> Self {
+        let first = HELD.with_borrow_mut(|held| held.insert(key.to_owned()));
+        assert!(first, "grain {key} has two turns at once");
+        Self(key.to_owned())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|held| held.remove(&self.0));
+    }
+}
+
 /// Says that it lives.
 #[rpc_trait]
 pub(crate) trait Spot {
     async fn touch(&mut self) -> Result<u64>;
+    /// Takes so long. Whoever else is touched meanwhile is told so.
+    async fn hold(&mut self, time: Duration) -> Result<()>;
 }
 
 #[grain(Spot)]
 pub(crate) struct SpotGrain {
+    ctx: Ctx<Self>,
     touched: u64,
 }
 
 impl Lifecycle for SpotGrain {
-    async fn activate(_ctx: Ctx<Self>) -> Result<Self> {
-        Ok(Self { touched: 0 })
+    async fn activate(ctx: Ctx<Self>) -> Result<Self> {
+        Ok(Self { ctx, touched: 0 })
     }
 }
 
 impl Spot for SpotGrain {
     async fn touch(&mut self) -> Result<u64> {
+        drop(Held::new(&self.ctx.key()));
         self.touched += 1;
         Ok(self.touched)
+    }
+
+    async fn hold(&mut self, time: Duration) -> Result<()> {
+        let held = Held::new(&self.ctx.key());
+        self.ctx.sleep(time).await;
+        drop(held);
+        Ok(())
     }
 }
 
@@ -45,6 +80,8 @@ struct Plan {
     /// Which machine it runs on: the last number of its address.
     machine: usize,
     on_disk: bool,
+    /// With an empty list: a cluster by itself.
+    alone: bool,
     role: Option<&'static str>,
     hosts: Option<GrainOptions>,
     join_timeout: Duration,
@@ -53,8 +90,15 @@ struct Plan {
 impl Plan {
     fn new(name: &'static str, machine: usize) -> Self {
         let hosts = Some(GrainOptions::new());
-        Self { name, machine, on_disk: true, role: None, hosts, join_timeout: Duration::from_secs(60) }
+        Self { name, machine, on_disk: true, alone: false, role: None, hosts, join_timeout: Duration::from_secs(60) }
     }
+}
+
+/// Nodes that have started, or not, as they come.
+type Started = Arc<Mutex<Vec<(usize, Result<Node, StartError>)>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it is held")
 }
 
 /// Machines and what was started on them.
@@ -71,11 +115,23 @@ impl Scene {
 
     /// Starts nodes side by side, in a cluster whose list is the first three machines.
     async fn start(&self, plans: Vec<Plan>) -> Vec<Result<Node, StartError>> {
-        let started: Arc<Mutex<Vec<_>>> = Arc::default();
         let count = plans.len();
+        let started = self.begin(plans);
+        while lock(&started).len() < count {
+            self.sim.sleep(Duration::from_millis(20)).await;
+        }
+        let mut started = std::mem::take(&mut *lock(&started));
+        started.sort_by_key(|(at, _)| *at);
+        started.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// The same, without waiting for them: gives where they are to be found, with their place among the plans.
+    fn begin(&self, plans: Vec<Plan>) -> Started {
+        let started = Started::default();
         for (at, plan) in plans.into_iter().enumerate() {
             let config = ClusterConfig::new("sim").listen(format!("127.0.0.{}:7101", plan.machine + 1));
-            let config = config.join((1..=3).map(|n| format!("127.0.0.{n}:7101")));
+            let listed = (1..=3).filter(|_| !plan.alone).map(|n| format!("127.0.0.{n}:7101"));
+            let config = config.join(listed);
             let mut config = config.configure(|config| config.join_timeout = plan.join_timeout);
             config.roles.extend(plan.role.map(str::to_owned));
             let machine = &self.machines[plan.machine];
@@ -89,16 +145,11 @@ impl Scene {
             let started = started.clone();
             drop(machine.spawn(async move {
                 let node = builder.start().await;
-                started.lock().expect("nothing panics while it is held").push((at, node));
+                lock(&started).push((at, node));
                 std::future::pending::<()>().await;
             }));
         }
-        while started.lock().expect("nothing panics while it is held").len() < count {
-            self.sim.sleep(Duration::from_millis(20)).await;
-        }
-        let mut started = std::mem::take(&mut *started.lock().expect("nothing panics while it is held"));
-        started.sort_by_key(|(at, _)| *at);
-        started.into_iter().map(|(_, node)| node).collect()
+        started
     }
 
     async fn start_all(&self, plans: Vec<Plan>) -> Vec<Node> {
@@ -146,7 +197,7 @@ fn a_namesake_is_refused_and_the_one_there_keeps_everything() {
         scene.touch(0, &nodes[0], 0..30).await;
         let lived = living(&nodes);
         for namesake in ["a", "b", "c"] {
-            let refused = scene.start(vec![Plan::new(namesake, 3)]).await.remove(0);
+            let refused = scene.start(vec![Plan { on_disk: false, ..Plan::new(namesake, 3) }]).await.remove(0);
             let whose = if namesake == leads_raft { "the leader's" } else { "a member's" };
             match refused {
                 Err(StartError::Join(JoinError::NameTaken { name, address })) => {
@@ -240,4 +291,168 @@ fn a_grain_type_lives_where_it_is_hosted_and_has_no_place_without_a_host() {
         assert_eq!(error.outcome(), grains::Outcome::NotExecuted, "{error}");
         assert!(error.to_string().contains("no node hosts grain type \"spot\""), "{error}");
     });
+}
+
+#[test]
+fn the_last_active_member_dies_and_returns_while_the_others_still_finish_their_turns() {
+    run(1, async |sim| {
+        let scene = Scene::new(&sim, 3);
+        let nodes = scene.three().await;
+        scene.wait("three voters", || nodes[0].status().voters.len() == 3).await;
+        scene.touch(0, &nodes[0], 0..30).await;
+        for key in 0..30 {
+            let caller = nodes[1].clone();
+            let holding = async move {
+                let spot: SpotRef = caller.get(key.to_string());
+                drop(spot.hold(Duration::from_millis(8_500)).timeout(Duration::from_secs(30)).await);
+            };
+            drop(scene.machines[1].spawn(holding));
+        }
+        sim.sleep(Duration::from_millis(300)).await;
+        for (machine, leaving) in nodes.iter().enumerate().skip(1) {
+            let leaving = leaving.clone();
+            drop(scene.machines[machine].spawn(async move { leaving.stop().await }));
+        }
+        sim.sleep(Duration::from_millis(300)).await;
+        scene.machines[0].crash();
+        let held = HELD.with_borrow(Clone::clone);
+        assert!(held.len() > 5, "grains of the others are busy: {held:?}");
+        scene.wait("its lease to end", || nodes[1].status().members.len() == 2).await;
+        let again = scene.start(vec![Plan::new("a", 0)]).await.remove(0).expect("it is back");
+        assert!(HELD.with_borrow(|now| held.is_subset(now)), "they are busy still");
+        // A grain that is called here now and begins a turn is found out by `Held`, in the turn or by its error.
+        let caller = again.clone();
+        let calling = async move {
+            for key in held {
+                let spot: SpotRef = caller.get(key.as_str());
+                let touched = spot.touch().timeout(Duration::from_millis(50)).await;
+                assert!(touched.is_err(), "grain {key} was touched at {} while another turn held it", caller.name());
+            }
+        };
+        scene.machines[0].spawn(calling).await.expect("the machine is up");
+        assert_eq!(living(&[again])[0], 0, "none of them has come to life here");
+    });
+}
+
+#[test]
+fn a_node_that_loses_its_power_while_it_founds_a_cluster_founds_it_when_it_is_back() {
+    // Where the power goes: all of the way of a node alone, and the part of it in which a list of three founds.
+    let alone = (0..6_000).step_by(if cfg!(debug_assertions) { 300 } else { 60 });
+    let listed = (100_000..300_000).step_by(if cfg!(debug_assertions) { 40_000 } else { 2_000 });
+    let cuts = alone.map(|micros| (1, micros)).chain(listed.map(|micros| (3, micros)));
+    for (machines, micros) in cuts {
+        run(5, async |sim| {
+            let scene = Scene::new(&sim, machines);
+            let plans = || {
+                let plans = [Plan::new("a", 0), Plan::new("b", 1), Plan::new("c", 2)].into_iter().take(machines);
+                plans.map(|plan| Plan { alone: machines == 1, ..plan }).collect::<Vec<_>>()
+            };
+            let started = scene.begin(plans());
+            sim.sleep(Duration::from_micros(micros)).await;
+            if lock(&started).is_empty() {
+                scene.machines.iter().for_each(Machine::crash);
+                let again = scene.start(plans()).await;
+                assert!(again.iter().all(Result::is_ok), "cut after {micros} us, {machines} machines: {again:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_change_of_voters_that_is_cut_off_is_finished() {
+    for seed in 1..=if cfg!(debug_assertions) { 2 } else { 12 } {
+        run(seed, async |sim| {
+            let scene = Scene::new(&sim, 3);
+            let started = scene.begin(vec![Plan::new("a", 0), Plan::new("b", 1), Plan::new("c", 2)]);
+            let leads = |(at, node): &(usize, Result<Node, StartError>)| {
+                let node = node.as_ref().expect("it starts");
+                let status = node.status();
+                (status.raft_leader.as_deref() == Some(node.name()) && status.voters.len() == 3).then_some(*at)
+            };
+            // As soon as it shows three voters, the change is in the log and perhaps nowhere else.
+            let leader = loop {
+                if let Some(leader) = lock(&started).iter().find_map(leads) {
+                    break leader;
+                }
+                sim.sleep(Duration::from_micros(100)).await;
+            };
+            let name = ["a", "b", "c"][leader];
+            scene.machines[leader].crash();
+            let again = scene.start(vec![Plan::new(name, leader)]).await.remove(0).expect("it is back");
+            scene.wait("the others to be members", || lock(&started).len() == 3).await;
+            let others: Vec<_> =
+                std::mem::take(&mut *lock(&started)).into_iter().filter(|(at, _)| *at != leader).collect();
+            let others: Vec<_> = others.into_iter().map(|(_, node)| node.expect("it starts")).collect();
+            sim.sleep(Duration::from_secs(5)).await;
+            // Two of three are a majority, if there are three.
+            scene.machines[leader].crash();
+            drop(again);
+            let on = |node: &Node| node.status().ready && node.status().members.len() == 2;
+            scene.wait("the other two to go on", || others.iter().all(on)).await;
+        });
+    }
+}
+
+#[test]
+fn a_member_that_has_joined_again_and_knows_no_view_yet_loses_no_call() {
+    run(1, async |sim| {
+        let scene = Scene::new(&sim, 4);
+        let plans = [("a", 0), ("b", 1), ("c", 2), ("d", 3)].map(|(name, machine)| Plan::new(name, machine));
+        let nodes = scene.start_all(plans.into()).await;
+        scene.wait("three voters", || nodes.iter().all(|node| node.status().voters.len() == 3)).await;
+        let status = nodes[0].status();
+        let no_voter = |node: &Node| !status.voters.contains(&node.name().to_owned());
+        let back = nodes.iter().position(no_voter).expect("four members, three of them vote");
+        let leader = status.raft_leader.expect("there is one");
+        let leader = nodes.iter().position(|node| node.name() == leader).expect("it is a member");
+        scene.machines[back].pause();
+        sim.sleep(Duration::from_secs(4)).await;
+        // It reaches the leader, which takes it in, and not the voter of which it hears what was agreed.
+        for other in (0..4).filter(|other| ![back, leader].contains(other)) {
+            sim.net().partition([&scene.machines[back]], [&scene.machines[other]]);
+        }
+        let was = nodes[back].status().incarnation;
+        let slow: Arc<Mutex<Vec<String>>> = Arc::default();
+        for client in 0..20 {
+            let (caller, slow) = (nodes[leader].clone(), slow.clone());
+            drop(scene.machines[leader].spawn(async move {
+                let clock = caller.world().clock.clone();
+                for n in 0..200 {
+                    clock.sleep_until(clock.now() + Duration::from_millis(20)).await;
+                    let begun = clock.now();
+                    let spot: SpotRef = caller.get(format!("{client}-{n}"));
+                    let answer = spot.touch().timeout(Duration::from_secs(15)).await;
+                    if clock.now().since(begun) > Duration::from_secs(8) {
+                        lock(&slow).push(format!("{client}-{n}: {answer:?}"));
+                    }
+                }
+            }));
+        }
+        scene.machines[back].resume();
+        let name = nodes[back].name();
+        let joined =
+            |node: &Node| node.status().members.iter().any(|member| member.name == name && member.incarnation > was);
+        scene.wait("it to join again", || joined(&nodes[leader])).await;
+        sim.sleep(Duration::from_millis(60)).await;
+        sim.net().heal();
+        sim.sleep(Duration::from_secs(25)).await;
+        assert!(lock(&slow).is_empty(), "calls that hung: {:?}", lock(&slow));
+    });
+}
+
+#[test]
+fn a_quiet_cluster_is_quiet_whatever_its_size() {
+    let events = |nodes: usize, time: u64| {
+        let report = run(3, async |sim| {
+            let scene = Scene::new(&sim, nodes);
+            let plans = [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)].into_iter().take(nodes);
+            let nodes = scene.start_all(plans.map(|(name, machine)| Plan::new(name, machine)).collect()).await;
+            sim.sleep(Duration::from_secs(3 + time)).await;
+            drop(nodes);
+        });
+        report.events
+    };
+    let per_second = |nodes| (events(nodes, 5) - events(nodes, 0)) / 5;
+    let (three, five) = (per_second(3), per_second(5));
+    assert!(five < three * 2, "three nodes: {three} events a second, five nodes: {five}");
 }

@@ -72,7 +72,7 @@ impl Clustered {
         node_id: NodeId,
         singletons: BTreeSet<&'static str>,
     ) -> Arc<Self> {
-        let (known, _) = watch::channel(Known { leader: None, mine: None });
+        let (known, _) = watch::channel(Known::default());
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             table: Mutex::new(Table::new(config.places_max)),

@@ -88,6 +88,8 @@ pub(crate) enum Answer {
     Changes {
         /// The changes in order, without gaps that matter.
         changes: Vec<(u64, u64, Numbered)>,
+        /// The log index up to which these are all: what is not a command has an index, too.
+        upto: u64,
         /// Who votes.
         voters: Vec<(NodeId, String)>,
         /// Where the leader of Raft may be.

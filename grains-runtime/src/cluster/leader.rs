@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::names::NodeName;
+use super::names::{NodeName, ViewVersion};
 use crate::tenure::Tenure;
 
 /// One leadership of the cluster.
@@ -18,11 +18,13 @@ pub struct Leader {
 }
 
 /// What this node knows of the leader, kept up to date.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Known {
     pub(crate) leader: Option<Leader>,
     /// Under which this node leads, if it does.
     pub(crate) mine: Option<Arc<Tenure>>,
+    /// The view that says so.
+    pub(crate) view: ViewVersion,
 }
 
 /// A window on who leads: made by [`Node::leader`](crate::Node::leader). Cloning gives another window.

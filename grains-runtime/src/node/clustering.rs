@@ -103,7 +103,7 @@ impl NodeInner {
         // A name that no cluster would take is shown as `node`: outside of clusters any text is a name.
         let name = NodeName::new(&self.config.name).or_else(|_| NodeName::new("node"));
         let leader = name.ok().map(|name| Leader { name, term: 0 });
-        let (_, known) = watch::channel(Known { leader, mine: Some(self.tenure.clone()) });
+        let (_, known) = watch::channel(Known { leader, mine: Some(self.tenure.clone()), ..Known::default() });
         Leadership { known }
     }
 }

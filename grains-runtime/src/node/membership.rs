@@ -19,6 +19,9 @@ use crate::{
 /// How often a node that starts says what it waits for, if that has changed.
 const SAID_EVERY: Duration = Duration::from_secs(2);
 
+/// A state with so many takes some 1.5 MB: it fits into a frame.
+const PARTITIONS_MAX: u16 = 16_384;
+
 /// What belongs to a cluster in one node.
 pub(super) struct Membership {
     pub(super) clustered: Arc<Clustered>,
@@ -145,6 +148,9 @@ fn check(config: &ClusterConfig) -> Result<(), StartError> {
             refuse("`voters` is 1, 3 or 5: more cost every change, an even number helps nobody")
         }
         _ if config.partitions == 0 => refuse("`partitions` is zero: no grain could be placed"),
+        _ if config.partitions > PARTITIONS_MAX => {
+            refuse(&format!("`partitions` is more than {PARTITIONS_MAX}: nobody could be told of all of them at once"))
+        }
         _ if config.capacity == 0 => refuse("`capacity` is zero: use a role to keep grains away from this node"),
         _ if config.calls_max == 0 => refuse("`calls_max` is zero: no call could be made"),
         _ if config.heartbeat.is_zero() || config.election <= config.heartbeat * 2 => {

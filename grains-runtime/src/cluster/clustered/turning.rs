@@ -39,6 +39,10 @@ impl Clustered {
         *lock(&self.streams) = Some(streams.clone());
         let mut table = lock(&self.table);
         drop(lock(&self.early).take());
+        // That of an earlier incarnation would make every older member look like one that is gone, and what it says is
+        // thrown away, until the first view comes.
+        self.view_index.store(0, Ordering::Release);
+        self.view_version.store(0, Ordering::Release);
         table.begin(me, tenure, streams);
     }
 
@@ -202,10 +206,13 @@ impl Clustered {
         };
         let leader = leader.map(|(_, leader)| leader);
         self.known.send_if_modified(|known| {
-            // Asked inside, where `renounce` cannot come between.
+            // Asked inside, where neither a newer view nor `renounce` can come between.
+            if known.view > view.version {
+                return false;
+            }
             let mine = mine.filter(|_| !self.renounced.load(Ordering::Acquire));
             let same = known.leader == leader && known.mine.is_some() == mine.is_some();
-            *known = Known { leader, mine };
+            *known = Known { leader, mine, view: view.version };
             !same
         });
     }
@@ -236,7 +243,7 @@ impl Clustered {
         for call in parked {
             call.fail(fenced());
         }
-        self.known.send_replace(Known { leader: None, mine: None });
+        self.known.send_replace(Known::default());
     }
 
     /// Fails what still waits: the node has stopped.

@@ -38,6 +38,18 @@ impl<D: Driven> Consensus<D> {
         membership.voter_ids().map(|id| (NodeId(id), address(id))).collect()
     }
 
+    /// The voters with which a change that was begun, by whomever, is to end; none if there is no such change.
+    pub(crate) fn unfinished(&self) -> Option<BTreeMap<NodeId, String>> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let groups = membership.get_joint_config();
+        let is_whole = groups.len() < 2 && membership.learner_ids().next().is_none();
+        let voters = groups.last().filter(|_| !is_whole)?;
+        let address = |id: &u64| membership.get_node(id).map(|node| node.addr.clone()).unwrap_or_default();
+        Some(voters.iter().map(|id| (NodeId(*id), address(id))).collect())
+    }
+
     /// Makes exactly these nodes the voters, at these addresses, with joint consensus. New ones first get the log without
     /// a vote. One change at a time; one that was begun goes on when this future is dropped. After an error ask again for
     /// the same: what is done already is not done twice.

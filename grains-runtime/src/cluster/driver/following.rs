@@ -10,6 +10,7 @@ use crate::{
     activation::lock,
     cluster::{
         clustered::turning::Turned,
+        consensus::AppliedCommand,
         control::{Answer, Ask},
         member::MemberState,
         names::NodeId,
@@ -66,9 +67,9 @@ impl Driver {
                     }
                     self.know(index, Arc::from(state));
                 }
-                Some(Answer::Changes { changes, voters, leader }) => {
+                Some(Answer::Changes { changes, upto, voters, leader }) => {
                     self.heard_of(voters, leader);
-                    self.apply(after, changes);
+                    self.apply(after, changes, upto);
                 }
                 _ => {
                     self.follow_another();
@@ -99,11 +100,15 @@ impl Driver {
         }
     }
 
-    fn apply(&self, after: u64, changes: Vec<crate::cluster::consensus::AppliedCommand>) {
-        let Some(last) = changes.last().map(|(index, ..)| *index) else { return };
+    fn apply(&self, after: u64, changes: Vec<AppliedCommand>, upto: u64) {
         let state = {
-            let followed = lock(&self.followed);
+            let mut followed = lock(&self.followed);
             if followed.index != after {
+                return;
+            }
+            if changes.is_empty() {
+                // Or it would be asked for again at once, and again.
+                followed.index = followed.index.max(upto);
                 return;
             }
             let mut state = ClusterState::clone(&followed.state);
@@ -112,7 +117,7 @@ impl Driver {
             }
             Arc::new(state)
         };
-        self.know(last, state);
+        self.know(upto, state);
     }
 
     /// The state at a log index, if it is newer than what is known.
@@ -171,8 +176,12 @@ impl Driver {
         let leader = self.consensus.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone());
         match self.consensus.since(after) {
             Some(mut changes) if after > 0 => {
+                let all = changes.len() <= CHANGES_MAX;
                 changes.truncate(CHANGES_MAX);
-                Answer::Changes { changes, voters, leader }
+                let last = changes.last().map_or(after, |(index, ..)| *index);
+                // More may have been applied since `latest`.
+                let upto = if all { latest.index.max(last) } else { last };
+                Answer::Changes { changes, upto, voters, leader }
             }
             _ => Answer::State {
                 index: latest.index,

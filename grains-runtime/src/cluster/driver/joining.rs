@@ -10,6 +10,7 @@ use crate::{
     activation::lock,
     cluster::{
         command::{Command, Outcome},
+        consensus::FoundError,
         control::{Answer, Ask},
         founding::{self, Founding, Memory, Question, Reply, Step},
         names::{MemberId, NodeName},
@@ -65,9 +66,14 @@ const FOUND_MAX: Duration = Duration::from_secs(10);
 impl Driver {
     /// The life of this node in its cluster, incarnation after incarnation.
     pub(super) async fn live(self: Arc<Self>) {
-        if self.consensus.is_pristine()
-            && let Err(error) = self.find_cluster().await
-        {
+        let beginning = match self.consensus.is_pristine() {
+            true => self.find_cluster().await,
+            // It began a cluster and was cut off before that had a name. (Or its state is not applied yet: then this is
+            // known to be done.)
+            false if !self.is_founded() && self.is_only_voter() => self.found().await,
+            false => Ok(()),
+        };
+        if let Err(error) = beginning {
             tracing::error!(%error, "cannot become a member");
             self.standing.send_replace(Progress::Failed(error));
             return;
@@ -93,6 +99,15 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn is_founded(&self) -> bool {
+        self.consensus.applied().borrow().state.cluster().is_some()
+    }
+
+    /// Whether its own log says that nobody votes but this node.
+    fn is_only_voter(&self) -> bool {
+        self.consensus.voters().into_keys().eq([self.node_id()])
     }
 
     /// For a node that belongs to no cluster: founds one, or finds one.
@@ -174,8 +189,9 @@ impl Driver {
 
     async fn found(&self) -> Result<(), JoinError> {
         let address = lock(&self.joiner).address.clone();
-        if let Err(why) = self.consensus.found(&address).await {
-            tracing::warn!(%why, "founding takes longer than it should");
+        match self.consensus.found(&address).await {
+            Ok(()) | Err(FoundError::NotPristine) => {}
+            Err(why) => tracing::warn!(%why, "founding takes longer than it should"),
         }
         let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
         let generation = self.world.random.next_u64();
@@ -251,6 +267,9 @@ impl Driver {
                     clock.sleep_until(clock.now() + LOOK_EVERY).await;
                 }
                 _ => {
+                    // What was heard of its namesake is old when there is a leader again, which gives everybody a whole
+                    // lease.
+                    *taken = None;
                     self.waits_for("no node that leads the cluster has answered");
                     clock.sleep_until(clock.now() + LOOK_EVERY).await;
                 }

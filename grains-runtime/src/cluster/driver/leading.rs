@@ -33,11 +33,12 @@ impl Driver {
         let mut voters_due = Instant::default();
         let mut voters_chosen_for = ViewVersion::default();
         loop {
-            let now = clock.now();
             let (is_me, term) = {
                 let known = leadership.borrow_and_update();
                 (known.is_me, known.term)
             };
+            // After it is known who leads: the leases that a new leader gives begin now, not before it was one.
+            let now = clock.now();
             if !is_me {
                 lock(&self.grants).stop();
                 gone_since.clear();
@@ -90,7 +91,7 @@ impl Driver {
                 }
                 answer => {
                     tracing::debug!(?answer, "it was not removed");
-                    if certain {
+                    if certain && !matches!(answer, Answer::Unknown) {
                         lock(&self.grants).eviction_failed(ended.member);
                     }
                     return;
@@ -199,6 +200,11 @@ impl Driver {
 
     /// Takes one step towards the voters that there should be.
     fn choose_voters(&self, now: Instant, gone_since: &mut BTreeMap<NodeId, Instant>) {
+        // First the end of a change that an earlier leader began, or this one in an earlier life: until then every
+        // decision needs a majority of the old voters as well.
+        if let Some(voters) = self.consensus.unfinished() {
+            return self.change_voters(voters);
+        }
         let state = self.consensus.applied().borrow().state.clone();
         let current = self.consensus.voters();
         gone_since.retain(|node, _| current.contains_key(node) && !state.view().members.contains_key(node));
@@ -209,13 +215,17 @@ impl Driver {
         let rules = VoterRules { target: config.voters, replace_after: config.voter_replace_after };
         let wanted = voters::wanted(state.view(), &state.former(), &current, gone_since, now, rules);
         if let Some(wanted) = wanted {
-            let me = self.arc();
-            self.tasks.spawn(async move {
-                if let Err(why) = me.consensus.set_voters(wanted).await {
-                    tracing::debug!(%why, "the voters were not changed; it is tried again");
-                }
-            });
+            self.change_voters(wanted);
         }
+    }
+
+    fn change_voters(&self, wanted: BTreeMap<NodeId, String>) {
+        let me = self.arc();
+        self.tasks.spawn(async move {
+            if let Err(why) = me.consensus.set_voters(wanted).await {
+                tracing::debug!(%why, "the voters were not changed; it is tried again");
+            }
+        });
     }
 }
 

@@ -25,8 +25,9 @@ pub(super) fn settle(view: &mut View, index: u64) {
     for (place, _, owner) in moved {
         let old = partitions[place];
         // The directly preceding ownership, even if it never served: only its owner knows whether it did. Anybody
-        // further back may have handed over already, and its memory may be old.
-        let previous = old.owner.map(|owner| (owner, old.epoch));
+        // further back may have handed over already, and its memory may be old. If nobody owned it, the last owner was
+        // removed, and members that are leaving may still host what it had placed: it is asked for, and then everybody.
+        let previous = old.owner.map(|owner| (owner, old.epoch)).or(old.previous);
         partitions[place] = Partition { owner, epoch: Epoch(index), previous };
     }
 }

@@ -90,8 +90,12 @@ impl Log {
         kept.vote.is_none() && kept.entries.is_empty() && kept.purged.is_none() && kept.snapshot.is_none()
     }
 
-    /// Stores a snapshot in place of the last one, durably.
+    /// Stores a snapshot in place of the last one, durably; not if that is newer, because it came from another node while
+    /// this one was made.
     pub(super) async fn save_snapshot(&self, snapshot: Stored) -> io::Result<()> {
+        if self.snapshot().is_some_and(|last| last.meta.last_log_id > snapshot.meta.last_log_id) {
+            return Ok(());
+        }
         if self.disk.is_some() {
             let meta = encoded(&snapshot.meta)?;
             let facts = vec![(Fact::SnapshotMeta, meta), (Fact::Snapshot, snapshot.bytes.clone())];
