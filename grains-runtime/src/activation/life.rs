@@ -108,9 +108,10 @@ impl<G: Lifecycle> Activation<G> {
                 Some(Err(lost)) => Error::new(lost),
                 None => Error::new(format_args!("`activate` took longer than activate_timeout = {limit:?}")),
             };
+            // What `activate` has spawned ends before another one may begin.
+            end_all(&closer).await;
             let activation = closer.give_back();
             tracing::warn!(grain = %activation.id, %error, "could not be activated");
-            drop(activation.end_of_life());
             let failure = CallError::NotActivated { grain: activation.id.to_string().into(), error };
             activation.finish_failing(&failure);
             Err(failure)
@@ -139,14 +140,7 @@ impl<G: Lifecycle> Activation<G> {
         if !closer.activation().broken.load(Ordering::Acquire) {
             deactivate(&mut closer).await;
         }
-        let aborted = closer.activation().end_of_life();
-        if !aborted.is_empty() {
-            let (node, tenure) = (closer.activation().node.clone(), closer.activation().tenure.clone());
-            let (clock, limit) = (&node.world.clock, node.config.deactivate_timeout);
-            if timeout(clock, limit, tenure.tasks.gone(&aborted)).await.is_none() {
-                tracing::warn!(grain = %closer.activation().id, "a task of a grain did not end with it: it blocks its thread");
-            }
-        }
+        end_all(&closer).await;
         let activation = closer.give_back();
         activation.drop_instance();
         if activation.mailbox.finish() {
@@ -252,6 +246,19 @@ impl<G: Lifecycle> Activation<G> {
             2 => DeactivationReason::Stopping,
             _ => DeactivationReason::Requested,
         }
+    }
+}
+
+/// Ends everything that belongs to this life, and waits for it.
+async fn end_all<G: Lifecycle>(closer: &Closer<G>) {
+    let aborted = closer.activation().end_of_life();
+    if aborted.is_empty() {
+        return;
+    }
+    let (node, tenure) = (closer.activation().node.clone(), closer.activation().tenure.clone());
+    let (clock, limit) = (&node.world.clock, node.config.deactivate_timeout);
+    if timeout(clock, limit, tenure.tasks.gone(&aborted)).await.is_none() {
+        tracing::warn!(grain = %closer.activation().id, "a task of a grain did not end with it: it blocks its thread");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         names::{MemberId, NodeId},
     },
     node::NodeInner,
+    timeout::timeout,
 };
 
 /// How often a leaving node looks whether it is empty.
@@ -41,7 +42,9 @@ impl Driver {
                 self.propose_until(Command::Leave(me), next).await;
                 self.until(next, is_said).await;
             }
-            self.hand_over_raft().await;
+            // If it does not work out, the others notice soon enough that nobody leads.
+            let time = limit.since(self.world.clock.now()) / 2;
+            let _handed = timeout(&self.world.clock, time, Box::pin(self.hand_over_raft())).await;
         }
         let empty_by = limit - LAST_WORD;
         self.empty(node, me, empty_by.max(self.world.clock.now())).await;
