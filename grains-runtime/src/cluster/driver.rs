@@ -163,7 +163,7 @@ impl Driver {
         // while nobody has told this node more than stands there.
         let latest = lock(&self.followed).index;
         let heard = lock(&self.voters);
-        match self.consensus.voters() {
+        match self.consensus.agreed_voters() {
             own if heard.is_empty() => own,
             own if !own.is_empty() && self.consensus.applied().borrow().index >= latest => own,
             _ => heard.clone(),

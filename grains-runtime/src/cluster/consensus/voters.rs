@@ -38,6 +38,17 @@ impl<D: Driven> Consensus<D> {
         membership.voter_ids().map(|id| (NodeId(id), address(id))).collect()
     }
 
+    /// The voters of whom a majority is certainly enough, as far as this node knows: while a change is under way, those
+    /// before it.
+    pub(crate) fn agreed_voters(&self) -> BTreeMap<NodeId, String> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.committed_membership_config.membership();
+        let address = |id: &u64| membership.get_node(id).map(|node| node.addr.clone()).unwrap_or_default();
+        let voters = membership.get_joint_config().first();
+        voters.into_iter().flatten().map(|id| (NodeId(*id), address(id))).collect()
+    }
+
     /// The voters with which a change that was begun, by whomever, is to end; none if there is no such change.
     pub(crate) fn unfinished(&self) -> Option<BTreeMap<NodeId, String>> {
         let metrics = self.inner.raft.metrics();

@@ -164,15 +164,14 @@ impl Driver {
 
     /// Tells a follower what has changed since.
     pub(super) async fn tell_changes(&self, after: u64) -> Answer {
-        let voters = self.consensus.voters();
-        if !voters.contains_key(&self.node_id()) {
+        if !self.consensus.voters().contains_key(&self.node_id()) {
             return Answer::NotVoter;
         }
         let mut applied = self.consensus.applied();
         let newer = applied.wait_for(|applied| applied.index > after);
         drop(timeout(&self.world.clock, CHANGE_WAIT, Box::pin(newer)).await);
         let latest = applied.borrow().clone();
-        let voters = voters.into_iter().collect();
+        let voters = self.consensus.agreed_voters().into_iter().collect();
         let leader = self.consensus.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone());
         match self.consensus.since(after) {
             Some(mut changes) if after > 0 => {
