@@ -247,7 +247,7 @@ fn the_predecessor_is_the_owner_just_before_even_if_it_never_served() {
 }
 
 #[test]
-fn after_nobody_there_is_no_predecessor() {
+fn after_nobody_the_last_owner_is_the_predecessor() {
     let mut cluster = Cluster::of(&[1]);
     let first = cluster.id(1);
     cluster.evict(first);
@@ -255,7 +255,7 @@ fn after_nobody_there_is_no_predecessor() {
     assert_eq!(cluster.view().partitions[0], nobody);
     assert_eq!((cluster.clock(), cluster.view().leader), (Assignment::Nobody, None));
     let second = cluster.join(hosting(2, &["clock"]));
-    let owned = Partition { owner: Some(second), epoch: Epoch(cluster.index), previous: None };
+    let owned = Partition { owner: Some(second), epoch: Epoch(cluster.index), previous: nobody.previous };
     assert_eq!(cluster.view().partitions[0], owned);
     assert_eq!(holder(cluster.clock()).holder, second);
 }
@@ -415,7 +415,7 @@ fn follows(before: &View, after: &View, command: &Command, outcome: &Outcome, in
     assert_eq!(names.len(), after.members.len(), "two members of one name");
     let any_active = after.members.values().any(|member| member.state == MemberState::Active);
     for (old, new) in before.partitions.iter().zip(after.partitions.iter()) {
-        let previous = old.owner.map(|owner| (owner, old.epoch));
+        let previous = old.owner.map(|owner| (owner, old.epoch)).or(old.previous);
         let moved = Partition { owner: new.owner, epoch: Epoch(index), previous };
         assert_eq!(*new, if old.owner == new.owner { *old } else { moved });
         let owner = new.owner.map(|id| after.member(id).expect("an owner is a member"));
