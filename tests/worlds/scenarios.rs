@@ -12,6 +12,8 @@ use grains::{
     sim::{Machine, Sim, run},
 };
 
+use crate::streams::SourceGrain;
+
 /// Says that it lives.
 #[rpc_trait]
 pub(crate) trait Spot {
@@ -40,7 +42,7 @@ impl Spot for SpotGrain {
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
 /// How one node is started.
-struct Plan {
+pub(crate) struct Plan {
     name: &'static str,
     /// Which machine it runs on: the last number of its address.
     machine: usize,
@@ -58,13 +60,13 @@ impl Plan {
 }
 
 /// Machines and what was started on them.
-struct Scene {
+pub(crate) struct Scene {
     sim: Sim,
-    machines: Vec<Machine>,
+    pub(crate) machines: Vec<Machine>,
 }
 
 impl Scene {
-    fn new(sim: &Sim, machines: usize) -> Self {
+    pub(crate) fn new(sim: &Sim, machines: usize) -> Self {
         let machines = (0..machines).map(|n| sim.machine(&format!("m{n}"))).collect();
         Self { sim: sim.clone(), machines }
     }
@@ -83,6 +85,7 @@ impl Scene {
             if plan.on_disk {
                 builder = builder.data_dir("data");
             }
+            builder = builder.host::<SourceGrain>();
             if let Some(options) = plan.hosts {
                 builder = builder.host_with::<SpotGrain>(options);
             }
@@ -108,11 +111,11 @@ impl Scene {
         nodes
     }
 
-    async fn three(&self) -> Vec<Node> {
+    pub(crate) async fn three(&self) -> Vec<Node> {
         self.start_all(vec![Plan::new("a", 0), Plan::new("b", 1), Plan::new("c", 2)]).await
     }
 
-    async fn wait(&self, what: &str, done: impl Fn() -> bool) {
+    pub(crate) async fn wait(&self, what: &str, done: impl Fn() -> bool) {
         let until = self.sim.now() + SETTLES_WITHIN;
         while !done() {
             assert!(self.sim.now() < until, "waited in vain for {what}");
