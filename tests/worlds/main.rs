@@ -7,6 +7,7 @@ mod database;
 mod facts;
 mod herald;
 mod scenarios;
+mod streams;
 mod world;
 
 use grains::sim::{self, Sim};

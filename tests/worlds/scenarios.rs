@@ -14,6 +14,8 @@ use grains::{
     sim::{Machine, Sim, run},
 };
 
+use crate::streams::SourceGrain;
+
 thread_local! {
     /// The grains with a turn that lasts, wherever it runs.
     static HELD: RefCell<BTreeSet<String>> = RefCell::default();
@@ -75,7 +77,7 @@ impl Spot for SpotGrain {
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
 /// How one node is started.
-struct Plan {
+pub(crate) struct Plan {
     name: &'static str,
     /// Which machine it runs on: the last number of its address.
     machine: usize,
@@ -102,13 +104,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Machines and what was started on them.
-struct Scene {
+pub(crate) struct Scene {
     sim: Sim,
-    machines: Vec<Machine>,
+    pub(crate) machines: Vec<Machine>,
 }
 
 impl Scene {
-    fn new(sim: &Sim, machines: usize) -> Self {
+    pub(crate) fn new(sim: &Sim, machines: usize) -> Self {
         let machines = (0..machines).map(|n| sim.machine(&format!("m{n}"))).collect();
         Self { sim: sim.clone(), machines }
     }
@@ -139,6 +141,7 @@ impl Scene {
             if plan.on_disk {
                 builder = builder.data_dir("data");
             }
+            builder = builder.host::<SourceGrain>();
             if let Some(options) = plan.hosts {
                 builder = builder.host_with::<SpotGrain>(options);
             }
@@ -159,11 +162,11 @@ impl Scene {
         nodes
     }
 
-    async fn three(&self) -> Vec<Node> {
+    pub(crate) async fn three(&self) -> Vec<Node> {
         self.start_all(vec![Plan::new("a", 0), Plan::new("b", 1), Plan::new("c", 2)]).await
     }
 
-    async fn wait(&self, what: &str, done: impl Fn() -> bool) {
+    pub(crate) async fn wait(&self, what: &str, done: impl Fn() -> bool) {
         let until = self.sim.now() + SETTLES_WITHIN;
         while !done() {
             assert!(self.sim.now() < until, "waited in vain for {what}");

@@ -1,6 +1,7 @@
 //! A node's part in its cluster, as its calls see it: where grains live, calls that leave and arrive, and what a new view
 //! changes. The driver tells it what the cluster has agreed on.
 
+mod answering;
 pub(crate) mod arriving;
 mod early;
 pub(crate) mod envelope;
@@ -16,7 +17,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     activation::lock,
     node::NodeInner,
-    wire::{SendError, Wire},
+    wire::{Link, SendError, Wire},
 };
 
 pub(crate) struct Clustered {
@@ -60,6 +61,8 @@ pub(crate) struct Clustered {
     streams: Mutex<Option<Arc<Streams>>>,
     /// Frames of members that this node has yet to hear of.
     early: Mutex<Early>,
+    /// The bytes of answers that wait for room on their links.
+    answers_waiting: Arc<AtomicUsize>,
     /// The grain types this node hosts as singletons.
     singletons: BTreeSet<&'static str>,
 }
@@ -91,6 +94,7 @@ impl Clustered {
             renounced: AtomicBool::new(false),
             streams: Mutex::default(),
             early: Mutex::default(),
+            answers_waiting: Arc::default(),
             singletons,
         })
     }
@@ -132,8 +136,12 @@ impl Clustered {
         ViewVersion(self.view_version.load(Ordering::Acquire))
     }
 
-    /// Sends one frame to another member.
+    /// Sends one frame to another member, which does not wait for it.
     fn send_frame(&self, to: MemberId, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        self.link_to(to)?.send(kind, write).map(drop)
+    }
+
+    fn link_to(&self, to: MemberId) -> Result<Arc<Link>, SendError> {
         let Some(wire) = self.wire() else { return Err(SendError::Closed) };
         let address = {
             let table = lock(&self.table);
@@ -141,11 +149,10 @@ impl Clustered {
             member.map(|member| member.joiner.address.clone())
         };
         // A member that this node has yet to hear of is reached by the link it has come by, or not at all.
-        let link = match address {
-            Some(address) => wire.link(to, &address),
-            None => wire.known_link(to).ok_or(SendError::Closed)?,
-        };
-        link.send(kind, write).map(drop)
+        match address {
+            Some(address) => Ok(wire.link(to, &address)),
+            None => wire.known_link(to).ok_or(SendError::Closed),
+        }
     }
 
     /// An activation has ended, after its last turn: from here on its grain may live elsewhere.

@@ -9,11 +9,12 @@ use super::{
     frame::{self, Decoder},
     handshake::{self, Greeting, HANDSHAKE_BYTES_MAX, Purpose, Refused},
     keepalive::{KeepAlive, Role},
+    link::Link,
     outbox::Outbox,
     pump::{Pump, Sends},
     shared::{Registered, Shared, Side},
 };
-use crate::{cluster::MemberId, timeout::timeout};
+use crate::timeout::timeout;
 
 /// A connection whose handshake went well.
 pub(super) struct Greeted {
@@ -33,12 +34,12 @@ pub(super) enum DialError {
     Refused(#[from] Refused),
 }
 
-/// Connects to `address`, and to the member `to` if it must be that one.
+/// Connects to `address`, and to the member of the link `to` if it is for one.
 pub(super) async fn dial(
     shared: &Shared,
     address: &str,
     purpose: Purpose,
-    to: Option<MemberId>,
+    to: Option<&Link>,
 ) -> Result<Greeted, DialError> {
     let limit = shared.config.limits.handshake_timeout;
     let clock = &shared.world.clock;

@@ -21,6 +21,9 @@ pub(super) enum Ended {
     /// What the transport said.
     #[error("{0}")]
     Broken(String),
+    /// The other side has another link by now, so this one is dead there.
+    #[error("the other side has begun another one")]
+    Replaced,
     /// No sign of life.
     #[error("it was silent for {0:?}")]
     Silent(Duration),

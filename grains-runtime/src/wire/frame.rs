@@ -17,6 +17,8 @@ pub(crate) const FAILED: u8 = 0x85;
 pub(crate) const PING: u8 = 0x86;
 /// Yes.
 pub(crate) const PONG: u8 = 0x87;
+/// The link of this number of the other side has ended here: whatever was on it may be lost.
+pub(crate) const LOST: u8 = 0x88;
 
 /// Whether frames of this kind belong to the wire; the others are data, and their kind is the call layer's.
 pub(crate) fn is_control(kind: u8) -> bool {

@@ -91,6 +91,8 @@ pub(crate) struct About {
     pub(crate) incarnation: Option<Incarnation>,
     /// Whom it wants to reach, if that matters.
     pub(crate) to: Option<MemberId>,
+    /// Its number for the link that this is to be. They grow.
+    pub(crate) link: Option<u64>,
     /// The longest frame it takes on this connection.
     pub(crate) frame_bytes_max: u32,
 }

@@ -1,7 +1,15 @@
 //! Links: calls of grains to one member, in order, over one connection that this node dials. A link dies once and for all;
 //! it then knows which of its frames certainly never left.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use grains_core::Instant;
 
@@ -9,10 +17,11 @@ use super::{
     backoff::Backoff,
     dial::dial,
     ended::Ended,
+    frame,
     handshake::{HANDSHAKE_BYTES_MAX, Purpose},
     outbox::{Chunk, Outbox, SendError, Sent},
     pump::Duty,
-    shared::{Shared, Side},
+    shared::{Shared, Side, State},
 };
 use crate::{cluster::MemberId, sync::lock};
 
@@ -21,6 +30,10 @@ pub(crate) struct Link {
     to: MemberId,
     id: u64,
     outbox: Arc<Outbox>,
+    /// The other side has welcomed it, so it sees its end.
+    connected: AtomicBool,
+    /// Something was sent for which the other side waits.
+    owed: AtomicBool,
 }
 
 impl std::fmt::Debug for Link {
@@ -31,13 +44,41 @@ impl std::fmt::Debug for Link {
 
 impl Link {
     /// Sends a frame of a kind below 128, whose body `write` appends to what it is given: nothing else, and quickly, for
-    /// others wait meanwhile. It never waits for the network.
+    /// others wait meanwhile. It never waits for the network. That it may be lost is told to this side only.
     pub(crate) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         debug_assert!(!super::is_control(kind), "kind {kind:#04x} is not for calls");
         self.outbox.send(kind, write)
     }
 
-    /// Which link of this node; never used again.
+    /// The same for a frame for which the other side waits: it hears if it was lost.
+    pub(crate) fn answer(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        self.owed.store(true, Ordering::Release);
+        self.outbox.send(kind, write)
+    }
+
+    /// The same for a small frame, which finds room also where others are refused as overload. When that is used up too,
+    /// the other side takes nothing: then the link ends, which both sides hear.
+    pub(crate) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        self.owed.store(true, Ordering::Release);
+        self.outbox.tell(kind, write)
+    }
+
+    /// The same, as soon as there is room: never [`SendError::Overloaded`].
+    pub(crate) fn poll_answer(&self, cx: &mut Context<'_>, kind: u8, body: &[u8]) -> Poll<Result<Sent, SendError>> {
+        self.owed.store(true, Ordering::Release);
+        self.outbox.poll_send(cx, kind, body)
+    }
+
+    /// Takes no more frames, and drops those that have not left.
+    pub(crate) fn close(&self) {
+        self.outbox.close();
+    }
+
+    pub(super) fn to(&self) -> MemberId {
+        self.to
+    }
+
+    /// Which link of this node; never used again, and higher than that of any earlier one.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -59,9 +100,21 @@ impl Link {
 pub(super) struct Place {
     link: Option<Arc<Link>>,
     backoff: Backoff,
+    /// The links of the member to this node by their numbers. Once there is a newer one: what was sent by then.
+    pub(super) heard: BTreeMap<u64, Option<Asked>>,
+    /// The newest of them that has ended while there was no newer one; 0 if there is none such.
+    pub(super) lost: u64,
 }
 
+/// A link of this node and one of its frames.
+pub(super) type Asked = (u64, u64);
+
 impl Place {
+    /// The link there is, and the last frame that was given to it. Link 0 is none.
+    pub(super) fn asked(&self) -> Asked {
+        self.link.as_ref().map_or((0, 0), |link| (link.id, link.outbox.sent().0))
+    }
+
     pub(super) fn link(&self) -> Option<Arc<Link>> {
         self.link.clone()
     }
@@ -79,23 +132,39 @@ pub(super) fn get(shared: &Arc<Shared>, to: MemberId, address: &str) -> Arc<Link
     {
         return link.clone();
     }
-    if state.links.len() >= limits.peers_max {
-        state.links.retain(|_, place| place.link.is_some());
-    }
     let outbox = Arc::new(Outbox::new(limits.outgoing_bytes_max, limits.frame_bytes_max));
-    let link = Arc::new(Link { to, id: Shared::serial(&mut state), outbox });
-    let beyond = state.links.len() >= limits.peers_max && !state.links.contains_key(&to);
-    let from = if beyond {
-        Err(format!("this node has links to {} members, as many as may be", limits.peers_max))
-    } else {
-        let place = state.links.entry(to).or_default();
-        place.link = Some(link.clone());
-        Ok(place.backoff.until())
+    let (connected, owed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let link = Arc::new(Link { to, id: Shared::serial(&mut state), outbox, connected, owed });
+    let from = match place(&mut state, limits.peers_max, to) {
+        Some(place) => {
+            if place.lost > 0 {
+                link.say_lost(place.lost);
+            }
+            place.link = Some(link.clone());
+            Ok(place.backoff.until())
+        }
+        None => Err(format!("this node has links to {} members, as many as may be", limits.peers_max)),
     };
     drop(state);
     let end = End { shared: shared.clone(), link: link.clone() };
     shared.crew.spawn(run(end, address.to_owned(), from));
     link
+}
+
+/// What is known of `member`, unless too many others are linked.
+pub(super) fn place(state: &mut State, peers_max: usize, member: MemberId) -> Option<&mut Place> {
+    if state.links.len() >= peers_max {
+        state.links.retain(|known, place| *known == member || place.link.is_some());
+    }
+    let beyond = state.links.len() >= peers_max && !state.links.contains_key(&member);
+    (!beyond).then(|| state.links.entry(member).or_default())
+}
+
+impl Link {
+    /// Says that the other side's link of this number has ended here.
+    pub(super) fn say_lost(&self, theirs: u64) -> Option<Sent> {
+        self.outbox.tell(frame::LOST, |out| out.extend_from_slice(&theirs.to_le_bytes())).ok()
+    }
 }
 
 /// A link from its dialling, at `from` at the earliest, to its end.
@@ -128,11 +197,12 @@ async fn connect(shared: &Arc<Shared>, link: &Link, address: &str, from: Instant
     if clock.now() < from {
         clock.sleep_until(from).await;
     }
-    let greeted = dial(shared, address, Purpose::Data, Some(link.to)).await.map_err(|why| why.to_string())?;
+    let greeted = dial(shared, address, Purpose::Data, Some(link)).await.map_err(|why| why.to_string())?;
     let max = greeted.frame_bytes_max();
     link.outbox.limit_frames(max).map_err(|bytes| {
         format!("a frame of {bytes} bytes waits, and {address} takes {max}: give both the same `frame_bytes_max`")
     })?;
+    link.connected.store(true, Ordering::Release);
     let registered = shared.register(Side::Dialled, &greeted.me, &greeted.them, &link.outbox);
     Ok(Connected { greeted, registered: registered.map_err(|why| why.to_string())? })
 }
@@ -185,6 +255,10 @@ impl Drop for End {
             && place.link.as_ref().is_some_and(|now| now.id == link.id)
         {
             place.link = None;
+        }
+        // What was welcomed ends there too; of anything else the other side knows nothing.
+        if link.owed.load(Ordering::Acquire) && !link.connected.load(Ordering::Acquire) {
+            self.shared.close_heard(link.to);
         }
         let written = link.written().unwrap_or(u64::MAX);
         self.shared.handler.link_down(link.to, link.id, written);

@@ -5,16 +5,18 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 use grains_core::world::{Connection, Listener};
 
 use super::{
+    Unreadable,
     dial::{Greeted, read_frame, write_all},
     ended::Ended,
     frame::{self, Decoder},
     handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose},
+    heard::Heard,
     outbox::Outbox,
     pump::Duty,
     serve::Serve,
     shared::{Registered, Shared, Side, Unwanted},
 };
-use crate::{cluster::MemberId, sync::lock, timeout::timeout};
+use crate::{sync::lock, timeout::timeout};
 
 /// How long to wait after a failure to accept: it may be that the process has too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -74,7 +76,10 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) 
     };
     let them = greeted.them.clone();
     let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
-        (Purpose::Data, Some(from)) => Box::new(Receive { shared: shared.clone(), from }),
+        (Purpose::Data, Some(from)) => {
+            let heard = Heard::new(&shared, from, them.about.link.unwrap_or(0));
+            Box::new(Receive { shared: shared.clone(), heard })
+        }
         // The handshake refuses calls of nobody.
         (Purpose::Data, None) => return,
         (Purpose::Control | Purpose::Bulk, _) => Box::new(Serve::new(&shared, &them, &outbox)),
@@ -139,18 +144,32 @@ async fn part(writer: &mut Box<dyn grains_core::world::ByteWriter>, say: &[u8]) 
     }
 }
 
-/// The duty of a data connection: hands its frames on.
+/// The duty of a data connection: hands its frames on, and its end behind the last of them.
 struct Receive {
     shared: Arc<Shared>,
-    from: MemberId,
+    heard: Heard,
 }
 
 impl Duty for Receive {
     fn frame(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
+        if kind == frame::LOST
+            && let Ok(link) = body.try_into()
+        {
+            self.heard.lost(u64::from_le_bytes(link));
+            return Ok(());
+        }
         if frame::is_control(kind) {
             return Err(Ended::Protocol(format!("a frame of kind {kind:#04x} on a data connection")));
         }
-        self.shared.handler.data(self.from, kind, body);
-        Ok(())
+        let read = self.shared.handler.data(self.heard.from, self.heard.link, kind, body);
+        // What it meant, and whoever waits for it, is unknown. Both sides hear of the end.
+        read.map_err(|Unreadable(why)| {
+            Ended::Protocol(format!("a frame of kind {kind:#04x} that cannot be read: {why}"))
+        })
+    }
+
+    /// An older one may be half open for long: its end was lost, or was not read because this side was stopped.
+    fn tick(&mut self, _: grains_core::Instant) -> Result<(), Ended> {
+        if self.heard.is_replaced() { Err(Ended::Replaced) } else { Ok(()) }
     }
 }

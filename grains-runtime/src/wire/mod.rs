@@ -4,7 +4,7 @@
 //!
 //! Reading order: `frame` and `handshake` (what is said; pure), `outbox`, `keepalive` and `backoff` (pure but for a lock),
 //! `pump` (bytes of one connection), `dial` and `listener` (how one comes about), `control`, `asked` and `serve` (questions and
-//! answers), `link` (calls), `shared` (what all of these know).
+//! answers), `link` and `heard` (calls, and those of others), `shared` (what all of these know).
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +21,7 @@ mod dial;
 mod ended;
 pub(crate) mod frame;
 pub(crate) mod handshake;
+mod heard;
 mod keepalive;
 mod link;
 mod listener;
@@ -37,11 +38,11 @@ pub(crate) use self::{
     control::{Lane, RequestError, Response},
     frame::is_control,
     link::Link,
-    outbox::SendError,
+    outbox::{SendError, Sent},
 };
 use self::{address::advertised, shared::Shared};
 #[cfg(test)]
-pub(crate) use self::{counters::PeerCounters, handshake::Reason, outbox::Sent};
+pub(crate) use self::{counters::PeerCounters, handshake::Reason};
 use crate::cluster::{Incarnation, MemberId, NodeId, NodeName};
 
 /// Who is at the other end, as it says itself.
@@ -55,15 +56,26 @@ pub(crate) struct PeerInfo {
     pub(crate) incarnation: Option<Incarnation>,
 }
 
+/// Why a frame means nothing to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(pub(crate) &'static str);
+
 /// What a node does with what arrives. Its functions are called by the tasks of connections.
 pub(crate) trait WireHandler: Send + Sync + 'static {
     /// Answers a question. Each has a task of its own, which goes on to its end when the connection breaks, and is dropped
     /// when the wire is closed.
     fn control(&self, from: PeerInfo, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>>;
 
-    /// A frame of `from` has arrived; those of one link arrive in order. Nothing more is read from that link until this
-    /// returns, so it does not wait.
-    fn data(&self, from: MemberId, kind: u8, body: &[u8]);
+    /// A frame of `from` has arrived over its link of number `link`; those of one link arrive in order. Nothing more is
+    /// read from that link until this returns, so it does not wait. One that cannot be read ends the connection.
+    fn data(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable>;
+
+    /// The link of number `link` of `from` has ended, behind the last frame that came over it; what else was on it is lost.
+    /// `asked` is a link of this node to that member, and one of its frames: what was sent on it up to that frame may have
+    /// been answered in vain. What was sent behind it, or on a later link, is answered on another link of `from`; what was
+    /// sent on an earlier one is told by [`link_down`](Self::link_down).
+    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>);
 
     /// The link of this number is dead. No frame of it above `written` has left this node or ever will; those up to it may
     /// have arrived. Told exactly once for each link, also when it was closed here.
@@ -135,6 +147,11 @@ impl Wire {
     /// The link to member `to`, if there is one.
     pub(crate) fn known_link(&self, to: MemberId) -> Option<Arc<Link>> {
         self.shared.known_link(to)
+    }
+
+    /// Ends what `member` has dialled for its calls: it hears that those which are not answered never will be.
+    pub(crate) fn close_heard(&self, member: MemberId) {
+        self.shared.close_heard(member);
     }
 
     /// Ends the links to members that `keep` does not name, and forgets about them.

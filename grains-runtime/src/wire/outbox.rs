@@ -42,6 +42,9 @@ pub(crate) enum SendError {
 /// working at the same time: 522 calls a write were slower than 111.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Room for small frames beyond that for others: some 40,000 credits or bounces.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+
 /// Frames one after the other, all of them whole.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
@@ -115,14 +118,30 @@ impl Outbox {
     /// Appends a frame whose body `write` appends to what it is given, and nothing else. It runs under the outbox's lock:
     /// it is short and sends nothing itself.
     pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        self.send_within(self.bytes_max, kind, write)
+    }
+
+    /// Appends a small frame also where others are refused as overload. Where that has no room either, nothing is taken
+    /// at the other side: the outbox is closed, since a word that is lost in silence is waited for in vain.
+    pub(super) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        match self.send_within(self.bytes_max + SMALL_BYTES_MAX, kind, write) {
+            Err(SendError::Overloaded { .. }) => {
+                self.close();
+                Err(SendError::Closed)
+            }
+            told => told,
+        }
+    }
+
+    fn send_within(&self, bytes_max: usize, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Open) {
             return Err(SendError::Closed);
         }
-        if state.waiting >= self.bytes_max {
-            return Err(SendError::Overloaded { limit: self.bytes_max });
+        if state.waiting >= bytes_max {
+            return Err(SendError::Overloaded { limit: bytes_max });
         }
-        state.append(self.bytes_max, kind, write)?;
+        state.append(bytes_max, kind, write)?;
         let sent = Sent(state.sent);
         let writer = state.writer.take();
         drop(state);
@@ -130,6 +149,27 @@ impl Outbox {
             writer.wake();
         }
         Ok(sent)
+    }
+
+    /// Sends as soon as there is room, until which `cx` waits; also until this is closed.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>, kind: u8, body: &[u8]) -> Poll<Result<Sent, SendError>> {
+        {
+            let mut state = lock(&self.state);
+            let fits = body.len() < state.frame_bytes_max;
+            let room = state.waiting + frame::HEAD_BYTES + body.len() <= self.bytes_max;
+            // Asked first: many may wait, and each would copy its body in vain.
+            if fits && !room && matches!(state.phase, Phase::Open) {
+                state.watch(cx);
+                return Poll::Pending;
+            }
+        }
+        match self.send(kind, |out| out.extend_from_slice(body)) {
+            Err(SendError::Overloaded { .. }) => {
+                self.wake_at_room(cx);
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        }
     }
 
     /// Sends as soon as there is room.
@@ -165,7 +205,10 @@ impl Outbox {
     /// The next chunk for the writer, who is done with `used` and is woken when there is one; none once it is closed.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>, used: &mut Chunk) -> Poll<Option<Chunk>> {
         let mut state = lock(&self.state);
-        let watchers = state.give_back(std::mem::take(used));
+        state.give_back(std::mem::take(used));
+        // Only when half is free: many may wait, and all but the first would be woken in vain at every chunk.
+        let watchers =
+            if state.waiting <= self.bytes_max / 2 { std::mem::take(&mut state.watchers) } else { Vec::new() };
         let taken = match state.phase {
             Phase::Open => match state.queue.pop_front() {
                 Some(chunk) => Poll::Ready(Some(chunk)),
@@ -179,6 +222,11 @@ impl Outbox {
         drop(state);
         watchers.into_iter().for_each(Waker::wake);
         taken
+    }
+
+    /// The last frame that was taken.
+    pub(super) fn sent(&self) -> Sent {
+        Sent(lock(&self.state).sent)
     }
 
     /// Whether bytes wait to be sent.
@@ -278,9 +326,9 @@ impl State {
         Ok(())
     }
 
-    fn give_back(&mut self, used: Chunk) -> Vec<Waker> {
+    fn give_back(&mut self, used: Chunk) {
         if used.bytes.is_empty() {
-            return Vec::new();
+            return;
         }
         self.waiting -= used.bytes.len();
         let mut bytes = used.bytes;
@@ -288,7 +336,6 @@ impl State {
         if bytes.capacity() <= 2 * CHUNK_BYTES && self.spare.capacity() == 0 {
             self.spare = bytes;
         }
-        std::mem::take(&mut self.watchers)
     }
 
     fn watch(&mut self, cx: &mut Context<'_>) {

@@ -51,6 +51,7 @@ pub(super) struct State {
 struct Known {
     outbox: Arc<Outbox>,
     purpose: Purpose,
+    them: Option<MemberId>,
     generation: Option<u64>,
     side: Side,
 }
@@ -82,7 +83,7 @@ impl Shared {
     }
 
     /// What this node says when it dials or answers.
-    pub(super) fn greeting(&self, purpose: Purpose, to: Option<MemberId>) -> Greeting {
+    pub(super) fn greeting(&self, purpose: Purpose, to: Option<&Link>) -> Greeting {
         let state = lock(&self.state);
         let config = &self.config;
         let about = About {
@@ -91,7 +92,8 @@ impl Shared {
             name: config.name.clone(),
             node: config.node,
             incarnation: state.incarnation,
-            to,
+            to: to.map(Link::to),
+            link: to.map(Link::id),
             frame_bytes_max: u32::try_from(config.limits.frame_bytes_max(purpose)).unwrap_or(u32::MAX),
         };
         Greeting { purpose, versions: config.limits.versions, about }
@@ -131,7 +133,8 @@ impl Shared {
             state.accepted += 1;
         }
         let id = Self::serial(&mut state);
-        let known = Known { outbox: outbox.clone(), purpose: me.purpose, generation: them.about.generation, side };
+        let (purpose, generation) = (me.purpose, them.about.generation);
+        let known = Known { outbox: outbox.clone(), purpose, them: them.member(), generation, side };
         state.connections.insert(id, known);
         let counters = state.counters(them.about.node, self.config.limits.peers_max);
         let counted = if side == Side::Dialled { &counters.dialled } else { &counters.accepted };
@@ -156,6 +159,13 @@ impl Shared {
         state.generation = Some(generation);
         let ends = state.outboxes(|known| known.generation.is_some_and(|theirs| theirs != generation));
         drop(state);
+        ends.iter().for_each(|outbox| outbox.close());
+    }
+
+    /// Ends what `member` has dialled for its calls, so that it hears that no answer comes.
+    pub(super) fn close_heard(&self, member: MemberId) {
+        let ends = lock(&self.state)
+            .outboxes(|known| (known.side, known.purpose, known.them) == (Side::Accepted, Purpose::Data, Some(member)));
         ends.iter().for_each(|outbox| outbox.close());
     }
 

@@ -12,6 +12,7 @@ use crate::{
 
 mod attacks;
 mod calls;
+mod ends;
 mod lives;
 mod memory;
 mod questions;

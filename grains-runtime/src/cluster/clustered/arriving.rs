@@ -2,22 +2,23 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
 use grains_core::{
     CallError, Failure, Outcome, codec,
     route::ReplySink,
-    stream::{with_incoming, with_outgoing},
+    stream::{ExportedStream, with_incoming, with_outgoing},
 };
 
 use super::{
     Clustered,
+    answering::Back,
+    early::EarlyFrame,
     envelope::{
         BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, FAREWELL, Found, HEARD, Ordered, REDIRECT, REPLY,
-        ReplyFrame, STREAM, TAKEN, Target, read_bounce, read_redirect, read_round, read_taken, write_bounce,
-        write_redirect, write_taken,
+        ReplyFrame, STREAM, TAKEN, Target, read_bounce, read_redirect, read_round, read_taken,
     },
     pending::Returned,
     table::Way,
@@ -33,18 +34,18 @@ use crate::{
     },
     node::NodeInner,
     tenure::Tenure,
-    wire::SendError,
+    wire::Unreadable,
 };
 
 impl Clustered {
-    /// A frame of another member. Those of one member come one after the other.
-    pub(crate) fn arrived(&self, from: MemberId, kind: u8, body: &[u8]) {
-        if !self.counts(from, kind, body) {
-            return;
+    /// A frame of another member, over its link of number `link`. Those of one link come one after the other.
+    pub(crate) fn arrived(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
+        if !self.counts(from, link, kind, body) {
+            return Ok(());
         }
         let read = match kind {
-            CALL => CallFrame::read(body).map(|frame| self.call(from, frame)),
-            REPLY => ReplyFrame::read(body).map(|frame| self.reply(from, frame)),
+            CALL => CallFrame::read(body).map(|frame| self.call(from, link, frame)),
+            REPLY => ReplyFrame::read(body).map(|frame| self.reply(from, link, frame)),
             BOUNCE => read_bounce(body).map(|(call, why)| self.bounced(from, call, why)),
             REDIRECT => read_redirect(body).map(|(call, order)| self.redirect(from, call, order)),
             TAKEN => read_taken(body).map(|call| self.taken(from, call)),
@@ -60,21 +61,19 @@ impl Clustered {
             STREAM => self.stream_frame(from, body),
             _ => Err(BadFrame::new("of a kind that this node does not know")),
         };
-        if let Err(why) = read {
-            tracing::warn!(%from, kind, %why, "ignored");
-        }
+        read.map_err(Unreadable::from)
     }
 
     /// Whether a frame counts now. Nothing does that an incarnation says after it was removed; what one says of which this
     /// node has yet to hear is kept until then.
-    fn counts(&self, from: MemberId, kind: u8, body: &[u8]) -> bool {
+    fn counts(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> bool {
         let table = lock(&self.table);
         let Some(standing) = &table.standing else { return false };
         if standing.view.member(from).is_some() {
             return true;
         }
         // Kept under the lock of the table: a view that comes now finds it.
-        if from.incarnation.0 > self.view_index() && !lock(&self.early).keep(from, kind, body) {
+        if from.incarnation.0 > self.view_index() && !lock(&self.early).keep(from, link, kind, body) {
             tracing::warn!(%from, "too many frames of a member that this node has yet to hear of");
         }
         false
@@ -83,22 +82,29 @@ impl Clustered {
     /// Frames that came before this node had heard of their senders.
     pub(super) fn hear_early(&self) {
         let frames = lock(&self.early).take();
-        frames.into_iter().for_each(|(from, kind, body)| self.arrived(from, kind, &body));
+        for EarlyFrame { from, link, kind, body } in frames {
+            if let Err(why) = self.arrived(from, link, kind, &body)
+                && let Some(wire) = self.wire()
+            {
+                tracing::warn!(%from, kind, %why, "connection closed for a frame that cannot be read");
+                wire.close_heard(from);
+            }
+        }
     }
 
     /// A call for a grain that its sender believes to be here, or this node to own.
-    fn call(&self, from: MemberId, frame: CallFrame) {
+    fn call(&self, from: MemberId, link: u64, frame: CallFrame) {
         let Some(node) = self.node() else { return };
-        let back = Back { clustered: self.weak(), to: from, call: frame.call };
+        let back = Back { clustered: self.weak(), to: from, call: frame.call, link };
         match self.look(&node, from, &frame) {
             Looked::Here(made, acting) => self.deliver(&node, back, frame, made, acting),
-            Looked::Redirect(order) => back.send(REDIRECT, |out| write_redirect(out, back.call, order)),
+            Looked::Redirect(order) => back.redirect(order),
             Looked::Bounce(why) => back.bounce(why),
             Looked::Fails(failure) if frame.one_way => {
                 tracing::warn!(grain = %frame.grain, %failure, "a one-way call did not run");
                 back.taken();
             }
-            Looked::Fails(failure) => back.reply(None, Err(failure)),
+            Looked::Fails(failure) => back.fail(None, failure),
         }
     }
 
@@ -184,32 +190,32 @@ impl Clustered {
         Arrived { method: frame.method, args: frame.args, reply, inherited }
     }
 
-    fn reply(&self, from: MemberId, frame: ReplyFrame<'_>) {
+    fn reply(&self, from: MemberId, theirs: u64, frame: ReplyFrame<'_>) {
         let returned = lock(&self.pending).answered(frame.call, from);
-        let Some(Returned { call, .. }) = returned else { return };
+        let Some(Returned { call, link, .. }) = returned else { return };
         if let Some(found) = frame.found.filter(|found| found.activation.counter != 0) {
             lock(&self.table).places.learn(call.grain.clone(), found);
         }
         let Some(sink) = call.sink else { return };
         match frame.answer {
-            Ok(bytes) => self.answered(from, frame.call, sink, bytes),
+            Ok(bytes) => self.answered(from, (frame.call, link), theirs, sink, bytes),
             Err(failure) => sink.failed(failure),
         }
     }
 
     /// Decoding runs users' code: if it panics, the reply is dropped, which tells the caller.
-    fn answered(&self, from: MemberId, call: u64, sink: Box<dyn ReplySink>, bytes: &[u8]) {
+    fn answered(&self, from: MemberId, call: (u64, u64), theirs: u64, sink: Box<dyn ReplySink>, bytes: &[u8]) {
         let answered = catch_unwind(AssertUnwindSafe(|| with_incoming(|| sink.answered(bytes))));
         match answered {
             Ok(((), streams)) if streams.is_empty() => {}
-            Ok(((), streams)) => self.import(from, call, streams),
+            Ok(((), streams)) => self.import(from, call, theirs, streams),
             Err(panic) => tracing::error!(message = panic_message(&*panic), "decoding an answer panicked"),
         }
     }
 
     fn bounced(&self, from: MemberId, number: u64, why: Bounce) {
         let returned = lock(&self.pending).answered(number, from);
-        let Some(Returned { call, target }) = returned else { return };
+        let Some(Returned { call, target, .. }) = returned else { return };
         match why {
             Bounce::NotHere => self.not_there(call, target.activation()),
             Bounce::NotNow => {
@@ -249,55 +255,16 @@ enum Looked {
 }
 
 /// As what this node answers a call.
-struct Acting {
+#[derive(Clone)]
+pub(super) struct Acting {
     me: MemberId,
     /// Under which it is answered: nothing is heard of a node after its lease has ended.
-    tenure: Arc<Tenure>,
-    streams: Arc<Streams>,
+    pub(super) tenure: Arc<Tenure>,
+    pub(super) streams: Arc<Streams>,
 }
 
 /// Longer than anybody waits; keeps what a peer says from overflowing.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// The way back to whoever sent a call.
-#[derive(Clone)]
-struct Back {
-    clustered: Weak<Clustered>,
-    to: MemberId,
-    call: u64,
-}
-
-impl Back {
-    fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
-        if let Err(why) = self.try_send(kind, write) {
-            // Its caller learns from the end of the link, or from its deadline.
-            tracing::warn!(to = %self.to, %why, "an answer could not be sent");
-        }
-    }
-
-    fn try_send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
-        let clustered = self.clustered.upgrade().ok_or(SendError::Closed)?;
-        clustered.send_frame(self.to, kind, write)
-    }
-
-    fn bounce(&self, why: Bounce) {
-        self.send(BOUNCE, |out| write_bounce(out, self.call, why));
-    }
-
-    fn taken(&self) {
-        self.send(TAKEN, |out| write_taken(out, self.call));
-    }
-
-    fn reply(&self, found: Option<Found>, answer: Result<&[u8], Failure>) {
-        let frame = ReplyFrame { call: self.call, found, answer };
-        if let Err(why @ SendError::TooLarge { .. }) = self.try_send(REPLY, |out| frame.write(out)) {
-            let why = format!("its answer: {why}").into();
-            let answer = Err(CallError::Codec { why, outcome: Outcome::Executed });
-            let frame = ReplyFrame { answer, ..frame };
-            self.send(REPLY, |out| frame.write(out));
-        }
-    }
-}
 
 /// Where the answer to a call of another node goes.
 struct AwayReply {
@@ -308,10 +275,17 @@ struct AwayReply {
 }
 
 impl AwayReply {
-    fn reply(&mut self, answer: Result<&[u8], Failure>) {
+    fn reply(&mut self, bytes: &[u8], streams: Vec<Box<dyn ExportedStream>>) {
         self.answered = true;
         if self.acting.tenure.may_act() {
-            self.back.reply(Some(self.found), answer);
+            self.back.reply(&self.acting, self.found, bytes, streams);
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.answered = true;
+        if self.acting.tenure.may_act() {
+            self.back.fail(Some(self.found), failure);
         }
     }
 }
@@ -320,7 +294,7 @@ impl Drop for AwayReply {
     fn drop(&mut self) {
         if !self.answered {
             let why = "its turn ended without an answer".into();
-            self.reply(Err(CallError::Lost { grain: "the grain".into(), why }));
+            self.fail(CallError::Lost { grain: "the grain".into(), why });
         }
     }
 }
@@ -337,21 +311,16 @@ impl ReplySink for AwayReply {
     fn answer(mut self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {
         let (bytes, streams) = with_outgoing(encode);
         match bytes {
-            Ok(bytes) => {
-                self.reply(Ok(&bytes));
-                if !streams.is_empty() {
-                    self.acting.streams.export(self.back.to, self.back.call, streams);
-                }
-            }
+            Ok(bytes) => self.reply(&bytes, streams),
             Err(why) => {
                 let why = format!("its answer: {why}").into();
-                self.reply(Err(CallError::Codec { why, outcome: Outcome::Executed }));
+                self.fail(CallError::Codec { why, outcome: Outcome::Executed });
             }
         }
     }
 
     fn answered(mut self: Box<Self>, result: &[u8]) {
-        self.reply(Ok(result));
+        self.reply(result, Vec::new());
     }
 
     fn failed(mut self: Box<Self>, failure: Failure) {
@@ -360,7 +329,7 @@ impl ReplySink for AwayReply {
                 self.answered = true;
                 self.back.bounce(Bounce::NotNow);
             }
-            failure => self.reply(Err(failure)),
+            failure => self.fail(failure),
         }
     }
 }

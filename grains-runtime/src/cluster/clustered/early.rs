@@ -7,23 +7,31 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[derive(Default)]
 pub(super) struct Early {
-    frames: Vec<(MemberId, u8, Vec<u8>)>,
+    frames: Vec<EarlyFrame>,
     bytes: usize,
+}
+
+pub(super) struct EarlyFrame {
+    pub(super) from: MemberId,
+    /// The number of its link there.
+    pub(super) link: u64,
+    pub(super) kind: u8,
+    pub(super) body: Vec<u8>,
 }
 
 impl Early {
     /// Keeps a frame until the next view. `false` if there are too many: then it is as if it had been lost.
-    pub(super) fn keep(&mut self, from: MemberId, kind: u8, body: &[u8]) -> bool {
+    pub(super) fn keep(&mut self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> bool {
         if self.bytes + body.len() > BYTES_MAX {
             return false;
         }
         self.bytes += body.len() + 64;
-        self.frames.push((from, kind, body.to_vec()));
+        self.frames.push(EarlyFrame { from, link, kind, body: body.to_vec() });
         true
     }
 
     /// All of them, in the order they came.
-    pub(super) fn take(&mut self) -> Vec<(MemberId, u8, Vec<u8>)> {
+    pub(super) fn take(&mut self) -> Vec<EarlyFrame> {
         self.bytes = 0;
         std::mem::take(&mut self.frames)
     }
@@ -38,9 +46,9 @@ mod tests {
     fn early_frames_are_bounded_and_keep_their_order() {
         let from = MemberId { node: NodeId(1), incarnation: Incarnation(1) };
         let mut early = Early::default();
-        let kept = (0..100).filter(|n| early.keep(from, *n, &[0; 1024 * 1024])).count();
+        let kept = (0..100).filter(|n| early.keep(from, 1, *n, &[0; 1024 * 1024])).count();
         assert_eq!(kept, 3);
-        assert_eq!(early.take().into_iter().map(|(_, kind, _)| kind).collect::<Vec<_>>(), [0, 1, 2]);
-        assert!(early.keep(from, 9, &[]));
+        assert_eq!(early.take().into_iter().map(|frame| frame.kind).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(early.keep(from, 1, 9, &[]));
     }
 }

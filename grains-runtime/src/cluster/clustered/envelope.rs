@@ -1,5 +1,6 @@
 //! Calls and answers as bytes: the bodies of data frames. Pure. Numbers are varints, texts have their length before them,
-//! what comes last takes the rest of the frame. Whatever does not parse is an error that closes the connection.
+//! what comes last takes the rest of the frame. Whatever does not parse is an error that closes the connection, so that
+//! nobody waits for what it would have said.
 
 use std::sync::Arc;
 
@@ -9,7 +10,10 @@ use super::super::{
     grain::intern,
     names::{Epoch, Incarnation, MemberId, NodeId, PartitionId},
 };
-use crate::ambient::{HOP_TURNS_MAX, Hop, HopTurn};
+use crate::{
+    ambient::{HOP_TURNS_MAX, Hop, HopTurn},
+    wire::Unreadable,
+};
 
 /// A call.
 pub(crate) const CALL: u8 = 1;
@@ -108,11 +112,17 @@ pub(crate) enum Bounce {
 
 /// Bytes that are no frame of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a frame that cannot be read: {0}")]
+#[error("{0}")]
 pub(crate) struct BadFrame(&'static str);
 
 impl BadFrame {
     pub(crate) fn new(why: &'static str) -> Self {
+        Self(why)
+    }
+}
+
+impl From<BadFrame> for Unreadable {
+    fn from(BadFrame(why): BadFrame) -> Self {
         Self(why)
     }
 }

@@ -2,7 +2,7 @@
 //! they go.
 //!
 //! Invariants: a call is here, or with whoever took it out, never both; a call that was sent is failed as unknown when its
-//! link ends, unless it certainly never left.
+//! link ends, unless it certainly never left, and when the link ends on which its answer would have come.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -65,6 +65,8 @@ struct Sent {
 pub(crate) struct Returned {
     pub(crate) call: Call,
     pub(crate) target: Target,
+    /// On which link it was sent.
+    pub(crate) link: u64,
 }
 
 pub(crate) struct Pending {
@@ -113,8 +115,8 @@ impl Pending {
         if self.sent.get(&number)?.to != by {
             return None;
         }
-        let Sent { call, target, .. } = self.sent.remove(&number)?;
-        Some(Returned { call, target })
+        let Sent { call, target, link, .. } = self.sent.remove(&number)?;
+        Some(Returned { call, target, link })
     }
 
     /// A link has ended; frames up to `written` may have arrived. Gives the calls that may have, and those that have not.
@@ -127,6 +129,12 @@ impl Pending {
             }
         }
         (unknown, unsent)
+    }
+
+    /// Answers to frames of this link up to `sequence` may be lost. Gives the calls among them.
+    pub(crate) fn answers_lost(&mut self, link: u64, sequence: u64) -> Vec<Call> {
+        let lost = |_: &u64, sent: &mut Sent| sent.link == link && sent.sequence <= sequence;
+        self.sent.extract_if(.., lost).map(|(_, sent)| sent.call).collect()
     }
 
     /// A member is gone: nothing that was sent to it will be answered.

@@ -302,7 +302,17 @@ impl Clustered {
         for call in unsent {
             self.park(call);
         }
-        self.streams_gone(to);
+        self.streams_lost(to, link);
+    }
+
+    /// A member's link to this node has ended. Of what was sent to it up to `asked`, answers may be lost.
+    pub(crate) fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
+        let unknown = asked.map(|(link, sequence)| lock(&self.pending).answers_lost(link, sequence));
+        for call in unknown.into_iter().flatten() {
+            let failure = unanswered(&call.grain, &format!("the connection from {from} was lost"));
+            call.fail(failure);
+        }
+        self.streams_cut(from, link);
     }
 }
 

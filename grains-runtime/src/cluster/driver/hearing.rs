@@ -13,7 +13,7 @@ use crate::{
         control::{Answer, Ask},
         names::{MemberId, NodeId},
     },
-    wire::{PeerInfo, WireHandler},
+    wire::{PeerInfo, Unreadable, WireHandler},
 };
 
 /// The ears of a node: they hold on to nothing, so that a node which is dropped ends.
@@ -34,9 +34,13 @@ impl WireHandler for Ears {
         })
     }
 
-    fn data(&self, from: MemberId, kind: u8, body: &[u8]) {
+    fn data(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
+        self.clustered.upgrade().map_or(Ok(()), |clustered| clustered.arrived(from, link, kind, body))
+    }
+
+    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
         if let Some(clustered) = self.clustered.upgrade() {
-            clustered.arrived(from, kind, body);
+            clustered.data_ended(from, link, asked);
         }
     }
 

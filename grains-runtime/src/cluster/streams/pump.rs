@@ -3,14 +3,19 @@
 use std::{
     future::poll_fn,
     mem,
-    ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
 
-use grains_core::stream::{ExportedStream, STREAM_CREDIT, StreamError};
+use grains_core::{
+    codec,
+    stream::{ExportedStream, STREAM_CREDIT, StreamError},
+};
 
-use super::{Hub, frame::StreamId};
+use super::{
+    Hub, NotSent, StreamLink,
+    frame::{StreamFrame, StreamId},
+};
 use crate::cluster::names::MemberId;
 
 /// What the reader's node says about one stream, for its pump.
@@ -88,11 +93,19 @@ fn wake(mut state: MutexGuard<'_, GateState>) {
 
 pub(super) struct Pump {
     hub: Arc<Hub>,
+    link: Arc<dyn StreamLink>,
     to: MemberId,
     id: StreamId,
     gate: Arc<Gate>,
     source: Box<dyn ExportedStream>,
     told: Told,
+    /// What waits for room on the link.
+    leaving: Option<Leaving>,
+}
+
+struct Leaving {
+    bytes: Vec<u8>,
+    is_end: bool,
 }
 
 /// Whether the reader's node has heard of the stream.
@@ -105,12 +118,13 @@ enum Told {
 impl Pump {
     pub(super) fn new(
         hub: Arc<Hub>,
+        link: Arc<dyn StreamLink>,
         to: MemberId,
         id: StreamId,
         gate: Arc<Gate>,
         source: Box<dyn ExportedStream>,
     ) -> Self {
-        Self { hub, to, id, gate, source, told: Told::Nothing }
+        Self { hub, link, to, id, gate, source, told: Told::Nothing, leaving: None }
     }
 
     /// Runs until the stream ends, or nobody reads it any more.
@@ -121,42 +135,70 @@ impl Pump {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.hub.tasks.give_way(cx));
-            match self.gate.permit(cx) {
-                Permit::Send => {}
-                Permit::Wait => return Poll::Pending,
-                Permit::Stop => return Poll::Ready(()),
-            }
-            let step = match self.source.poll_next(cx) {
-                Poll::Ready(next) => self.send(next),
-                Poll::Pending if self.introduce().is_continue() => return Poll::Pending,
-                Poll::Pending => ControlFlow::Break(()),
-            };
-            if step.is_break() {
+            let permit = self.gate.permit(cx);
+            if permit == Permit::Stop {
                 return Poll::Ready(());
             }
+            // What was taken from the source has its credit already.
+            if let Some(leaving) = &self.leaving {
+                let sent = ready!(self.hub.poll_send(&*self.link, cx, &leaving.bytes));
+                let was_end = leaving.is_end;
+                self.leaving = None;
+                match sent {
+                    Ok(()) if was_end => return Poll::Ready(()),
+                    Ok(()) => continue,
+                    // The link's end tells the reader's node.
+                    Err(NotSent::Gone) => return Poll::Ready(()),
+                    Err(NotSent::TooLarge(why)) if was_end => {
+                        let end = self.id.end(Some(StreamError::Codec { why: why.into() }));
+                        self.hub.tell(&*self.link, &end).ok();
+                        return Poll::Ready(());
+                    }
+                    Err(NotSent::TooLarge(why)) => self.end(Some(StreamError::Codec { why: why.into() })),
+                }
+                continue;
+            }
+            if permit == Permit::Wait {
+                return Poll::Pending;
+            }
+            match self.source.poll_next(cx) {
+                Poll::Ready(next) => self.take(next),
+                Poll::Pending => {
+                    self.introduce();
+                    return Poll::Pending;
+                }
+            }
         }
     }
 
-    fn send(&mut self, next: Option<Result<Vec<u8>, StreamError>>) -> ControlFlow<()> {
-        self.told = Told::Something;
-        let next = next.map(|item| self.hub.fits(&item).and(item));
-        let (frame, then) = match next {
-            Some(Ok(item)) => (self.id.item(item), ControlFlow::Continue(())),
-            Some(Err(error)) if !error.is_terminal() => (self.id.gap(error), ControlFlow::Continue(())),
-            Some(Err(error)) => (self.id.end(Some(error)), ControlFlow::Break(())),
-            None => (self.id.end(None), ControlFlow::Break(())),
-        };
+    /// Something has come from the source.
+    fn take(&mut self, next: Option<Result<Vec<u8>, StreamError>>) {
         self.gate.spend();
-        if self.hub.send(self.to, frame).is_err() { ControlFlow::Break(()) } else { then }
+        match next.map(|item| self.hub.fits(&item).and(item)) {
+            Some(Ok(item)) => self.leave(&self.id.item(item)),
+            Some(Err(error)) if !error.is_terminal() => self.leave(&self.id.gap(error)),
+            Some(Err(error)) => self.end(Some(error)),
+            None => self.end(None),
+        }
     }
 
-    /// Says once that there is a stream, if nothing else has said so.
-    fn introduce(&mut self) -> ControlFlow<()> {
-        let told = mem::replace(&mut self.told, Told::Something);
-        if told == Told::Nothing && self.hub.send(self.to, self.id.open()).is_err() {
-            return ControlFlow::Break(());
+    fn end(&mut self, error: Option<StreamError>) {
+        self.leave(&self.id.end(error));
+    }
+
+    fn leave(&mut self, frame: &StreamFrame) {
+        self.told = Told::Something;
+        let bytes = codec::encode(frame).expect("frames are made of bytes, texts and numbers");
+        self.leaving = Some(Leaving { bytes, is_end: matches!(frame, StreamFrame::End { .. }) });
+    }
+
+    /// Says once that there is a stream, if nothing else has said so. If its link has ended, the gate is told.
+    fn introduce(&mut self) {
+        if mem::replace(&mut self.told, Told::Something) == Told::Nothing
+            && self.hub.tell(&*self.link, &self.id.open()).is_err()
+        {
+            self.gate.stop();
         }
-        ControlFlow::Continue(())
     }
 }
 

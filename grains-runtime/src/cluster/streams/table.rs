@@ -21,9 +21,16 @@ pub(super) struct Table {
 #[derive(Default)]
 pub(super) struct Peer {
     /// Read there.
-    exports: BTreeMap<StreamId, Arc<Gate>>,
+    exports: BTreeMap<StreamId, (Ends, Arc<Gate>)>,
     /// Read here.
-    imports: BTreeMap<StreamId, ImportedStream>,
+    imports: BTreeMap<StreamId, (Ends, ImportedStream)>,
+}
+
+/// The two links on which a stream lives: this node's, by its own number, and the other one's, by that one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) ours: u64,
+    pub(crate) theirs: u64,
 }
 
 /// Why a stream cannot be opened.
@@ -39,14 +46,20 @@ impl Table {
         Self { streams_per_peer_max, over: false, peers: BTreeMap::new() }
     }
 
-    pub(super) fn export(&mut self, to: MemberId, id: StreamId) -> Result<Arc<Gate>, Refused> {
+    pub(super) fn export(&mut self, to: MemberId, id: StreamId, ends: Ends) -> Result<Arc<Gate>, Refused> {
         let gate = Arc::new(Gate::new());
-        self.open(to, |peer| &mut peer.exports, id, gate.clone())?;
+        self.open(to, |peer| &mut peer.exports, id, (ends, gate.clone()))?;
         Ok(gate)
     }
 
-    pub(super) fn import(&mut self, from: MemberId, id: StreamId, imported: ImportedStream) -> Result<(), Refused> {
-        self.open(from, |peer| &mut peer.imports, id, imported)
+    pub(super) fn import(
+        &mut self,
+        from: MemberId,
+        id: StreamId,
+        ends: Ends,
+        imported: ImportedStream,
+    ) -> Result<(), Refused> {
+        self.open(from, |peer| &mut peer.imports, id, (ends, imported))
     }
 
     fn open<S>(
@@ -73,25 +86,25 @@ impl Table {
     }
 
     pub(super) fn exported(&self, to: MemberId, id: StreamId) -> Option<Arc<Gate>> {
-        self.peers.get(&to)?.exports.get(&id).cloned()
+        self.peers.get(&to)?.exports.get(&id).map(|(_, gate)| gate.clone())
     }
 
     pub(super) fn imported(&self, from: MemberId, id: StreamId) -> Option<ImportedStream> {
-        self.peers.get(&from)?.imports.get(&id).cloned()
+        self.peers.get(&from)?.imports.get(&id).map(|(_, imported)| imported.clone())
     }
 
     pub(super) fn close_export(&mut self, to: MemberId, id: StreamId) -> Option<Arc<Gate>> {
-        self.close(to, |peer| peer.exports.remove(&id))
+        self.close(to, |peer| peer.exports.remove(&id)).map(|(_, gate)| gate)
     }
 
     pub(super) fn close_import(&mut self, from: MemberId, id: StreamId) -> Option<ImportedStream> {
-        self.close(from, |peer| peer.imports.remove(&id))
+        self.close(from, |peer| peer.imports.remove(&id)).map(|(_, imported)| imported)
     }
 
     /// The pump behind `gate` has ended. Another stream may have its number by now.
     pub(super) fn forget_export(&mut self, to: MemberId, id: StreamId, gate: &Arc<Gate>) {
         self.close(to, |peer| match peer.exports.entry(id) {
-            Entry::Occupied(place) if Arc::ptr_eq(place.get(), gate) => Some(place.remove()),
+            Entry::Occupied(place) if Arc::ptr_eq(&place.get().1, gate) => Some(place.remove()),
             _ => None,
         });
     }
@@ -105,9 +118,14 @@ impl Table {
         stream
     }
 
-    /// Takes out all streams of `member`.
-    pub(super) fn leave(&mut self, member: MemberId) -> Peer {
-        self.peers.remove(&member).unwrap_or_default()
+    /// Takes out those streams of `member` that lived on such links.
+    pub(super) fn cut(&mut self, member: MemberId, which: impl Fn(Ends) -> bool) -> Peer {
+        let cut = self.close(member, |peer| {
+            let exports = peer.exports.extract_if(.., |_, (ends, _)| which(*ends)).collect();
+            let imports = peer.imports.extract_if(.., |_, (ends, _)| which(*ends)).collect();
+            Some(Peer { exports, imports })
+        });
+        cut.unwrap_or_default()
     }
 
     /// Takes out all streams, and lets no more in.
@@ -125,7 +143,7 @@ impl Table {
 impl Peer {
     /// Stops what is read there, and ends what is read here with `error`.
     pub(super) fn end(self, error: &StreamError) {
-        self.exports.into_values().for_each(|gate| gate.stop());
-        self.imports.into_values().for_each(|imported| imported.end(Some(error.clone())));
+        self.exports.into_values().for_each(|(_, gate)| gate.stop());
+        self.imports.into_values().for_each(|(_, imported)| imported.end(Some(error.clone())));
     }
 }

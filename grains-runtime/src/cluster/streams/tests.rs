@@ -28,22 +28,66 @@ const CALLER: MemberId = MemberId { node: NodeId(2), incarnation: Incarnation(2)
 struct Link {
     me: MemberId,
     up: AtomicBool,
+    room: tokio::sync::watch::Sender<bool>,
+    frame_bytes_max: AtomicUsize,
     items: AtomicUsize,
     others: Mutex<Vec<StreamFrame>>,
     other_end: UnboundedSender<(MemberId, Vec<u8>)>,
 }
 
-impl StreamLinks for Link {
-    fn send(&self, _: MemberId, frame: StreamFrame) -> Result<(), LinkGone> {
+impl Link {
+    fn of(me: MemberId) -> u64 {
+        me.node.0 + 10
+    }
+
+    fn send(&self, bytes: Vec<u8>) -> Result<(), LinkGone> {
         if !self.up.load(Ordering::SeqCst) {
             return Err(LinkGone);
         }
-        let bytes = encode(&frame).unwrap();
-        match frame {
+        match decode(&bytes).unwrap() {
             StreamFrame::Item { .. } => drop(self.items.fetch_add(1, Ordering::SeqCst)),
             other => self.others.lock().unwrap().push(other),
         }
         self.other_end.send((self.me, bytes)).map_err(|_| LinkGone)
+    }
+}
+
+impl StreamLinks for Link {
+    fn tell(&self, _: MemberId, frame: StreamFrame) {
+        self.send(encode(&frame).unwrap()).ok();
+    }
+}
+
+impl StreamLink for Link {
+    fn id(&self) -> u64 {
+        Self::of(self.me)
+    }
+
+    fn is_closed(&self) -> bool {
+        !self.up.load(Ordering::SeqCst)
+    }
+
+    fn tell(&self, frame: &StreamFrame) -> Result<(), LinkGone> {
+        self.send(encode(frame).unwrap())
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, frame: &[u8]) -> Poll<Result<(), NotSent>> {
+        let mut room = self.room.subscribe();
+        let mut wait = std::pin::pin!(async move { drop(room.wait_for(|room| *room).await) });
+        if wait.as_mut().poll(cx).is_pending() {
+            let waker = cx.waker().clone();
+            let mut room = self.room.subscribe();
+            tokio::spawn(async move {
+                drop(room.wait_for(|room| *room).await);
+                waker.wake();
+            });
+            return Poll::Pending;
+        }
+        let max = self.frame_bytes_max.load(Ordering::SeqCst);
+        if frame.len() > max {
+            return Poll::Ready(Err(NotSent::TooLarge(format!("more than {max} bytes"))));
+        }
+        Poll::Ready(self.send(frame.to_vec()).map_err(|LinkGone| NotSent::Gone))
     }
 }
 
@@ -61,7 +105,9 @@ impl Side {
         let world = tokio_world().unwrap();
         let tenure = Tenure::endless(&world);
         let (items, others) = (AtomicUsize::new(0), Mutex::default());
-        let link = Arc::new(Link { me, up: AtomicBool::new(true), items, others, other_end });
+        let (up, frame_bytes_max) = (AtomicBool::new(true), AtomicUsize::new(usize::MAX));
+        let (room, _) = tokio::sync::watch::channel(true);
+        let link = Arc::new(Link { me, up, room, frame_bytes_max, items, others, other_end });
         let streams = Arc::new(Streams::new(&world, tenure.clone(), link.clone(), limits.clone()));
         Self { streams, tenure, link }
     }
@@ -72,6 +118,10 @@ impl Side {
 
     fn others_sent(&self) -> Vec<StreamFrame> {
         self.link.others.lock().unwrap().clone()
+    }
+
+    fn link(&self) -> Arc<dyn StreamLink> {
+        self.link.clone()
     }
 
     async fn is_empty(&self) {
@@ -106,8 +156,8 @@ fn run(side: &Side, mut incoming: Incoming) {
 fn answer<T: Wire>(callee: &Side, caller: &Side, call: u64, stream: Streaming<T>) -> Streaming<T> {
     let (bytes, exported) = with_outgoing(|| encode(&stream).unwrap());
     let (stream, imported) = with_incoming(|| decode(&bytes).unwrap());
-    caller.streams.import(CALLEE, call, imported);
-    callee.streams.export(CALLER, call, exported);
+    caller.streams.import(CALLEE, call, &caller.link(), Link::of(CALLEE), imported);
+    callee.streams.export(CALLER, call, &callee.link(), Link::of(CALLER), exported);
     stream
 }
 

@@ -70,6 +70,13 @@ impl Network {
         self.engine.with(|state| state.net.faults.reset_chance = chance);
     }
 
+    /// Breaks the connections that `from` has dialled to `to`; those of the other direction live on. What is under way on
+    /// them is lost; `to` hears of it at once, `from` a moment later.
+    pub fn break_dialled(&self, from: &Machine, to: &Machine) {
+        let (from, to) = (from.id(), to.id());
+        self.engine.with(|state| state.break_dialled(from, to));
+    }
+
     /// The chance, from 0 to 1, that a chunk of a [control connection](Self::control) arrives twice: whole, in one piece,
     /// some time after the first one, other chunks perhaps between them. Never the first chunk of a direction.
     pub fn duplicate_chance(&self, chance: f64) {

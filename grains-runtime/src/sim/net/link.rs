@@ -210,6 +210,19 @@ impl State {
         self.later.wake.extend(link.ends[end].reader.take());
     }
 
+    /// Breaks all connections between two machines that the first one has dialled.
+    pub(super) fn break_dialled(&mut self, from: MachineId, to: MachineId) {
+        let dialled = |link: &Link| {
+            link.machines(0) == (from, to) && link.ends.iter().all(|end| matches!(end.state, EndState::Open))
+        };
+        let broken: Vec<_> = self.net.links.iter().filter(|(_, link)| dialled(link)).map(|(id, _)| *id).collect();
+        for id in broken {
+            self.note(to, What::Lose, [id.0, 0, 0]);
+            self.reset_at(id, 1);
+            self.send(id, 1, Segment::Reset);
+        }
+    }
+
     /// The connection breaks as this end sees it. What it has sent and what is on the way to it is lost.
     fn reset_at(&mut self, id: LinkId, end: usize) {
         let Some(link) = self.net.links.get_mut(&id) else { return };

@@ -14,6 +14,7 @@ fn greeting(cluster: &str, name: &str, node: u64) -> Greeting {
             node: NodeId(node),
             incarnation: Some(Incarnation(node.saturating_add(100))),
             to: None,
+            link: None,
             frame_bytes_max: 1000,
         },
     }

@@ -141,3 +141,50 @@ async fn whoever_waits_for_room_gets_it_or_hears_of_the_end() {
     results.sort_by_key(|result| result.is_err());
     assert!(results[0].is_ok() && results[1] == Err(SendError::Closed), "{results:?}");
 }
+
+struct Woken(AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_woken_when_half_is_free_or_it_is_closed() {
+    for closes in [false, true] {
+        let outbox = outbox(210);
+        (0..2).for_each(|_| assert!(send(&outbox, 99).is_ok()));
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        assert!(outbox.poll_send(&mut cx, 1, &[7; 50]).is_pending());
+        assert_eq!(
+            outbox.poll_send(&mut cx, 1, &[7; 100]),
+            Poll::Ready(Err(SendError::TooLarge { bytes: 101, max: 100 }))
+        );
+        let mut chunk = taken(&outbox);
+        assert!(!woken.0.load(Ordering::SeqCst));
+        match closes {
+            true => outbox.close(),
+            false => assert!(take(&outbox, &mut chunk).is_pending()),
+        }
+        assert!(woken.0.load(Ordering::SeqCst));
+        let sent = if closes { Err(SendError::Closed) } else { Ok(Sent(3)) };
+        assert_eq!(outbox.poll_send(&mut cx, 1, &[7; 50]), Poll::Ready(sent));
+    }
+}
+
+#[test]
+fn small_frames_have_room_of_their_own_and_beyond_it_the_outbox_is_closed() {
+    let outbox = outbox(105);
+    send(&outbox, 99).unwrap();
+    let tell = |len| outbox.tell(2, |out| out.resize(out.len() + len, 7));
+    assert_eq!((tell(10), send(&outbox, 0)), (Ok(Sent(2)), Err(SendError::Overloaded { limit: 105 })));
+    let mut told = 0;
+    while tell(95).is_ok() {
+        told += 100;
+    }
+    assert!((SMALL_BYTES_MAX - 200..=SMALL_BYTES_MAX).contains(&told));
+    assert!(outbox.is_closed());
+}

@@ -69,6 +69,7 @@ pub(super) fn greeting(n: u64, purpose: Purpose) -> Greeting {
         node: NodeId(n),
         incarnation: Some(Incarnation(n + 100)),
         to: None,
+        link: None,
         frame_bytes_max: 4 << 20,
     };
     Greeting { purpose, versions: VERSIONS, about }
@@ -136,6 +137,8 @@ pub(super) async fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+type EndSeen = (MemberId, u64, Option<(u64, u64)>, usize);
+
 /// What a node saw.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -143,6 +146,8 @@ pub(super) struct Seen {
     pub(super) data: Mutex<Vec<(MemberId, u8, Vec<u8>)>>,
     pub(super) asked: Mutex<Vec<(PeerInfo, Vec<u8>)>>,
     pub(super) down: Mutex<Vec<(MemberId, u64, u64)>>,
+    /// What has ended, and how many frames had come by then.
+    pub(super) ended: Mutex<Vec<EndSeen>>,
 }
 
 impl Seen {
@@ -170,8 +175,17 @@ impl WireHandler for Seen {
         })
     }
 
-    fn data(&self, from: MemberId, kind: u8, body: &[u8]) {
+    fn data(&self, from: MemberId, _: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
+        if body == b"unreadable" {
+            return Err(Unreadable("that nobody can read"));
+        }
         lock(&self.data).push((from, kind, body.to_vec()));
+        Ok(())
+    }
+
+    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
+        let frames = lock(&self.data).len();
+        lock(&self.ended).push((from, link, asked, frames));
     }
 
     fn link_down(&self, to: MemberId, link: u64, written: u64) {

@@ -22,8 +22,8 @@ async fn a_lost_link_ends_the_reader_and_stops_the_source() {
     sink.try_send(7_u8).unwrap();
     until(|| callee.items_sent() == 1).await;
     callee.link.up.store(false, Ordering::SeqCst);
-    caller.streams.gone(CALLEE);
-    callee.streams.gone(CALLER);
+    caller.streams.data_ended(CALLEE, Link::of(CALLEE));
+    callee.streams.link_ended(CALLER, Link::of(CALLEE));
     let Some(Err(StreamError::Disconnected { why })) = after_items(&mut stream).await else { panic!("it is cut") };
     assert_eq!(&*why, "the connection to member n1.i1 is lost");
     assert_eq!(next(&mut stream).await, None);
@@ -64,7 +64,7 @@ async fn an_answer_that_nobody_reads_stops_its_quiet_streams() {
     let (callee, _caller) = pair();
     let (sink, stream) = Streaming::<u8>::channel(1);
     let (_, exported) = with_outgoing(|| encode(&stream).unwrap());
-    callee.streams.export(CALLER, 1, exported);
+    callee.streams.export(CALLER, 1, &callee.link(), Link::of(CALLER), exported);
     soon(sink.closed()).await;
     let id = StreamId { call: 1, stream: 0 };
     assert_eq!(callee.others_sent(), [id.open()]);
@@ -174,7 +174,7 @@ async fn a_number_in_use_is_refused_and_its_stream_goes_on() {
     let (callee, caller) = pair();
     let (sink, mut stream) = open(&callee, &caller, 1);
     let (twice, imported) = with_incoming(|| decode::<Streaming<u8>>(&encode(&0).unwrap()));
-    caller.streams.import(CALLEE, 1, imported);
+    caller.streams.import(CALLEE, 1, &caller.link(), Link::of(CALLEE), imported);
     let mut twice = twice.unwrap();
     let end = next(&mut twice).await;
     assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
@@ -194,7 +194,7 @@ async fn nothing_leaves_after_the_lease_has_ended_even_if_nobody_has_noticed() {
         let (sink, stream) = Streaming::channel(1);
         item.into_iter().for_each(|item| sink.try_send(item).unwrap());
         let (_, exported) = with_outgoing(|| encode(&stream).unwrap());
-        callee.streams.export(CALLER, 1, exported);
+        callee.streams.export(CALLER, 1, &callee.link(), Link::of(CALLER), exported);
         soon(sink.closed()).await;
     }
     callee.streams.frame(CALLER, unknown().open());
@@ -227,4 +227,106 @@ async fn streams_whose_tasks_are_dropped_stop_their_sources() {
     callee.tenure.end();
     soon(sink.closed()).await;
     callee.is_empty().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_either_of_its_links_on_both_sides_and_with_no_other() {
+    let (ours, theirs) = (Link::of(CALLER), Link::of(CALLEE));
+    for lost in [ours, theirs] {
+        let (callee, caller) = pair();
+        let (sink, mut stream) = open(&callee, &caller, 1);
+        for other in [0, ours + 50, theirs + 50] {
+            caller.streams.link_ended(CALLEE, other);
+            caller.streams.data_ended(CALLEE, other);
+            callee.streams.link_ended(CALLER, other);
+            callee.streams.data_ended(CALLER, other);
+        }
+        sink.try_send(7_u8).unwrap();
+        assert_eq!(next(&mut stream).await, Some(Ok(7)));
+        if lost == ours {
+            caller.streams.link_ended(CALLEE, ours);
+            callee.streams.data_ended(CALLER, ours);
+        } else {
+            caller.streams.data_ended(CALLEE, theirs);
+            callee.streams.link_ended(CALLER, theirs);
+        }
+        let end = next(&mut stream).await;
+        assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
+        soon(sink.closed()).await;
+        callee.is_empty().await;
+        caller.is_empty().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_link_has_ended_before_its_answer_is_read_ends() {
+    let (callee, caller) = pair();
+    caller.link.up.store(false, Ordering::SeqCst);
+    let (_sink, mut stream) = open::<u8>(&callee, &caller, 1);
+    let end = next(&mut stream).await;
+    assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
+}
+
+#[tokio::test]
+async fn what_finds_no_room_waits_for_it_and_nothing_is_lost() {
+    let (callee, caller) = pair();
+    let (sink, mut stream) = open(&callee, &caller, 1);
+    callee.link.room.send_replace(false);
+    caller.link.room.send_replace(false);
+    (0..STREAM_CREDIT as u64).for_each(|n| sink.try_send(n).unwrap());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(callee.items_sent(), 0);
+    callee.link.room.send_replace(true);
+    let writing = tokio::spawn(async move {
+        for n in STREAM_CREDIT as u64..1000 {
+            sink.send(n).await.unwrap();
+        }
+        sink.finish();
+    });
+    // The caller's link stays full: credits have room of their own.
+    for n in 0..1000 {
+        assert_eq!(next(&mut stream).await, Some(Ok(n)));
+    }
+    assert_eq!(next(&mut stream).await, None);
+    writing.await.unwrap();
+    callee.is_empty().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_room_stops_with_its_link_or_reader() {
+    for reader_goes in [true, false] {
+        let (callee, caller) = pair();
+        let (sink, stream) = open::<u8>(&callee, &caller, 1);
+        until(|| !callee.others_sent().is_empty()).await;
+        callee.link.room.send_replace(false);
+        sink.try_send(7).unwrap();
+        match reader_goes {
+            true => drop(stream),
+            false => callee.streams.link_ended(CALLER, Link::of(CALLEE)),
+        }
+        soon(sink.closed()).await;
+        callee.is_empty().await;
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_the_link_does_not_take_ends_the_stream_with_an_error() {
+    let (callee, caller) = pair();
+    let (sink, mut stream) = open(&callee, &caller, 1);
+    callee.link.frame_bytes_max.store(200, Ordering::SeqCst);
+    sink.try_send("x".repeat(10)).unwrap();
+    assert_eq!(next(&mut stream).await, Some(Ok("x".repeat(10))));
+    sink.try_send("x".repeat(300)).unwrap();
+    let end = next(&mut stream).await;
+    assert!(matches!(end, Some(Err(StreamError::Codec { .. }))), "{end:?}");
+    soon(sink.closed()).await;
+
+    let (sink, mut stream) = open::<u8>(&callee, &caller, 2);
+    sink.fail(grains_core::Error::new("x".repeat(300)));
+    let end = next(&mut stream).await;
+    assert!(matches!(end, Some(Err(StreamError::Codec { .. }))), "{end:?}");
+    callee.is_empty().await;
+    caller.is_empty().await;
 }

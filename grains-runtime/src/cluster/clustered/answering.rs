@@ -1,0 +1,177 @@
+//! The way back to whoever sent a call. Its caller waits, so nothing is lost in silence: an answer waits for room on its link,
+//! or the caller's node hears that none comes.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
+
+use grains_core::{CallError, Failure, Outcome, stream::ExportedStream};
+
+use super::{
+    Clustered,
+    arriving::Acting,
+    envelope::{
+        BOUNCE, Bounce, Found, Ordered, REDIRECT, REPLY, ReplyFrame, TAKEN, write_bounce, write_redirect, write_taken,
+    },
+    streaming::LinkWay,
+};
+use crate::{
+    activation::turn::drop_quietly,
+    cluster::{names::MemberId, streams::StreamLink},
+    wire::{Link, SendError, Sent},
+};
+
+/// The bytes of all answers that wait for room on their links. Over it, whoever does not take its answers loses its link.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// How often a link may end under a frame that is being sent.
+const TRIES_MAX: usize = 3;
+
+#[derive(Clone)]
+pub(super) struct Back {
+    pub(super) clustered: Weak<Clustered>,
+    pub(super) to: MemberId,
+    pub(super) call: u64,
+    /// The number of the link on which the call came.
+    pub(super) link: u64,
+}
+
+impl Back {
+    pub(super) fn bounce(&self, why: Bounce) {
+        self.tell(BOUNCE, |out| write_bounce(out, self.call, why)).ok();
+    }
+
+    pub(super) fn redirect(&self, order: Ordered) {
+        self.tell(REDIRECT, |out| write_redirect(out, self.call, order)).ok();
+    }
+
+    pub(super) fn taken(&self) {
+        self.tell(TAKEN, |out| write_taken(out, self.call)).ok();
+    }
+
+    pub(super) fn fail(&self, found: Option<Found>, failure: Failure) {
+        let outcome = failure.outcome();
+        let frame = ReplyFrame { call: self.call, found, answer: Err(failure) };
+        if let Err(why @ SendError::TooLarge { .. }) = self.tell(REPLY, |out| frame.write(out)) {
+            let why = format!("its failure: {why}").into();
+            let frame = ReplyFrame { answer: Err(CallError::Codec { why, outcome }), ..frame };
+            self.tell(REPLY, |out| frame.write(out)).ok();
+        }
+    }
+
+    /// Sends an answer, and then the streams in it.
+    pub(super) fn reply(&self, acting: &Acting, found: Found, bytes: &[u8], streams: Vec<Box<dyn ExportedStream>>) {
+        let frame = ReplyFrame { call: self.call, found: Some(found), answer: Ok(bytes) };
+        let mut full = None;
+        let sent = self.over_link(|link| {
+            let sent = link.answer(REPLY, |out| frame.write(out));
+            full = matches!(sent, Err(SendError::Overloaded { .. })).then(|| link.clone());
+            sent
+        });
+        match (sent, full) {
+            (Ok(link), _) => self.export(acting, link, streams),
+            (Err(_), Some(link)) => {
+                let mut body = Vec::new();
+                frame.write(&mut body);
+                self.reply_when_room(acting, link, body, streams);
+            }
+            (Err(why), None) => {
+                streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream"));
+                if let SendError::TooLarge { .. } = why {
+                    let why = format!("its answer: {why}").into();
+                    self.fail(Some(found), CallError::Codec { why, outcome: Outcome::Executed });
+                }
+            }
+        }
+    }
+
+    fn export(&self, acting: &Acting, link: Arc<Link>, streams: Vec<Box<dyn ExportedStream>>) {
+        if !streams.is_empty() {
+            let link: Arc<dyn StreamLink> = Arc::new(LinkWay(link));
+            acting.streams.export(self.to, self.call, &link, self.link, streams);
+        }
+    }
+
+    fn reply_when_room(&self, acting: &Acting, link: Arc<Link>, body: Vec<u8>, streams: Vec<Box<dyn ExportedStream>>) {
+        let Some(clustered) = self.clustered.upgrade() else { return };
+        let Some(waiting) = Waiting::new(&clustered.answers_waiting, body.len()) else {
+            tracing::warn!(to = %self.to, "it takes no answers, and too many wait for it: its link ends");
+            streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream"));
+            return link.close();
+        };
+        let (back, acting) = (self.clone(), acting.clone());
+        let tasks = acting.tenure.clone();
+        tasks.tasks.spawn(async move {
+            let sent = poll_fn(|cx| match acting.tenure.may_act() {
+                true => link.poll_answer(cx, REPLY, &body),
+                false => Poll::Ready(Err(SendError::Closed)),
+            });
+            let sent = sent.await;
+            drop(waiting);
+            match sent {
+                Ok(_) => back.export(&acting, link, streams),
+                // Its node hears of the link's end.
+                Err(_) => streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream")),
+            }
+        });
+    }
+
+    fn tell(&self, kind: u8, write: impl Fn(&mut Vec<u8>)) -> Result<Arc<Link>, SendError> {
+        self.over_link(|link| link.tell(kind, &write))
+    }
+
+    /// Sends over the link there is. What is given to a link and lost with it is told by its end; if none takes it, the
+    /// caller's node is told by the end of its own.
+    fn over_link(&self, mut send: impl FnMut(&Arc<Link>) -> Result<Sent, SendError>) -> Result<Arc<Link>, SendError> {
+        let clustered = self.clustered.upgrade().ok_or(SendError::Closed)?;
+        for _ in 0..TRIES_MAX {
+            let Ok(link) = clustered.link_to(self.to) else { break };
+            match send(&link) {
+                Ok(_) => return Ok(link),
+                Err(SendError::Closed) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        tracing::warn!(to = %self.to, "an answer could not be sent");
+        if let Some(wire) = clustered.wire() {
+            wire.close_heard(self.to);
+        }
+        Err(SendError::Closed)
+    }
+}
+
+/// Bytes of an answer that waits for room.
+struct Waiting(Arc<AtomicUsize>, usize);
+
+impl Waiting {
+    fn new(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let waiting = Self(all.clone(), bytes);
+        (all.fetch_add(bytes, Ordering::AcqRel) + bytes <= WAITING_BYTES_MAX).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_wait_have_a_limit_together() {
+        let all = Arc::default();
+        let first = Waiting::new(&all, WAITING_BYTES_MAX - 1);
+        assert!(first.is_some() && Waiting::new(&all, 2).is_none());
+        drop(first);
+        assert!(Waiting::new(&all, WAITING_BYTES_MAX).is_some());
+        assert_eq!(all.load(Ordering::Acquire), 0);
+    }
+}
