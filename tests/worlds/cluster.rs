@@ -10,7 +10,7 @@ use grains::{
     sim::{Machine, Sim},
 };
 
-use crate::{counter::CounterGrain, database::Database, herald::HeraldGrain};
+use crate::{counter::CounterGrain, database::Database, herald::HeraldGrain, streams::SourceGrain};
 
 /// One machine of it.
 pub(crate) struct Host {
@@ -72,6 +72,7 @@ impl Cluster {
                 config.stop_timeout = Duration::from_secs(5);
             })
             .host::<CounterGrain>()
+            .host::<SourceGrain>()
             .singleton::<HeraldGrain>()
     }
 

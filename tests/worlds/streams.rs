@@ -27,6 +27,8 @@ pub(crate) trait Source {
     /// Nothing, until nobody reads it any more.
     async fn quiet(&self) -> Result<Streaming<u64>>;
     async fn items(&self, items: u64, bytes: u64) -> Result<Streaming<String>>;
+    /// The numbers from 0, one at a time.
+    async fn ticks(&self, items: u64, every_ms: u64) -> Result<Streaming<u64>>;
 }
 
 #[grain(Source)]
@@ -75,6 +77,21 @@ impl Source for SourceGrain {
                 if sink.send("x".repeat(bytes as usize)).await.is_err() {
                     return;
                 }
+            }
+            sink.finish();
+        })?;
+        Ok(stream)
+    }
+
+    async fn ticks(&self, items: u64, every_ms: u64) -> Result<Streaming<u64>> {
+        let (sink, stream) = Streaming::channel(4);
+        let ctx = self.ctx.clone();
+        self.ctx.spawn(async move {
+            for n in 0..items {
+                if sink.send(n).await.is_err() {
+                    return;
+                }
+                ctx.sleep(Duration::from_millis(every_ms)).await;
             }
             sink.finish();
         })?;

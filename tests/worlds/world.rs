@@ -11,8 +11,9 @@ use grains::{
 use crate::{
     cluster::Cluster,
     counter::CounterRef,
-    facts::{self, count, facts, stuck},
+    facts::{self, Reading, count, facts, stuck},
     herald::HeraldRef,
+    streams::SourceRef,
 };
 
 /// How long work and faults go on.
@@ -21,6 +22,8 @@ const FAULTS_LAST: Duration = Duration::from_secs(30);
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 /// A lease and a moment.
 const LEASES_END_WITHIN: Duration = Duration::from_millis(2500);
+/// A stream has an item at least every 50 ms, and who holds a dead connection finds out in 8 s.
+const READERS_HEAR_WITHIN: Duration = Duration::from_secs(10);
 const KEYS: u64 = 8;
 const CLIENTS: u64 = 3;
 
@@ -41,6 +44,7 @@ pub(crate) async fn run(sim: Sim, nodes: usize) {
     }
     trouble(&sim, &mut cluster).await;
     calm(&sim, &mut cluster).await;
+    let calm_since = sim.now();
     // Whose renewals the faults have stopped may still think for a moment that all is well.
     sim.sleep(LEASES_END_WITHIN).await;
     if !cluster.settled(SETTLES_WITHIN).await {
@@ -52,6 +56,12 @@ pub(crate) async fn run(sim: Sim, nodes: usize) {
         facts().judge.views.seen(&status.node, status.view, members, status.leader.as_deref());
     }
     everything_answers(&sim, &cluster).await;
+    let readers_have_heard = calm_since + READERS_HEAR_WITHIN + Duration::from_secs(1);
+    sim.sleep(readers_have_heard.saturating_sub(sim.now())).await;
+    let waiting = facts::waiting_readers(&sim, READERS_HEAR_WITHIN);
+    if !waiting.is_empty() {
+        stuck(&sim, &format!("in a calm cluster, readers wait for streams that say nothing: {waiting:?}"));
+    }
 }
 
 /// Callers on node `n`, for as long as its process lives.
@@ -60,7 +70,31 @@ fn work(sim: &Sim, cluster: &Cluster, n: usize) {
     for _ in 0..CLIENTS {
         let _detached = cluster.hosts[n].machine.spawn(client(sim.clone(), node.clone()));
     }
+    let _detached = cluster.hosts[n].machine.spawn(reader(sim.clone(), node.clone()));
     let _detached = cluster.hosts[n].machine.spawn(leader(sim.clone(), node));
+}
+
+/// Reads one stream after the other: what arrives is in order and whole, up to the end or an error.
+async fn reader(sim: Sim, node: Node) {
+    loop {
+        sim_sleep(&node, sim.between(Duration::from_millis(1), Duration::from_millis(200))).await;
+        let source: SourceRef = node.get(sim.below(KEYS).to_string());
+        let (items, every_ms) = (sim.below(100), sim.below(50));
+        let answer = source.ticks(items, every_ms).timeout(Duration::from_secs(2)).await;
+        let Ok(mut stream) = answer else { continue };
+        let reading = Reading::new(&sim);
+        let mut next = 0;
+        loop {
+            match stream.next().await {
+                Some(Ok(item)) if item == next => next += 1,
+                Some(Ok(item)) => break stuck(&sim, &format!("item {item} of a stream came where {next} was due")),
+                Some(Err(_)) => break count("stream cut"),
+                None if next == items => break count("stream read"),
+                None => break stuck(&sim, &format!("a stream of {items} items ended after {next}")),
+            }
+            reading.heard();
+        }
+    }
 }
 
 async fn client(sim: Sim, node: Node) {
@@ -197,8 +231,9 @@ fn again(sim: &Sim, cluster: &mut Cluster, n: usize) {
             let node = place.lock().expect("nothing panics while it is held").clone();
             if let Some(node) = node {
                 let clients = (0..CLIENTS).map(|_| client(sim.clone(), node.clone()));
-                let all = futures_util::future::join(
+                let all = futures_util::future::join3(
                     futures_util::future::join_all(clients),
+                    reader(sim.clone(), node.clone()),
                     leader(sim.clone(), node.clone()),
                 );
                 all.await;
