@@ -128,6 +128,11 @@ impl Clustered {
         self.incarnation.load(Ordering::Acquire)
     }
 
+    /// The bytes of answers that wait for room on their links.
+    pub(crate) fn answers_waiting(&self) -> usize {
+        self.answers_waiting.load(Ordering::Acquire)
+    }
+
     pub(crate) fn view_index(&self) -> u64 {
         self.view_index.load(Ordering::Acquire)
     }

@@ -96,7 +96,10 @@ pub(crate) enum Answer {
         leader: Option<String>,
     },
     /// This node has no part in the cluster's agreement: ask another one.
-    NotVoter,
+    NotVoter {
+        /// Those who had, when it last heard.
+        voters: Vec<(NodeId, String)>,
+    },
     /// The request cannot be read: the sender's version is another one.
     Unreadable,
 }

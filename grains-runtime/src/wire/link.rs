@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -34,6 +34,7 @@ pub(crate) struct Link {
     connected: AtomicBool,
     /// Something was sent for which the other side waits.
     owed: AtomicBool,
+    answers_waiting: AtomicUsize,
 }
 
 impl std::fmt::Debug for Link {
@@ -63,10 +64,27 @@ impl Link {
         self.outbox.tell(kind, write)
     }
 
-    /// The same, as soon as there is room: never [`SendError::Overloaded`].
-    pub(crate) fn poll_answer(&self, cx: &mut Context<'_>, kind: u8, body: &[u8]) -> Poll<Result<Sent, SendError>> {
+    /// The same, as soon as there is room: never [`SendError::Overloaded`]. Who has not `waited` yet waits behind those who
+    /// do.
+    pub(crate) fn poll_answer(
+        &self,
+        cx: &mut Context<'_>,
+        waited: bool,
+        kind: u8,
+        body: &[u8],
+    ) -> Poll<Result<Sent, SendError>> {
         self.owed.store(true, Ordering::Release);
-        self.outbox.poll_send(cx, kind, body)
+        self.outbox.poll_send(cx, waited, kind, body)
+    }
+
+    /// Whether a frame with a body of so many bytes can be sent at all.
+    pub(crate) fn fits(&self, body_len: usize) -> Result<(), SendError> {
+        self.outbox.fits(body_len)
+    }
+
+    /// The bytes of answers that wait for room on it.
+    pub(crate) fn answers_waiting(&self) -> &AtomicUsize {
+        &self.answers_waiting
     }
 
     /// Takes no more frames, and drops those that have not left.
@@ -134,7 +152,8 @@ pub(super) fn get(shared: &Arc<Shared>, to: MemberId, address: &str) -> Arc<Link
     }
     let outbox = Arc::new(Outbox::new(limits.outgoing_bytes_max, limits.frame_bytes_max));
     let (connected, owed) = (AtomicBool::new(false), AtomicBool::new(false));
-    let link = Arc::new(Link { to, id: Shared::serial(&mut state), outbox, connected, owed });
+    let id = Shared::serial(&mut state);
+    let link = Arc::new(Link { to, id, outbox, connected, owed, answers_waiting: AtomicUsize::new(0) });
     let from = match place(&mut state, limits.peers_max, to) {
         Some(place) => {
             if place.lost > 0 {

@@ -2,7 +2,7 @@
 //! a chunk at a time. So batches grow with load, nothing waits when there is none, and what never left is known for sure.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     future::poll_fn,
     pin::pin,
     sync::atomic::{AtomicBool, Ordering},
@@ -85,8 +85,26 @@ struct State {
     writer: Option<Waker>,
     /// The writer, while it cannot write.
     closer: Option<Waker>,
-    /// Those who wait for room or for the end.
-    watchers: Vec<Waker>,
+    /// Those who wait for room, first come first served, and for how much. While there are any, nobody overtakes them.
+    waiters: VecDeque<(Waker, usize)>,
+    /// The same by what tells wakers apart, so that none stands there twice.
+    known: BTreeSet<WakerId>,
+    /// Those who wait for the end only.
+    enders: Vec<Waker>,
+}
+
+/// Whether a frame may go before those of others who wait for room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Now,
+    Behind,
+}
+
+/// Data and functions of a waker: as far as [`Waker::will_wake`] looks.
+type WakerId = (usize, usize);
+
+fn id_of(waker: &Waker) -> WakerId {
+    (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
 }
 
 enum Phase {
@@ -108,7 +126,9 @@ impl Outbox {
             phase: Phase::Open,
             writer: None,
             closer: None,
-            watchers: Vec::new(),
+            waiters: VecDeque::new(),
+            known: BTreeSet::new(),
+            enders: Vec::new(),
         };
         // The largest frame must fit when it is alone.
         let bytes_max = bytes_max.max(frame_bytes_max + frame::HEAD_BYTES);
@@ -118,13 +138,19 @@ impl Outbox {
     /// Appends a frame whose body `write` appends to what it is given, and nothing else. It runs under the outbox's lock:
     /// it is short and sends nothing itself.
     pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        self.send_within(self.bytes_max, kind, write)
+        self.send_within(self.bytes_max, Turn::Behind, kind, write)
+    }
+
+    /// Whether a frame with a body of so many bytes can be sent at all.
+    pub(super) fn fits(&self, body_len: usize) -> Result<(), SendError> {
+        let (bytes, max) = (body_len + 1, lock(&self.state).frame_bytes_max);
+        if bytes > max { Err(SendError::TooLarge { bytes, max }) } else { Ok(()) }
     }
 
     /// Appends a small frame also where others are refused as overload. Where that has no room either, nothing is taken
     /// at the other side: the outbox is closed, since a word that is lost in silence is waited for in vain.
     pub(super) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        match self.send_within(self.bytes_max + SMALL_BYTES_MAX, kind, write) {
+        match self.send_within(self.bytes_max + SMALL_BYTES_MAX, Turn::Now, kind, write) {
             Err(SendError::Overloaded { .. }) => {
                 self.close();
                 Err(SendError::Closed)
@@ -133,12 +159,18 @@ impl Outbox {
         }
     }
 
-    fn send_within(&self, bytes_max: usize, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+    fn send_within(
+        &self,
+        bytes_max: usize,
+        turn: Turn,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Open) {
             return Err(SendError::Closed);
         }
-        if state.waiting >= bytes_max {
+        if state.waiting >= bytes_max || (turn == Turn::Behind && !state.waiters.is_empty()) {
             return Err(SendError::Overloaded { limit: bytes_max });
         }
         state.append(bytes_max, kind, write)?;
@@ -151,21 +183,30 @@ impl Outbox {
         Ok(sent)
     }
 
-    /// Sends as soon as there is room, until which `cx` waits; also until this is closed.
-    pub(super) fn poll_send(&self, cx: &mut Context<'_>, kind: u8, body: &[u8]) -> Poll<Result<Sent, SendError>> {
+    /// Sends as soon as there is room, until which `cx` waits; also until this is closed. Who has not `waited` yet waits
+    /// behind those who do.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        waited: bool,
+        kind: u8,
+        body: &[u8],
+    ) -> Poll<Result<Sent, SendError>> {
         {
             let mut state = lock(&self.state);
+            let bytes = frame::HEAD_BYTES + body.len();
             let fits = body.len() < state.frame_bytes_max;
-            let room = state.waiting + frame::HEAD_BYTES + body.len() <= self.bytes_max;
-            // Asked first: many may wait, and each would copy its body in vain.
-            if fits && !room && matches!(state.phase, Phase::Open) {
-                state.watch(cx);
+            let room = state.waiting + bytes <= self.bytes_max;
+            // Asked first: many may wait, and each would copy its body in vain. What waits is written, and then looked at.
+            let behind = (!waited && !state.waiters.is_empty()) || !room;
+            if fits && behind && state.waiting > 0 && matches!(state.phase, Phase::Open) {
+                state.watch(cx, bytes);
                 return Poll::Pending;
             }
         }
-        match self.send(kind, |out| out.extend_from_slice(body)) {
+        match self.send_within(self.bytes_max, Turn::Now, kind, |out| out.extend_from_slice(body)) {
             Err(SendError::Overloaded { .. }) => {
-                self.wake_at_room(cx);
+                self.wake_at_room(cx, body.len());
                 Poll::Pending
             }
             result => Poll::Ready(result),
@@ -174,9 +215,10 @@ impl Outbox {
 
     /// Sends as soon as there is room.
     pub(super) async fn send_when_room(&self, kind: u8, body: &[&[u8]]) -> Result<Sent, SendError> {
-        poll_fn(|cx| match self.send(kind, |out| body.iter().for_each(|part| out.extend_from_slice(part))) {
+        let write = |out: &mut Vec<u8>| body.iter().for_each(|part| out.extend_from_slice(part));
+        poll_fn(|cx| match self.send_within(self.bytes_max, Turn::Now, kind, write) {
             Err(SendError::Overloaded { .. }) => {
-                self.wake_at_room(cx);
+                self.wake_at_room(cx, body.iter().map(|part| part.len()).sum());
                 Poll::Pending
             }
             result => Poll::Ready(result),
@@ -184,10 +226,10 @@ impl Outbox {
         .await
     }
 
-    fn wake_at_room(&self, cx: &mut Context<'_>) {
+    fn wake_at_room(&self, cx: &mut Context<'_>, bytes: usize) {
         let mut state = lock(&self.state);
         if matches!(state.phase, Phase::Open) && state.waiting > 0 {
-            state.watch(cx);
+            state.watch(cx, bytes);
         } else {
             drop(state);
             cx.waker().wake_by_ref();
@@ -206,9 +248,7 @@ impl Outbox {
     pub(super) fn poll_take(&self, cx: &mut Context<'_>, used: &mut Chunk) -> Poll<Option<Chunk>> {
         let mut state = lock(&self.state);
         state.give_back(std::mem::take(used));
-        // Only when half is free: many may wait, and all but the first would be woken in vain at every chunk.
-        let watchers =
-            if state.waiting <= self.bytes_max / 2 { std::mem::take(&mut state.watchers) } else { Vec::new() };
+        let served = state.serve(self.bytes_max);
         let taken = match state.phase {
             Phase::Open => match state.queue.pop_front() {
                 Some(chunk) => Poll::Ready(Some(chunk)),
@@ -220,7 +260,7 @@ impl Outbox {
             _ => Poll::Ready(None),
         };
         drop(state);
-        watchers.into_iter().for_each(Waker::wake);
+        served.into_iter().for_each(Waker::wake);
         taken
     }
 
@@ -294,7 +334,9 @@ impl Outbox {
             if !matches!(state.phase, Phase::Open) {
                 return Poll::Ready(None);
             }
-            state.watch(cx);
+            if !state.enders.iter().any(|ender| ender.will_wake(cx.waker())) {
+                state.enders.push(cx.waker().clone());
+            }
             drop(state);
             future.as_mut().poll(cx).map(Some)
         })
@@ -338,14 +380,34 @@ impl State {
         }
     }
 
-    fn watch(&mut self, cx: &mut Context<'_>) {
-        if !self.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
-            self.watchers.push(cx.waker().clone());
+    fn watch(&mut self, cx: &mut Context<'_>, bytes: usize) {
+        if self.known.insert(id_of(cx.waker())) {
+            self.waiters.push_back((cx.waker().clone(), bytes));
         }
     }
 
+    /// The first of those who wait, as many as there is room for; all of them if nothing waits to be written any more, for
+    /// then nobody would come by again.
+    fn serve(&mut self, bytes_max: usize) -> Vec<Waker> {
+        let mut room = bytes_max.saturating_sub(self.waiting);
+        let mut served = Vec::new();
+        while let Some((_, bytes)) = self.waiters.front() {
+            if *bytes > room && self.waiting > 0 {
+                break;
+            }
+            room = room.saturating_sub(*bytes);
+            if let Some((waker, _)) = self.waiters.pop_front() {
+                self.known.remove(&id_of(&waker));
+                served.push(waker);
+            }
+        }
+        served
+    }
+
     fn wakers(&mut self) -> Vec<Waker> {
-        self.watchers.drain(..).chain(self.writer.take()).chain(self.closer.take()).collect()
+        self.known.clear();
+        let waiters = self.waiters.drain(..).map(|(waker, _)| waker);
+        waiters.chain(self.enders.drain(..)).chain(self.writer.take()).chain(self.closer.take()).collect()
     }
 }
 

@@ -89,7 +89,7 @@ impl Pump {
             wrote => wrote?,
         };
         while tick.as_mut().poll(cx).is_ready() {
-            self.tick(duty)?;
+            self.tick(duty, read)?;
             *tick = self.clock.sleep_until(self.alive.due());
         }
         Ok(if read == Progress::More || wrote == Progress::More { Progress::More } else { Progress::Done })
@@ -125,14 +125,15 @@ impl Pump {
         Ok(Progress::More)
     }
 
-    fn tick(&mut self, duty: &mut dyn Duty) -> Result<(), Ended> {
+    fn tick(&mut self, duty: &mut dyn Duty, read: Progress) -> Result<(), Ended> {
         let now = self.clock.now();
         match self.alive.tick(now, self.sends.outbox.has_backlog()) {
             Verdict::Dead(silence) => return Err(Ended::Silent(silence)),
             Verdict::Ping => _ = self.sends.outbox.send(frame::PING, |_| {}),
             Verdict::Wait => {}
         }
-        duty.tick(now)
+        // What is here is read first.
+        if read == Progress::Done { duty.tick(now) } else { Ok(()) }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     wire::{Link, SendError, Sent},
 };
 
-/// The bytes of all answers that wait for room on their links. Over it, whoever does not take its answers loses its link.
+/// The bytes of the answers that wait for room on one link. Over it, whoever does not take its answers loses that link.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// How often a link may end under a frame that is being sent.
@@ -78,15 +78,22 @@ impl Back {
             (Err(_), Some(link)) => {
                 let mut body = Vec::new();
                 frame.write(&mut body);
-                self.reply_when_room(acting, link, body, streams);
-            }
-            (Err(why), None) => {
-                streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream"));
-                if let SendError::TooLarge { .. } = why {
-                    let why = format!("its answer: {why}").into();
-                    self.fail(Some(found), CallError::Codec { why, outcome: Outcome::Executed });
+                match link.fits(body.len()) {
+                    Ok(()) => self.reply_when_room(acting, link, found, body, streams),
+                    Err(why) => self.unsendable(found, why, streams),
                 }
             }
+            (Err(why), None) => self.unsendable(found, why, streams),
+        }
+    }
+
+    /// An answer that no link takes: because it is too large, which the caller is told; or because there is none, of which
+    /// the caller's node hears.
+    fn unsendable(&self, found: Found, why: SendError, streams: Vec<Box<dyn ExportedStream>>) {
+        streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream"));
+        if let SendError::TooLarge { .. } = why {
+            let why = format!("its answer: {why}").into();
+            self.fail(Some(found), CallError::Codec { why, outcome: Outcome::Executed });
         }
     }
 
@@ -97,9 +104,16 @@ impl Back {
         }
     }
 
-    fn reply_when_room(&self, acting: &Acting, link: Arc<Link>, body: Vec<u8>, streams: Vec<Box<dyn ExportedStream>>) {
+    fn reply_when_room(
+        &self,
+        acting: &Acting,
+        link: Arc<Link>,
+        found: Found,
+        body: Vec<u8>,
+        streams: Vec<Box<dyn ExportedStream>>,
+    ) {
         let Some(clustered) = self.clustered.upgrade() else { return };
-        let Some(waiting) = Waiting::new(&clustered.answers_waiting, body.len()) else {
+        let Some(waiting) = Waiting::new(&clustered.answers_waiting, &link, body.len()) else {
             tracing::warn!(to = %self.to, "it takes no answers, and too many wait for it: its link ends");
             streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream"));
             return link.close();
@@ -107,16 +121,17 @@ impl Back {
         let (back, acting) = (self.clone(), acting.clone());
         let tasks = acting.tenure.clone();
         tasks.tasks.spawn(async move {
+            let mut waited = false;
             let sent = poll_fn(|cx| match acting.tenure.may_act() {
-                true => link.poll_answer(cx, REPLY, &body),
+                true => link.poll_answer(cx, std::mem::replace(&mut waited, true), REPLY, &body),
                 false => Poll::Ready(Err(SendError::Closed)),
             });
             let sent = sent.await;
             drop(waiting);
             match sent {
                 Ok(_) => back.export(&acting, link, streams),
-                // Its node hears of the link's end.
-                Err(_) => streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream")),
+                // Closed: its node hears of the link's end.
+                Err(why) => back.unsendable(found, why, streams),
             }
         });
     }
@@ -145,33 +160,24 @@ impl Back {
     }
 }
 
-/// Bytes of an answer that waits for room.
-struct Waiting(Arc<AtomicUsize>, usize);
+/// Bytes of an answer that waits for room: counted for its link, and for this node, which does not leave before.
+struct Waiting {
+    all: Arc<AtomicUsize>,
+    link: Arc<Link>,
+    bytes: usize,
+}
 
 impl Waiting {
-    fn new(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
-        let waiting = Self(all.clone(), bytes);
-        (all.fetch_add(bytes, Ordering::AcqRel) + bytes <= WAITING_BYTES_MAX).then_some(waiting)
+    fn new(all: &Arc<AtomicUsize>, link: &Arc<Link>, bytes: usize) -> Option<Self> {
+        let waiting = Self { all: all.clone(), link: link.clone(), bytes };
+        all.fetch_add(bytes, Ordering::AcqRel);
+        (link.answers_waiting().fetch_add(bytes, Ordering::AcqRel) + bytes <= WAITING_BYTES_MAX).then_some(waiting)
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(self.1, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_that_wait_have_a_limit_together() {
-        let all = Arc::default();
-        let first = Waiting::new(&all, WAITING_BYTES_MAX - 1);
-        assert!(first.is_some() && Waiting::new(&all, 2).is_none());
-        drop(first);
-        assert!(Waiting::new(&all, WAITING_BYTES_MAX).is_some());
-        assert_eq!(all.load(Ordering::Acquire), 0);
+        self.all.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.link.answers_waiting().fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }

@@ -40,7 +40,7 @@ use crate::{
 impl Clustered {
     /// A frame of another member, over its link of number `link`. Those of one link come one after the other.
     pub(crate) fn arrived(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
-        if !self.counts(from, link, kind, body) {
+        if !self.counts(from, link, kind, body)? {
             return Ok(());
         }
         let read = match kind {
@@ -66,17 +66,17 @@ impl Clustered {
 
     /// Whether a frame counts now. Nothing does that an incarnation says after it was removed; what one says of which this
     /// node has yet to hear is kept until then.
-    fn counts(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> bool {
+    fn counts(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<bool, Unreadable> {
         let table = lock(&self.table);
-        let Some(standing) = &table.standing else { return false };
+        let Some(standing) = &table.standing else { return Ok(false) };
         if standing.view.member(from).is_some() {
-            return true;
+            return Ok(true);
         }
         // Kept under the lock of the table: a view that comes now finds it.
         if from.incarnation.0 > self.view_index() && !lock(&self.early).keep(from, link, kind, body) {
-            tracing::warn!(%from, "too many frames of a member that this node has yet to hear of");
+            return Err(Unreadable("one too many of a member that this node has yet to hear of"));
         }
-        false
+        Ok(false)
     }
 
     /// Frames that came before this node had heard of their senders.

@@ -29,8 +29,8 @@ pub(super) struct StreamWay(pub(super) Weak<Clustered>);
 
 impl StreamLinks for StreamWay {
     fn tell(&self, to: MemberId, frame: StreamFrame) {
-        let link = self.0.upgrade().and_then(|clustered| clustered.wire()?.known_link(to));
-        // Without a link, what the other side keeps on one has ended with it.
+        // A new one, too: the other side may keep what this is about on its own link alone.
+        let link = self.0.upgrade().and_then(|clustered| clustered.link_to(to).ok());
         if let Some(link) = link {
             LinkWay(link).tell(&frame).ok();
         }
@@ -55,7 +55,7 @@ impl StreamLink for LinkWay {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, frame: &[u8]) -> Poll<Result<(), NotSent>> {
-        self.0.poll_answer(cx, STREAM, frame).map(|sent| match sent {
+        self.0.poll_answer(cx, true, STREAM, frame).map(|sent| match sent {
             Ok(_) => Ok(()),
             Err(why @ SendError::TooLarge { .. }) => Err(NotSent::TooLarge(why.to_string())),
             Err(SendError::Closed | SendError::Overloaded { .. }) => Err(NotSent::Gone),

@@ -71,7 +71,10 @@ impl Driver {
                     self.heard_of(voters, leader);
                     self.apply(after, changes, upto);
                 }
-                _ => {
+                answer => {
+                    if let Some(Answer::NotVoter { voters }) = answer {
+                        self.heard_of(voters, None);
+                    }
                     self.follow_another();
                     clock.sleep_until(clock.now() + LOOK_AGAIN / 5).await;
                 }
@@ -164,8 +167,9 @@ impl Driver {
 
     /// Tells a follower what has changed since.
     pub(super) async fn tell_changes(&self, after: u64) -> Answer {
-        if !self.consensus.voters().contains_key(&self.node_id()) {
-            return Answer::NotVoter;
+        let voters = self.consensus.voters();
+        if !voters.contains_key(&self.node_id()) {
+            return Answer::NotVoter { voters: voters.into_iter().collect() };
         }
         let mut applied = self.consensus.applied();
         let newer = applied.wait_for(|applied| applied.index > after);

@@ -10,9 +10,8 @@ use crate::{
     activation::lock,
     cluster::{
         command::{Command, Outcome},
-        consensus::FoundError,
         control::{Answer, Ask},
-        founding::{self, Founding, Memory, Question, Reply, Step},
+        founding::{self, Founding, Memory, Question, Reply, Step, Wish},
         names::{MemberId, NodeName},
     },
 };
@@ -70,7 +69,7 @@ impl Driver {
             true => self.find_cluster().await,
             // It began a cluster and was cut off before that had a name. (Or its state is not applied yet: then this is
             // known to be done.)
-            false if !self.is_founded() && self.is_only_voter() => self.found().await,
+            false if !self.is_founded() && self.is_only_voter() => self.found_at_last().await,
             false => Ok(()),
         };
         if let Err(error) = beginning {
@@ -103,6 +102,36 @@ impl Driver {
 
     fn is_founded(&self) -> bool {
         self.consensus.applied().borrow().state.cluster().is_some()
+    }
+
+    /// Ends what an earlier life of this node began: its log has one voter and no cluster yet. Only in that log, and not if
+    /// people have given up on it and founded another one meanwhile.
+    async fn found_at_last(&self) -> Result<(), JoinError> {
+        let list = self.clustered.config.join.clone().into();
+        let question = Question { cluster: self.cluster.clone(), list, node: self.node_id(), wish: Wish::Look };
+        for address in self.addresses_to_ask(std::iter::empty()) {
+            let answer = self.ask(&address, &Ask::Founding(question.clone()), ASK_MAX / 4).await;
+            if let Some(Answer::Founding(founding::Answer::Member { cluster, .. })) = answer
+                && cluster == self.cluster
+            {
+                let why = format!(
+                    "it began a cluster \"{cluster}\", and another one is at {address}: remove it to join that"
+                );
+                return Err(JoinError::Disk { why });
+            }
+        }
+        let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
+        let generation = self.world.random.next_u64();
+        let command = self.numbered(Command::Found { cluster, generation, partitions });
+        loop {
+            if self.consensus.leadership().borrow().is_me
+                && let Answer::Committed(_) = self.put(command.clone()).await
+            {
+                return Ok(());
+            }
+            self.waits_for("it leads nobody yet");
+            self.world.clock.sleep_until(self.world.clock.now() + LOOK_EVERY).await;
+        }
     }
 
     /// Whether its own log says that nobody votes but this node.
@@ -179,7 +208,7 @@ impl Driver {
                 true
             }
             // A member without a vote knows no more than who leads; asked to join it says that.
-            Some(Answer::NotVoter) => {
+            Some(Answer::NotVoter { .. }) => {
                 *lock(&self.leader_hint) = Some(address.to_owned());
                 true
             }
@@ -189,9 +218,8 @@ impl Driver {
 
     async fn found(&self) -> Result<(), JoinError> {
         let address = lock(&self.joiner).address.clone();
-        match self.consensus.found(&address).await {
-            Ok(()) | Err(FoundError::NotPristine) => {}
-            Err(why) => tracing::warn!(%why, "founding takes longer than it should"),
+        if let Err(why) = self.consensus.found(&address).await {
+            tracing::warn!(%why, "founding takes longer than it should");
         }
         let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
         let generation = self.world.random.next_u64();

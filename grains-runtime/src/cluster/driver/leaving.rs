@@ -91,6 +91,7 @@ impl Driver {
                 && (handed_over || !self.has_company())
                 && node.catalog.len() == 0
                 && lock(&self.clustered.pending).len() == 0
+                && self.clustered.answers_waiting() == 0
             {
                 return;
             }

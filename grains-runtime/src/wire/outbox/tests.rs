@@ -151,16 +151,16 @@ impl std::task::Wake for Woken {
 }
 
 #[test]
-fn who_waits_for_room_is_woken_when_half_is_free_or_it_is_closed() {
+fn who_waits_for_room_is_woken_when_there_is_some_or_it_is_closed() {
     for closes in [false, true] {
         let outbox = outbox(210);
         (0..2).for_each(|_| assert!(send(&outbox, 99).is_ok()));
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(woken.clone());
         let mut cx = Context::from_waker(&waker);
-        assert!(outbox.poll_send(&mut cx, 1, &[7; 50]).is_pending());
+        assert!(outbox.poll_send(&mut cx, true, 1, &[7; 50]).is_pending());
         assert_eq!(
-            outbox.poll_send(&mut cx, 1, &[7; 100]),
+            outbox.poll_send(&mut cx, true, 1, &[7; 100]),
             Poll::Ready(Err(SendError::TooLarge { bytes: 101, max: 100 }))
         );
         let mut chunk = taken(&outbox);
@@ -171,7 +171,7 @@ fn who_waits_for_room_is_woken_when_half_is_free_or_it_is_closed() {
         }
         assert!(woken.0.load(Ordering::SeqCst));
         let sent = if closes { Err(SendError::Closed) } else { Ok(Sent(3)) };
-        assert_eq!(outbox.poll_send(&mut cx, 1, &[7; 50]), Poll::Ready(sent));
+        assert_eq!(outbox.poll_send(&mut cx, true, 1, &[7; 50]), Poll::Ready(sent));
     }
 }
 
@@ -187,4 +187,42 @@ fn small_frames_have_room_of_their_own_and_beyond_it_the_outbox_is_closed() {
     }
     assert!((SMALL_BYTES_MAX - 200..=SMALL_BYTES_MAX).contains(&told));
     assert!(outbox.is_closed());
+}
+
+#[test]
+fn whoever_waits_for_room_is_served_in_turn_and_overtaken_by_nobody() {
+    let outbox = Outbox::new(3 * CHUNK_BYTES, CHUNK_BYTES);
+    let body = vec![7; CHUNK_BYTES - frame::HEAD_BYTES];
+    while outbox.send(1, |out| out.extend_from_slice(&body)).is_ok() {}
+    let bells = [Arc::new(Woken(AtomicBool::new(false))), Arc::new(Woken(AtomicBool::new(false)))];
+    let rung = || bells.each_ref().map(|bell| bell.0.load(Ordering::Acquire));
+    let wakers = bells.each_ref().map(|bell| Waker::from(bell.clone()));
+    for waker in &wakers {
+        // Twice: it stands in the queue once.
+        for waited in [false, true] {
+            assert!(outbox.poll_send(&mut Context::from_waker(waker), waited, 1, &body).is_pending());
+        }
+    }
+    let mut chunk = Chunk::default();
+    let mut take = || match outbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut chunk) {
+        Poll::Ready(Some(next)) => chunk = next,
+        other => panic!("{other:?}"),
+    };
+    take();
+    assert_eq!(rung(), [false, false], "nothing has left yet");
+    take();
+    assert_eq!(rung(), [true, false], "room for one");
+    // There is room, and it is not for those who come now.
+    assert!(matches!(outbox.send(1, |_| {}), Err(SendError::Overloaded { .. })));
+    let late = &mut Context::from_waker(Waker::noop());
+    assert!(outbox.poll_send(late, false, 1, b"late").is_pending());
+    let first = outbox.poll_send(&mut Context::from_waker(&wakers[0]), true, 1, &body);
+    assert!(matches!(first, Poll::Ready(Ok(_))), "{first:?}");
+    take();
+    assert_eq!(rung(), [true, true]);
+    let second = outbox.poll_send(&mut Context::from_waker(&wakers[1]), true, 1, &body);
+    assert!(matches!(second, Poll::Ready(Ok(_))), "{second:?}");
+    take();
+    assert!(outbox.poll_send(late, true, 1, b"late").is_ready());
+    assert!(outbox.send(1, |_| {}).is_ok(), "nobody waits any more");
 }

@@ -171,7 +171,7 @@ async fn a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link(m
             }
         }
     }
-    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, 1, &body));
+    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, true, 1, &body));
     let waits = tokio::time::timeout(Duration::from_millis(50), waits).await;
     assert!(waits.is_err(), "there is no room for it: {waits:?}");
     assert!(link.tell(2, |out| out.push(2)).is_ok());
@@ -181,7 +181,7 @@ async fn a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link(m
         assert!(told < 10_000, "no limit");
     }
     assert!(told > 500 && link.is_closed());
-    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, 1, &body));
+    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, true, 1, &body));
     assert_eq!(waits.await, Err(SendError::Closed));
     seen.down(1).await;
     drop(raw);
