@@ -20,7 +20,7 @@ pub(super) struct EarlyFrame {
 }
 
 impl Early {
-    /// Keeps a frame until the next view. `false` if there are too many: then it is as if it had been lost.
+    /// Keeps a frame until the next view. `false` if there are too many: then its connection ends.
     pub(super) fn keep(&mut self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> bool {
         if self.bytes + body.len() > BYTES_MAX {
             return false;

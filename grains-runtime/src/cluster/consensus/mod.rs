@@ -2,7 +2,8 @@
 //! the simulated one.
 //!
 //! Reading order: `types` (what openraft is told about), `runtime` and `tasks` (how it runs), `log` (what it remembers),
-//! `machine` (what it agrees on), `body`, `network` and `snapshot` (how it talks), `leadership`, `propose`, `voters` (what it is asked).
+//! `machine` (what it agrees on), `body`, `network` and `snapshot` (how it talks), `leadership`, `propose`, `voters` (what it
+//! is asked).
 
 mod body;
 mod leadership;
@@ -98,14 +99,11 @@ const ENTRIES_KEPT_MAX: u64 = 1024;
 /// How long one part of a snapshot may take to arrive and be stored.
 const PART_SEND_MAX: Duration = Duration::from_secs(5);
 
-/// How long this node may work on what another one asks: longer than any voter waits for an answer.
-const RECEIVE_MAX: Duration = Duration::from_secs(5);
-
 /// How long a node waits for its tasks and its file when it closes.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
-/// This node's part in the group of voters that agree on the state of `D`. Clones are the same one; when the last is dropped, it ends
-/// as if the process had been killed. Every future of it can be awaited anywhere, ends in bounded time, and can be dropped.
+/// This node's part in the group of voters that agree on the state of `D`. Clones are the same one; when the last is
+/// dropped, it ends as if the process had been killed. Every future of it can be awaited anywhere, ends in bounded time, and can be dropped.
 pub(crate) struct Consensus<D: Driven> {
     inner: Arc<Inner<D>>,
 }
@@ -289,13 +287,7 @@ impl<D: Driven> Consensus<D> {
     /// Answers the body of a message that another node's [`RaftLinks`] brought.
     pub(crate) async fn handle(&self, body: Vec<u8>) -> Vec<u8> {
         let inner = &self.inner;
-        let receiver = Receiver {
-            me: inner.node,
-            raft: &inner.raft,
-            shared: &inner.shared,
-            arriving: &inner.arriving,
-            ttl: RECEIVE_MAX,
-        };
+        let receiver = Receiver { me: inner.node, raft: &inner.raft, shared: &inner.shared, arriving: &inner.arriving };
         match inner.run(receiver.receive(&body)).await {
             Ok(result) => Reply::Done(&result).encode(),
             Err(why) => Reply::Refused(&why).encode(),

@@ -41,6 +41,10 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// durable.
 const INSTALL_MAX: Duration = Duration::from_secs(60);
 
+/// How long this node may work on anything but that: longer than any voter waits for an answer. It only keeps requests from
+/// piling up behind a disk that hangs.
+const RECEIVE_MAX: Duration = Duration::from_secs(5);
+
 /// How a body travels to another node and its answer comes back.
 pub(crate) trait RaftLinks: Send + Sync + 'static {
     /// Hands `body` to [`Consensus::handle`](super::Consensus::handle) of the node `to`, believed to be at `address`, and
@@ -242,9 +246,6 @@ pub(super) struct Receiver<'r, D: Driven> {
     pub(super) raft: &'r Raft<Types, D>,
     pub(super) shared: &'r D::Shared,
     pub(super) arriving: &'r tokio::sync::Mutex<Option<Arriving<D>>>,
-    /// How long anything but the end of a snapshot may take: this only keeps requests from piling up behind a disk that
-    /// hangs.
-    pub(super) ttl: Duration,
 }
 
 impl<D: Driven> Receiver<'_, D> {
@@ -264,7 +265,7 @@ impl<D: Driven> Receiver<'_, D> {
         if body.kind == Kind::Snapshot {
             return self.part(body.from, body.arguments).await;
         }
-        let doing = WorldRuntime::timeout(self.ttl, self.answer(body.kind, body.arguments));
+        let doing = WorldRuntime::timeout(RECEIVE_MAX, self.answer(body.kind, body.arguments));
         doing.await.map_err(|late| late.to_string())?
     }
 
@@ -290,7 +291,7 @@ impl<D: Driven> Receiver<'_, D> {
             let mut place = self.arriving.lock().await;
             snapshot::arrive(&mut place, || D::incoming(self.shared), from, &head, bytes).await
         };
-        match WorldRuntime::timeout(self.ttl, taking).await.map_err(|late| late.to_string())?? {
+        match WorldRuntime::timeout(RECEIVE_MAX, taking).await.map_err(|late| late.to_string())?? {
             Arrived::Part => codec::encode(&()).map_err(|error| error.to_string()),
             Arrived::Whole(whole) => {
                 let snapshot = Snapshot { meta: head.meta, snapshot: whole };

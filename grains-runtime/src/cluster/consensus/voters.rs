@@ -33,9 +33,8 @@ impl<D: Driven> Consensus<D> {
     pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let membership = &metrics.membership_config;
-        let address = |id| membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default();
-        membership.voter_ids().map(|id| (NodeId(id), address(id))).collect()
+        let membership = metrics.membership_config.membership();
+        with_addresses(membership, membership.voter_ids())
     }
 
     /// The voters of whom a majority is certainly enough, as far as this node knows: while a change is under way, those
@@ -44,9 +43,8 @@ impl<D: Driven> Consensus<D> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.committed_membership_config.membership();
-        let address = |id: &u64| membership.get_node(id).map(|node| node.addr.clone()).unwrap_or_default();
         let voters = membership.get_joint_config().first();
-        voters.into_iter().flatten().map(|id| (NodeId(*id), address(id))).collect()
+        with_addresses(membership, voters.into_iter().flatten().copied())
     }
 
     /// The voters with which a change that was begun, by whomever, is to end; none if there is no such change.
@@ -57,8 +55,7 @@ impl<D: Driven> Consensus<D> {
         let groups = membership.get_joint_config();
         let is_whole = groups.len() < 2 && membership.learner_ids().next().is_none();
         let voters = groups.last().filter(|_| !is_whole)?;
-        let address = |id: &u64| membership.get_node(id).map(|node| node.addr.clone()).unwrap_or_default();
-        Some(voters.iter().map(|id| (NodeId(*id), address(id))).collect())
+        Some(with_addresses(membership, voters.iter().copied()))
     }
 
     /// Makes exactly these nodes the voters, at these addresses, with joint consensus. New ones first get the log without
@@ -273,6 +270,14 @@ impl<D: Driven> Change<D> {
             tracing::warn!("nodes that were not made voters still get the log: {error}");
         }
     }
+}
+
+fn with_addresses(
+    membership: &openraft::Membership<u64, BasicNode>,
+    nodes: impl Iterator<Item = u64>,
+) -> BTreeMap<NodeId, String> {
+    let address = |id| membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default();
+    nodes.map(|id| (NodeId(id), address(id))).collect()
 }
 
 fn owned((id, node): (&u64, &BasicNode)) -> (u64, BasicNode) {

@@ -120,9 +120,7 @@ impl Driver {
                 return Err(JoinError::Disk { why });
             }
         }
-        let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
-        let generation = self.world.random.next_u64();
-        let command = self.numbered(Command::Found { cluster, generation, partitions });
+        let command = self.numbered(self.found_command());
         loop {
             if self.consensus.leadership().borrow().is_me
                 && let Answer::Committed(_) = self.put(command.clone()).await
@@ -132,6 +130,11 @@ impl Driver {
             self.waits_for("it leads nobody yet");
             self.world.clock.sleep_until(self.world.clock.now() + LOOK_EVERY).await;
         }
+    }
+
+    fn found_command(&self) -> Command {
+        let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
+        Command::Found { cluster, generation: self.world.random.next_u64(), partitions }
     }
 
     /// Whether its own log says that nobody votes but this node.
@@ -221,11 +224,8 @@ impl Driver {
         if let Err(why) = self.consensus.found(&address).await {
             tracing::warn!(%why, "founding takes longer than it should");
         }
-        let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
-        let generation = self.world.random.next_u64();
-        let command = Command::Found { cluster, generation, partitions };
         let until = self.world.clock.now() + FOUND_MAX;
-        match self.propose_until(command, until).await {
+        match self.propose_until(self.found_command(), until).await {
             Some(Outcome::Done | Outcome::Stale | Outcome::Refused(_)) => {
                 tracing::info!(cluster = %self.cluster, "founded");
                 *lock(&self.founding) = None;
