@@ -15,6 +15,12 @@ async fn after_items<T>(stream: &mut Streaming<T>) -> Option<Result<T, StreamErr
     }
 }
 
+/// The next that its reader hears is that its connection is lost.
+async fn is_cut<T: std::fmt::Debug>(stream: &mut Streaming<T>) {
+    let end = next(stream).await;
+    assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
+}
+
 #[tokio::test]
 async fn a_lost_link_ends_the_reader_and_stops_the_source() {
     let (callee, caller) = pair();
@@ -206,14 +212,12 @@ async fn the_end_of_a_tenure_ends_its_streams_and_lets_none_begin() {
     let (callee, caller) = pair();
     let (sink, mut stream) = open::<u8>(&callee, &caller, 1);
     caller.streams.end();
-    let end = next(&mut stream).await;
-    assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
+    is_cut(&mut stream).await;
     callee.streams.end();
     soon(sink.closed()).await;
 
     let (sink, mut stream) = open::<u8>(&callee, &caller, 2);
-    let end = next(&mut stream).await;
-    assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
+    is_cut(&mut stream).await;
     soon(sink.closed()).await;
     callee.is_empty().await;
     caller.is_empty().await;
@@ -250,8 +254,7 @@ async fn a_stream_ends_with_either_of_its_links_on_both_sides_and_with_no_other(
             caller.streams.data_ended(CALLEE, theirs);
             callee.streams.link_ended(CALLER, theirs);
         }
-        let end = next(&mut stream).await;
-        assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
+        is_cut(&mut stream).await;
         soon(sink.closed()).await;
         callee.is_empty().await;
         caller.is_empty().await;
@@ -263,8 +266,7 @@ async fn a_stream_whose_link_has_ended_before_its_answer_is_read_ends() {
     let (callee, caller) = pair();
     caller.link.up.store(false, Ordering::SeqCst);
     let (_sink, mut stream) = open::<u8>(&callee, &caller, 1);
-    let end = next(&mut stream).await;
-    assert!(matches!(end, Some(Err(StreamError::Disconnected { .. }))), "{end:?}");
+    is_cut(&mut stream).await;
 }
 
 #[tokio::test]
