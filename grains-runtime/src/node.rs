@@ -152,8 +152,8 @@ impl Node {
     /// Stops taking calls from outside, lets turns and the calls they make end, deactivates every activation, and returns
     /// when all is gone or `stop_timeout` has passed; what is left then is dropped. Stopping again is harmless. If this future
     /// is dropped half-way, the node goes on refusing calls until it is stopped again or dropped.
-    pub async fn stop(&self) -> Stopped {
-        self.inner.stop().await
+    pub fn stop(&self) -> impl Future<Output = Stopped> + Send {
+        Box::pin(self.inner.stop()) as BoxFuture<'_, _>
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use grains_core::{
     GrainKey, Lifecycle,
     store::{LoadError, Store, memory::MemoryStore},
-    world::World,
+    world::{BoxFuture, World},
 };
 
 #[cfg(feature = "cluster")]
@@ -24,7 +24,6 @@ use crate::{
 #[cfg(feature = "redb")]
 use {
     crate::store::{OpenError, RedbStore},
-    grains_core::world::BoxFuture,
     std::path::PathBuf,
 };
 
@@ -212,7 +211,14 @@ impl NodeBuilder {
     }
 
     /// Starts the node. It runs on the tokio runtime this is awaited on.
-    pub async fn start(self) -> Result<Node, StartError> {
+    ///
+    /// Boxed, as [`Node::stop`] is: the code behind an `async fn` is compiled by the crate that awaits it, which would be all of
+    /// this one, in every program and test of a user.
+    pub fn start(self) -> impl Future<Output = Result<Node, StartError>> + Send {
+        Box::pin(self.started()) as BoxFuture<'static, _>
+    }
+
+    async fn started(self) -> Result<Node, StartError> {
         check(&self.config)?;
         let types = hosted(self.types, &self.config)?;
         let config = self.config;
