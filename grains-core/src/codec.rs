@@ -4,6 +4,8 @@
 //! elements beyond the last are skipped. Values inside it, and states, carry their field names, so that structs can grow
 //! as serde lets them.
 
+pub mod bytes;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::value::UnitDeserializer};
 
 /// How deep values may nest. Deeper input would overflow the stack of the thread that decodes it.

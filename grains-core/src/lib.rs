@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests race on real threads"))]
 
 mod call;
+mod catch;
 pub mod codec;
 mod ctx;
 mod detached;
@@ -26,10 +27,12 @@ pub mod route;
 mod state;
 pub mod store;
 pub mod stream;
+pub mod tasks;
 mod time;
 pub mod world;
 
 pub use call::{Call, Retry, StoredCall, decode_args, encode_args, through_bytes, timed_out};
+pub use catch::{CatchUnwind, catch_unwind};
 pub use ctx::{AfterLoss, Anchor, Ctx, Host, SPAWNED_MAX, ScheduleError, SharedTick, StoredTimer, TIMERS_MAX, Tick};
 pub use detached::{Detached, Fakes};
 pub use error::{CallError, Error, Failure, Gone, NoAnswer, Outcome, Result, StateError};

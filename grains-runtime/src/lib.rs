@@ -16,10 +16,9 @@
 #[allow(unsafe_code, reason = "the instance behind the turn lock; see `activation::turn`")]
 mod activation;
 mod ambient;
-#[cfg(feature = "cluster")]
-mod bytes;
+
 mod catalog;
-mod catch;
+
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod config;
@@ -30,7 +29,6 @@ mod node;
 pub mod sim;
 pub mod store;
 mod sync;
-mod tasks;
 mod tenure;
 mod timeout;
 #[cfg(feature = "cluster")]

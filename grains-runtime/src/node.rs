@@ -24,6 +24,7 @@ use grains_core::{
     route::{AnySlot, Route},
     store::Store,
     stream::{StreamTable, with_exports},
+    tasks::TaskSet,
     world::{BoxFuture, World},
 };
 
@@ -39,7 +40,6 @@ use crate::{
     ambient,
     catalog::{Catalog, Made},
     config::NodeConfig,
-    tasks::TaskSet,
     tenure::Tenure,
 };
 

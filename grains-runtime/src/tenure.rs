@@ -14,7 +14,7 @@ use grains_core::{
     world::{Clock, World},
 };
 
-use crate::tasks::TaskSet;
+use grains_core::tasks::TaskSet;
 
 /// How much of a lease must be left for a turn to begin: a turn that is cut at once has only cost its caller an unknown
 /// outcome. Small beside a lease of seconds, long beside most turns.

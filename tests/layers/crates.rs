@@ -11,6 +11,7 @@ const CORE: &[&str] = &[
     "futures-core",
     "grains-core",
     "num-traits",
+    "pin-project-lite",
     "rmp",
     "rmp-serde",
     "serde",
@@ -40,6 +41,14 @@ fn the_macros_are_built_from_syn_only() {
 fn an_interface_crate_needs_no_runtime() {
     let allowed = set(&[CORE, MACROS, &["grains", "grains-macros"]]);
     within("grains without features", tree(&["-p", "grains", "--no-default-features"]), &allowed);
+}
+
+/// Stores lie below the runtime: what keeps things durable calls nothing that lives.
+#[test]
+fn the_stores_are_built_without_the_runtime() {
+    let tree = tree(&["-p", "grains-store", "--all-features"]);
+    assert!(tree.contains("openraft") && tree.contains("redb"), "it is where both are used: {tree:?}");
+    assert!(!tree.contains("grains-runtime") && !tree.contains("grains-macros"), "{tree:?}");
 }
 
 /// `cargo tree` shows this platform only; the manifests are the same on all.

@@ -10,14 +10,12 @@ use std::{
 
 use grains_core::{
     ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, SPAWNED_MAX, ScheduleError,
-    SharedTick, StoredTimer, TIMERS_MAX, store::Store, world::BoxFuture,
+    SharedTick, StoredTimer, TIMERS_MAX, catch_unwind, store::Store, tasks::TaskId, world::BoxFuture,
 };
 
 use super::{Activation, Extras, lock, turn::panic_message};
 use crate::{
     ambient::{self, Frame, Inherited},
-    catch::catch_unwind,
-    tasks::TaskId,
     timeout::timeout,
 };
 

@@ -8,8 +8,9 @@ use std::{
 };
 
 use grains_core::{
-    AccessKind, ActivationId, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome,
+    AccessKind, ActivationId, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome, catch_unwind,
     route::{AnySlot, WaitEdge},
+    tasks::TaskId,
     world::BoxFuture,
 };
 
@@ -20,8 +21,6 @@ use super::{
 };
 use crate::{
     ambient::{Frame, Inherited},
-    catch::catch_unwind,
-    tasks::TaskId,
     tenure::fenced,
     timeout::timeout,
 };

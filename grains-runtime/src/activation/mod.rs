@@ -34,13 +34,12 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot};
+use grains_core::{ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot, tasks::TaskId};
 
 use self::{arrived::Arrived, mailbox::Mailbox, waiter::Waiter};
 use crate::{
     ambient::{TurnMethod, TurnName},
     node::NodeInner,
-    tasks::TaskId,
     tenure::Tenure,
 };
 

@@ -14,7 +14,7 @@ use super::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
     /// A message of Raft.
-    Raft(#[serde(with = "crate::bytes")] Vec<u8>),
+    Raft(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
     /// Are you fresh, or a member, and do you promise?
     Founding(founding::Question),
     /// Take me in. Answered by the leader only.
@@ -47,7 +47,7 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// What Raft answers.
-    Raft(#[serde(with = "crate::bytes")] Vec<u8>),
+    Raft(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
     /// What founding answers.
     Founding(founding::Answer),
     /// It is a member now.

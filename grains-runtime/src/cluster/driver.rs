@@ -20,7 +20,7 @@ use std::{
     },
 };
 
-use grains_core::world::World;
+use grains_core::{tasks::TaskSet, world::World};
 use tokio::sync::{Notify, watch};
 
 use self::following::Followed;
@@ -28,20 +28,20 @@ pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use super::{
     clustered::Clustered,
     command::{Command, Numbered},
-    consensus::{Consensus, InMemory, Leadership as RaftLeadership},
+    consensus::{Group, Leadership as RaftLeadership},
     founding::Founding,
     lease::{Grants, Lease, LeaseRules},
     member::Joiner,
     names::{MemberId, NodeId, NodeName},
     state::ClusterState,
 };
-use crate::{activation::lock, tasks::TaskSet, wire::Wire};
+use crate::{activation::lock, wire::Wire};
 
 pub(crate) struct Driver {
     me: Weak<Self>,
     world: World,
     clustered: Arc<Clustered>,
-    pub(super) consensus: Consensus<InMemory<ClusterState>>,
+    pub(super) consensus: Group<ClusterState>,
     wire: OnceLock<Arc<Wire>>,
     /// The driver's own tasks.
     tasks: TaskSet,
@@ -89,7 +89,7 @@ impl Driver {
     pub(crate) fn new(
         world: &World,
         clustered: Arc<Clustered>,
-        consensus: Consensus<InMemory<ClusterState>>,
+        consensus: Group<ClusterState>,
         cluster: NodeName,
         joiner: Joiner,
         data_dir: Option<PathBuf>,

@@ -6,7 +6,7 @@
 pub(crate) mod clustered;
 pub(crate) mod command;
 pub(crate) mod config;
-pub(crate) mod consensus;
+pub(crate) use grains_store::consensus;
 pub(crate) mod control;
 pub(crate) mod directory;
 pub(crate) mod driver;

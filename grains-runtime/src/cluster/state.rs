@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::{former::Former, seen::Seen};
 use super::{
     command::{Command, Numbered, Outcome},
-    consensus::Machine,
+    consensus::Agreed,
     names::{NodeId, NodeName},
     view::{Partition, View},
 };
@@ -47,7 +47,10 @@ struct Entry {
     term: u64,
 }
 
-impl Machine for ClusterState {
+impl Agreed for ClusterState {
+    type Command = Numbered;
+    type Outcome = Outcome;
+
     fn apply(&mut self, index: u64, term: u64, command: Numbered) -> Outcome {
         Self::apply(self, index, term, command)
     }

@@ -13,6 +13,7 @@ use std::{
 use grains_core::{
     GrainKey, Lifecycle,
     store::{LoadError, Store, memory::MemoryStore},
+    tasks::TaskSet,
     world::{BoxFuture, World},
 };
 
@@ -34,7 +35,6 @@ use crate::{
     activation::{Activation, GrainTypeInfo},
     catalog::Catalog,
     config::{GrainOptions, NodeConfig},
-    tasks::TaskSet,
     tenure::Tenure,
     world::{NoRuntime, tokio_world},
 };

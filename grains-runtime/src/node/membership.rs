@@ -9,7 +9,7 @@ use crate::{
     cluster::{
         ClusterConfig, JoinError, Joiner, NodeName,
         clustered::Clustered,
-        consensus::{Consensus, Storage, Timing},
+        consensus::{Group, Storage, Timing},
         driver::{Driver, Ears, Links, Progress},
     },
     timeout::timeout,
@@ -48,7 +48,7 @@ impl Membership {
         // somebody stands: together at least `election`, at most twice as long.
         let timing = Timing { heartbeat, election_min: election / 2, election_max: election };
         let links = Arc::new(Links::default());
-        let consensus = Consensus::open(world, &name, storage, timing, links.clone()).await;
+        let consensus = Group::open(world, &name, storage, timing, links.clone()).await;
         let consensus = consensus.map_err(|why| StartError::Log { why: why.to_string() })?;
         let of_kind = |kind| about.types.values().filter(move |hosted| hosted.kind == kind);
         let joiner = Joiner {

@@ -6,12 +6,9 @@ pub mod conformance;
 pub mod faulty;
 #[cfg(feature = "cluster")]
 pub(crate) mod fleeting;
-#[cfg(feature = "redb")]
-pub mod redb;
-
 pub use grains_core::store::memory::MemoryStore;
 
 #[cfg(any(test, feature = "conformance"))]
 pub use self::faulty::{Fault, FaultyStore};
 #[cfg(feature = "redb")]
-pub use self::redb::{OpenError, RedbConfig, RedbStore};
+pub use grains_store::redb::{OpenError, RedbConfig, RedbStore};

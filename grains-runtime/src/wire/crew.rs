@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use grains_core::world::Tasks;
+use grains_core::{tasks::TaskSet, world::Tasks};
 use tokio::sync::mpsc;
 
-use crate::{
-    sync::{Mutex, lock},
-    tasks::TaskSet,
-};
+use crate::sync::{Mutex, lock};
 
 /// A set of tasks whose end can be waited for.
 pub(super) struct Crew {

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use grains_core::catch_unwind;
+
 use super::{
     PeerInfo,
     control::{Head, NO_ANSWER, OVERLOADED},
@@ -15,10 +17,7 @@ use super::{
     pump::Duty,
     shared::Shared,
 };
-use crate::{
-    catch::catch_unwind,
-    cluster::{NodeId, NodeName},
-};
+use crate::cluster::{NodeId, NodeName};
 
 /// The duty of a connection on which the other side asks.
 pub(super) struct Serve {

@@ -79,4 +79,6 @@ fn ask_budget(cx: &mut Context<'_>) -> Poll<()> {
 }
 
 #[cfg(test)]
+mod sets;
+#[cfg(test)]
 mod tests;

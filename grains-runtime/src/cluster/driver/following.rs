@@ -10,6 +10,7 @@ use crate::{
     activation::lock,
     cluster::{
         clustered::turning::Turned,
+        command::Numbered,
         consensus::AppliedCommand,
         control::{Answer, Ask},
         member::MemberState,
@@ -103,7 +104,7 @@ impl Driver {
         }
     }
 
-    fn apply(&self, after: u64, changes: Vec<AppliedCommand>, upto: u64) {
+    fn apply(&self, after: u64, changes: Vec<AppliedCommand<Numbered>>, upto: u64) {
         let state = {
             let mut followed = lock(&self.followed);
             if followed.index != after {

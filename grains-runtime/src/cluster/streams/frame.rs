@@ -13,7 +13,7 @@ pub(crate) enum StreamFrame {
     Item {
         call: u64,
         stream: u32,
-        #[serde(with = "crate::bytes")]
+        #[serde(with = "grains_core::codec::bytes")]
         item: Vec<u8>,
     },
     /// To the reader: what stands in place of an item, and is not the end. It takes one credit.

@@ -1,0 +1,146 @@
+//! Opening a log with care: a file that is foreign, damaged or taken is named with its folder, and left as it was.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use grains_core::world::World;
+use redb::Database;
+use tokio::sync::oneshot;
+
+use super::{Kept, rows};
+use crate::{
+    redb::{self as store, Why, open_checked},
+    {NodeId, NodeName},
+};
+
+/// The file in the folder of a node.
+pub(super) const FILE_NAME: &str = "consensus.redb";
+
+/// How much of the file is kept in memory beside what is read from it at the start.
+const CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why a node cannot take part in its cluster. What its folder holds is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Somebody else has it open.
+    #[error(
+        "`{folder}` belongs to a node that runs: stop that one first, or give this one a folder of its own (a copied \
+         folder would make two nodes of one number)"
+    )]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It is not ours.
+    #[error("`{file}` in `{folder}` is not a cluster log of grains: use another folder, or move that file away", file = FILE_NAME)]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It was written by a version of grains that stores differently.
+    #[error(
+        "`{file}` in `{folder}` has format {found}, this version of grains knows {known}: use the version that wrote it",
+        file = FILE_NAME
+    )]
+    Format {
+        /// The folder.
+        folder: PathBuf,
+        /// The number in the file.
+        found: u64,
+        /// The number that this version writes.
+        known: u64,
+    },
+    /// It is the log of another node.
+    #[error(
+        "`{folder}` is the folder of node \"{found}\", and this one is called \"{wanted}\": give it a folder of its own, or \
+         its old name"
+    )]
+    OtherNode {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        found: NodeName,
+        /// Who wants it.
+        wanted: NodeName,
+    },
+    /// It was a log and cannot be read any more.
+    #[error(
+        "`{file}` in `{folder}` is damaged ({why}): move the folder away, and the node joins its cluster as a new one. \
+         Do not restore it from a backup, which would make the node forget what it has promised",
+        file = FILE_NAME
+    )]
+    Damaged {
+        /// The folder.
+        folder: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// The disk said no.
+    #[error("`{file}` in `{folder}` cannot be opened: check the folder, its permissions and the space on the disk", file = FILE_NAME)]
+    Io {
+        /// The folder.
+        folder: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// Raft did not start with what was stored.
+    #[error("the cluster log cannot be used: {why}")]
+    Unusable {
+        /// What Raft said.
+        why: String,
+    },
+}
+
+impl OpenError {
+    fn of(error: store::OpenError, folder: &Path) -> Self {
+        let folder = folder.to_owned();
+        match error {
+            store::OpenError::Locked { .. } => Self::Locked { folder },
+            store::OpenError::Foreign { .. } => Self::Foreign { folder },
+            store::OpenError::Format { found, .. } => Self::Format { folder, found, known: rows::FORMAT_KNOWN },
+            store::OpenError::Damaged { why, .. } => Self::Damaged { folder, why },
+            store::OpenError::Io { source, .. } => Self::Io { folder, source },
+        }
+    }
+}
+
+/// An open file and what it held.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) node: NodeId,
+    pub(super) kept: Kept,
+}
+
+/// Opens the log in `folder` where that blocks nobody.
+pub(super) async fn open(world: &World, folder: &Path, name: &NodeName) -> Result<Opened, OpenError> {
+    let (answer, answered) = oneshot::channel();
+    let (on, at, of) = (world.clone(), folder.to_owned(), name.clone());
+    // An error means that the caller has stopped waiting; the file is closed again with the answer.
+    let work = move || drop(answer.send(open_now(&on, &at, &of)));
+    world.tasks.blocking(Box::new(work)).await;
+    let ended = || OpenError::Io { folder: folder.to_owned(), source: io::Error::other("the runtime has ended") };
+    answered.await.unwrap_or_else(|_| Err(ended()))
+}
+
+fn open_now(world: &World, folder: &Path, name: &NodeName) -> Result<Opened, OpenError> {
+    let mut read = None;
+    // Drawn before it is known whether it is needed: the number must be in the file before anybody hears it.
+    let fresh = NodeId(world.random.next_u64());
+    let look = |database: &Database| {
+        rows::check(database, fresh, name)?;
+        read = Some(rows::read(database)?);
+        Ok(())
+    };
+    let database = open_checked(world, &folder.join(FILE_NAME), CACHE_BYTES_MAX, look);
+    let database = database.map_err(|error| OpenError::of(error, folder))?;
+    match read {
+        Some((_, found, _)) if found != *name => {
+            Err(OpenError::OtherNode { folder: folder.to_owned(), found, wanted: name.clone() })
+        }
+        Some((node, _, kept)) => Ok(Opened { database, node, kept }),
+        None => Err(OpenError::of(Why::damaged("nothing was read").at(folder), folder)),
+    }
+}

@@ -1,0 +1,259 @@
+//! Both logs by openraft's own suite; opening, group commit, failure.
+
+use std::path::PathBuf;
+
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+    type_config::TypeConfigExt,
+};
+
+use super::{
+    super::{
+        group::Writer,
+        machine::Driven,
+        runtime::in_world,
+        testing::{Tally, TestDisk, command, proposal, world_with},
+    },
+    *,
+};
+
+fn folder() -> PathBuf {
+    "data/node".into()
+}
+
+fn file() -> PathBuf {
+    folder().join("consensus.redb")
+}
+
+enum Kind {
+    Memory,
+    Folder,
+}
+
+impl StoreBuilder<Types, Log, Driven> for Kind {
+    async fn build(&self) -> Result<((), Log, Driven), StorageError<Types>> {
+        let world = world_with(&TestDisk::default());
+        let (log, _) = match self {
+            Self::Memory => Log::in_memory(&world),
+            Self::Folder => Log::in_folder(&world, &folder(), &super::super::testing::name()).await.unwrap(),
+        };
+        Ok(((), log.clone(), Driven::new(log, Box::new(Writer::<Tally>::default()))))
+    }
+}
+
+/// The futures of the suite are deep.
+async fn passes_the_suite(kind: Kind) {
+    let world = world_with(&TestDisk::default());
+    in_world(&world, Box::pin(Suite::test_all(kind))).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_in_memory_passes_the_suite_of_openraft() {
+    passes_the_suite(Kind::Memory).await;
+}
+
+#[tokio::test]
+async fn the_log_in_a_folder_passes_the_suite_of_openraft() {
+    passes_the_suite(Kind::Folder).await;
+}
+
+fn id(term: u64, index: u64) -> LogId {
+    LogId::new_term_index(term, index)
+}
+
+fn entry(index: u64) -> Entry {
+    Entry { log_id: id(1, index), payload: openraft::EntryPayload::Normal(proposal(&command(1, index))) }
+}
+
+async fn appended(log: &mut Log, entries: Vec<Entry>) -> io::Result<()> {
+    let (done, is_done) = Types::oneshot();
+    log.append(entries, IOFlushed::signal(done)).await?;
+    is_done.await.unwrap()
+}
+
+async fn open(disk: &TestDisk) -> Result<(Log, NodeId), OpenError> {
+    Log::in_folder(&world_with(disk), &folder(), &super::super::testing::name()).await
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_power_cut() {
+    let disk = TestDisk::default();
+    let (mut log, node) = open(&disk).await.unwrap();
+    let vote = Vote::new(3, 7);
+    log.save_vote(&vote).await.unwrap();
+    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+    assert_eq!(again.read_vote().await.unwrap(), Some(vote));
+    appended(&mut log, vec![entry(0)]).await.unwrap();
+    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+    assert_eq!(again.try_get_log_entries(..).await.unwrap(), [entry(0)]);
+    appended(&mut log, (1..10).map(entry).collect()).await.unwrap();
+    log.truncate_after(Some(id(1, 7))).await.unwrap();
+    log.purge(id(1, 2)).await.unwrap();
+    log.save_snapshot(Stored { meta: SnapshotMeta::default(), bytes: vec![1, 2, 3] }).await.unwrap();
+    let (mut again, same) = open(&disk.after_power_cut()).await.unwrap();
+    assert_eq!(same, node);
+    assert_eq!(again.read_vote().await.unwrap(), Some(vote));
+    let entries = again.try_get_log_entries(..).await.unwrap();
+    assert_eq!(entries, (3..=7).map(entry).collect::<Vec<_>>());
+    let state = again.get_log_state().await.unwrap();
+    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(id(1, 2)), Some(id(1, 7))));
+    assert_eq!(again.snapshot().unwrap().bytes, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_committed_index_is_durable_with_its_entries_or_soon_after() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    let (flushed, is_flushed) = Types::oneshot();
+    log.append([entry(0), entry(1)], IOFlushed::signal(flushed)).await.unwrap();
+    log.save_committed(Some(id(1, 1))).await.unwrap();
+    is_flushed.await.unwrap().unwrap();
+    // It went along with the entries.
+    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+    assert_eq!(again.read_committed().await.unwrap(), Some(id(1, 1)));
+    // By itself it follows a little later.
+    log.save_committed(Some(id(1, 0))).await.unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+        if again.read_committed().await.unwrap() == Some(id(1, 0)) {
+            break;
+        }
+        assert!(std::time::Instant::now() < until);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn appends_that_wait_share_a_sync() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    let before = disk.syncs();
+    let mut waiting = Vec::new();
+    for index in 0..100 {
+        let (flushed, is_flushed) = Types::oneshot();
+        log.append([entry(index)], IOFlushed::signal(flushed)).await.unwrap();
+        waiting.push(is_flushed);
+    }
+    for one in waiting {
+        one.await.unwrap().unwrap();
+    }
+    let syncs = disk.syncs() - before;
+    assert!(syncs < 20, "{syncs} syncs for 100 appends");
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_written_any_more() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    appended(&mut log, vec![entry(0)]).await.unwrap();
+    disk.fail_syncs();
+    let error = appended(&mut log, vec![entry(1)]).await.unwrap_err();
+    assert!(error.to_string().contains("on fire"), "{error}");
+    let syncs = disk.syncs();
+    assert!(appended(&mut log, vec![entry(2)]).await.is_err());
+    assert!(log.save_vote(&Vote::new(9, 9)).await.is_err());
+    assert!(log.save_committed(None).await.is_err());
+    assert_eq!(disk.syncs(), syncs);
+}
+
+#[tokio::test]
+async fn a_closed_log_can_be_opened_again_and_takes_nothing_more() {
+    let disk = TestDisk::default();
+    let (mut log, node) = open(&disk).await.unwrap();
+    assert!(matches!(open(&disk).await, Err(OpenError::Locked { .. })));
+    log.save_committed(Some(id(1, 0))).await.unwrap();
+    appended(&mut log, vec![entry(0)]).await.unwrap();
+    log.save_committed(Some(id(1, 5))).await.unwrap();
+    log.close().await;
+    assert!(log.save_vote(&Vote::new(9, 9)).await.is_err());
+    let (mut again, same) = open(&disk).await.unwrap();
+    assert_eq!(same, node);
+    assert_eq!(again.read_committed().await.unwrap(), Some(id(1, 5)), "closing writes what waits");
+}
+
+#[tokio::test]
+async fn what_is_sent_at_once_is_bounded() {
+    let (mut log, _) = Log::in_memory(&world_with(&TestDisk::default()));
+    let heavy = |index| {
+        let name = "x".repeat(SENT_BYTES_MAX / 2 + index as usize);
+        let proposal = proposal(&super::super::testing::named(1, index, name));
+        Entry { log_id: id(1, index), payload: openraft::EntryPayload::Normal(proposal) }
+    };
+    appended(
+        &mut log,
+        vec![entry(0), heavy(1), heavy(2), heavy(600_000)]
+            .into_iter()
+            .enumerate()
+            .map(|(at, mut entry)| {
+                entry.log_id = id(1, at as u64);
+                entry
+            })
+            .collect(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(log.limited_get_log_entries(0, 4).await.unwrap().len(), 2);
+    assert_eq!(log.limited_get_log_entries(2, 4).await.unwrap().len(), 1);
+    assert_eq!(log.limited_get_log_entries(3, 4).await.unwrap().len(), 1, "one that is larger goes alone");
+}
+
+/// The message of the error with which a file is refused.
+async fn refused(disk: &TestDisk) -> String {
+    let error = open(disk).await.map(|_| ()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("data/node"), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_log_is_named_and_left_alone() {
+    let disk = TestDisk::default();
+    let letter = b"a love letter, long enough to be looked at";
+    disk.put(&file(), letter);
+    assert!(refused(&disk).await.contains("is not a cluster log of grains"));
+    assert_eq!(disk.read(&file()), letter);
+
+    let disk = TestDisk::default();
+    let store = crate::redb::RedbStore::open(&world_with(&disk), &file()).unwrap();
+    store.close().await;
+    assert!(refused(&disk).await.contains("is not a cluster log of grains"));
+}
+
+#[tokio::test]
+async fn a_log_with_a_hole_or_an_unreadable_row_is_damaged() {
+    for change in [
+        Change::Append(vec![(5, encoded(&entry(5)).unwrap())]),
+        Change::Append(vec![(1, b"\xc1".to_vec())]),
+        Change::Facts(vec![(Fact::Vote, b"\xc1".to_vec())]),
+    ] {
+        let disk = TestDisk::default();
+        let (mut log, _) = open(&disk).await.unwrap();
+        appended(&mut log, vec![entry(0)]).await.unwrap();
+        log.written(change).await.unwrap();
+        log.close().await;
+        assert!(refused(&disk).await.contains("damaged"));
+    }
+}
+
+#[tokio::test]
+async fn another_format_is_refused() {
+    let disk = TestDisk::default();
+    let (log, _) = open(&disk).await.unwrap();
+    log.written(Change::Facts(vec![(Fact::Format, encoded(&9_u64).unwrap())])).await.unwrap();
+    log.close().await;
+    assert!(refused(&disk).await.contains("has format 9"));
+}
+
+#[tokio::test]
+async fn the_folder_of_another_node_is_refused_and_left_as_it_was() {
+    let disk = TestDisk::default();
+    drop(open(&disk).await.unwrap());
+    let other = NodeName::new("other").unwrap();
+    let Err(refused) = Log::in_folder(&world_with(&disk), &folder(), &other).await else { panic!("it was taken") };
+    assert!(matches!(refused, OpenError::OtherNode { .. }), "{refused:?}");
+    let text = refused.to_string();
+    assert!(text.contains("\"n\"") && text.contains("\"other\"") && text.contains("data/node"), "{text}");
+    drop(open(&disk).await.unwrap());
+}

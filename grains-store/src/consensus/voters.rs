@@ -1,0 +1,290 @@
+//! Changing who votes and who leads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use grains_core::world::BoxFuture;
+use openraft::{
+    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver, rt::AsyncRuntime,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Changing, Consensus,
+    machine::Driven,
+    propose::{ProposeError, of_fatal, of_write},
+    runtime::{WorldInstant, WorldRuntime},
+    types::Types,
+};
+use crate::NodeId;
+
+/// How long until a change is tried again that another one stands in the way of.
+const BUSY_AGAIN: Duration = Duration::from_millis(20);
+
+/// How many entries a new voter may lack when it gets its vote.
+const CATCH_UP_ENTRIES_MAX: u64 = 64;
+
+/// A change takes at most: clean up, addresses, learners, joint and final voters, twice over.
+const STEPS_MAX: usize = 10;
+
+impl Consensus {
+    /// The voters with their addresses, as far as this node knows; a change counts before it is committed.
+    pub fn voters(&self) -> BTreeMap<NodeId, String> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        with_addresses(membership, membership.voter_ids())
+    }
+
+    /// The voters of whom a majority is certainly enough, as far as this node knows: while a change is under way, those
+    /// before it.
+    pub fn agreed_voters(&self) -> BTreeMap<NodeId, String> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.committed_membership_config.membership();
+        let voters = membership.get_joint_config().first();
+        with_addresses(membership, voters.into_iter().flatten().copied())
+    }
+
+    /// The voters with which a change that was begun, by whomever, is to end; none if there is no such change.
+    pub fn unfinished(&self) -> Option<BTreeMap<NodeId, String>> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let groups = membership.get_joint_config();
+        let is_whole = groups.len() < 2 && membership.learner_ids().next().is_none();
+        let voters = groups.last().filter(|_| !is_whole)?;
+        Some(with_addresses(membership, voters.iter().copied()))
+    }
+
+    /// Makes exactly these nodes the voters, at these addresses, with joint consensus. New ones first get the log without
+    /// a vote. One change at a time; one that was begun goes on when this future is dropped. After an error ask again for
+    /// the same: what is done already is not done twice.
+    pub fn set_voters(&self, voters: BTreeMap<NodeId, String>) -> BoxFuture<'_, Result<(), ProposeError>> {
+        Box::pin(self.set_voters_now(voters))
+    }
+
+    async fn set_voters_now(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ProposeError> {
+        if voters.is_empty() {
+            return Err(ProposeError::Refused("a cluster needs at least one voter".into()));
+        }
+        if let Some(why) = self.inner.over() {
+            return Err(ProposeError::Closed { why });
+        }
+        let leadership = self.leadership().borrow().clone();
+        if !leadership.is_me {
+            return Err(ProposeError::NotLeader { leader: leadership.leader });
+        }
+        let changing = Changing::begin(&self.inner.changing).ok_or(ProposeError::Busy)?;
+        let (answer, answered) = oneshot::channel();
+        let change = Change {
+            raft: self.inner.raft.clone(),
+            wanted: voters.into_iter().map(|(node, address)| (node.0, BasicNode::new(address))).collect(),
+            step_max: self.inner.timing.answer_max(),
+            catch_up_max: self.inner.timing.answer_max() * 2,
+        };
+        let work = async move {
+            let result = change.run().await;
+            // Free before the answer, or whoever asks next at once would be told that it is busy.
+            drop(changing);
+            drop(answer.send(result));
+        };
+        self.inner.world.tasks.spawn(Box::pin(self.inner.run(work)));
+        answered.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Has `to`, another voter, take over the leadership of this node.
+    pub fn hand_over(&self, to: NodeId) -> BoxFuture<'_, Result<(), ProposeError>> {
+        Box::pin(self.inner.run(self.hand_over_now(to)))
+    }
+
+    async fn hand_over_now(&self, to: NodeId) -> Result<(), ProposeError> {
+        let leadership = self.leadership().borrow().clone();
+        if let Some(why) = self.inner.over() {
+            return Err(ProposeError::Closed { why });
+        }
+        if !leadership.is_me {
+            return Err(ProposeError::NotLeader { leader: leadership.leader });
+        }
+        if to == self.inner.node {
+            return Ok(());
+        }
+        if !self.hears(to) {
+            return Err(ProposeError::Refused(format!("node {to} is no voter that answers now")));
+        }
+        self.inner.raft.trigger().transfer_leader(to.0).await.map_err(of_fatal)?;
+        let mut watched = self.leadership();
+        let handed = watched.wait_for(|now| now.term > leadership.term && now.leader.is_some() || now.fatal.is_some());
+        // From now on this node takes no proposals and sends no heartbeats, so that if `to` does not stand, another will.
+        match WorldRuntime::timeout(self.inner.timing.election_max * 4, handed).await {
+            Ok(Ok(now)) if now.leader.as_ref().is_some_and(|(leader, _)| *leader == to) => Ok(()),
+            Ok(Ok(now)) => Err(ProposeError::NotLeader { leader: now.leader.clone() }),
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// Whether `node` is a voter that has answered not long ago.
+    fn hears(&self, node: NodeId) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node.0)?.as_ref());
+        let lately = heard.is_some_and(|at| at.elapsed() <= self.inner.timing.election_max);
+        lately && metrics.membership_config.voter_ids().any(|id| id == node.0)
+    }
+}
+
+/// One change of voters.
+struct Change {
+    raft: openraft::Raft<Types, Driven>,
+    wanted: BTreeMap<u64, BasicNode>,
+    /// How long one change may take.
+    step_max: Duration,
+    /// How long new voters have to catch up before they get a vote.
+    catch_up_max: Duration,
+}
+
+/// What is to be done next.
+enum Step {
+    /// Other nodes or voters.
+    Members(ChangeMembers<u64, BasicNode>),
+    /// The new ones do not have the log yet.
+    CatchUp,
+    Nothing,
+}
+
+type Metrics = RaftMetrics<Types>;
+
+impl Change {
+    async fn run(&self) -> Result<(), ProposeError> {
+        let until = WorldInstant::now() + self.catch_up_max;
+        let mut caught_up = false;
+        for _ in 0..STEPS_MAX {
+            let step = self.next(&self.raft.metrics().borrow_watched(), caught_up);
+            match step {
+                Step::Members(members) => self.change(members).await?,
+                Step::CatchUp => {
+                    if let Err(node) = self.catch_up(until).await {
+                        self.give_up().await;
+                        return Err(ProposeError::Lagging { node });
+                    }
+                    caught_up = true;
+                }
+                Step::Nothing => return self.committed().await,
+            }
+        }
+        Err(ProposeError::Unknown)
+    }
+
+    /// Looks at what is, so that a change that was begun by an earlier leader is finished, too.
+    fn next(&self, metrics: &Metrics, caught_up: bool) -> Step {
+        let now = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = now.voter_ids().collect();
+        let wanted: BTreeSet<u64> = self.wanted.keys().copied().collect();
+        let is_joint = now.get_joint_config().len() > 1;
+        let known: BTreeMap<u64, BasicNode> = now.nodes().map(|(id, node)| (*id, node.clone())).collect();
+        let moved = |id: &u64, node: &BasicNode| known.get(id).is_some_and(|known| known != node);
+        let new: BTreeMap<_, _> = self.wanted.iter().filter(|(id, _)| !known.contains_key(id)).map(owned).collect();
+        let moved: BTreeMap<_, _> = self.wanted.iter().filter(|(id, node)| moved(id, node)).map(owned).collect();
+        let left_over: BTreeSet<u64> =
+            known.keys().filter(|id| !voters.contains(id) && !wanted.contains(id)).copied().collect();
+        if is_joint {
+            // The second half of a change whose leader was lost: the same voters again, without the old ones.
+            return Step::Members(ChangeMembers::AddVoterIds(BTreeSet::new()));
+        }
+        if !left_over.is_empty() {
+            return Step::Members(ChangeMembers::RemoveNodes(left_over));
+        }
+        if !moved.is_empty() {
+            return Step::Members(ChangeMembers::SetNodes(moved));
+        }
+        if !new.is_empty() {
+            return Step::Members(ChangeMembers::AddNodes(new));
+        }
+        if voters == wanted {
+            return Step::Nothing;
+        }
+        if !caught_up && !wanted.is_subset(&voters) {
+            return Step::CatchUp;
+        }
+        Step::Members(ChangeMembers::ReplaceAllVoters(wanted))
+    }
+
+    /// One change in the log, or two if voters change. Old voters are dropped and not kept as learners. It waits until
+    /// an earlier change is committed, such as that of a leader before this one.
+    async fn change(&self, members: ChangeMembers<u64, BasicNode>) -> Result<(), ProposeError> {
+        let until = WorldInstant::now() + self.step_max;
+        loop {
+            let change = self.raft.change_membership(members.clone(), false);
+            let Ok(changed) = WorldRuntime::timeout_at(until, change).await else { return Err(ProposeError::Unknown) };
+            match changed.map_err(of_write) {
+                Ok(_) => return Ok(()),
+                Err(ProposeError::Busy) => {}
+                Err(error) => return Err(error),
+            }
+            if WorldInstant::now() >= until {
+                return Err(ProposeError::Busy);
+            }
+            // By time, not by what openraft reports: being asked is something it reports, too.
+            WorldRuntime::sleep(BUSY_AGAIN).await;
+        }
+    }
+
+    /// Waits until what this node takes for the voters is agreed on.
+    async fn committed(&self) -> Result<(), ProposeError> {
+        let until = WorldInstant::now() + self.step_max;
+        let mut metrics = self.raft.metrics();
+        loop {
+            let is_committed = {
+                let now = metrics.borrow_and_update();
+                now.committed_membership_config == now.membership_config
+            };
+            if is_committed {
+                return Ok(());
+            }
+            let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else {
+                return Err(ProposeError::Unknown);
+            };
+        }
+    }
+
+    /// Waits until all new voters have nearly all of the log, or gives one that has not.
+    async fn catch_up(&self, until: WorldInstant) -> Result<(), NodeId> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let behind = self.behind(&metrics.borrow_and_update());
+            let Some(behind) = behind else { return Ok(()) };
+            let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else { return Err(behind) };
+        }
+    }
+
+    fn behind(&self, metrics: &Metrics) -> Option<NodeId> {
+        // Not the leader any more: the next step will say so.
+        let replication = metrics.replication.as_ref()?;
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let needed = metrics.last_log_index.unwrap_or_default().saturating_sub(CATCH_UP_ENTRIES_MAX);
+        let has = |id: &u64| replication.get(id).and_then(|at| at.as_ref()).is_some_and(|at| at.index >= needed);
+        self.wanted.keys().find(|id| !voters.contains(id) && !has(id)).map(|id| NodeId(*id))
+    }
+
+    /// Forgets the new nodes again.
+    async fn give_up(&self) {
+        let learners = self.raft.metrics().borrow_watched().membership_config.membership().learner_ids().collect();
+        if let Err(error) = self.change(ChangeMembers::RemoveNodes(learners)).await {
+            tracing::warn!("nodes that were not made voters still get the log: {error}");
+        }
+    }
+}
+
+fn with_addresses(
+    membership: &openraft::Membership<u64, BasicNode>,
+    nodes: impl Iterator<Item = u64>,
+) -> BTreeMap<NodeId, String> {
+    let address = |id| membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default();
+    nodes.map(|id| (NodeId(id), address(id))).collect()
+}
+
+fn owned((id, node): (&u64, &BasicNode)) -> (u64, BasicNode) {
+    (*id, node.clone())
+}

@@ -1,0 +1,14 @@
+//! What grains keep: the embedded store of one node, and Raft with its log. Below `grains-runtime`, which compiles while
+//! openraft and redb are being compiled here. Users name the facade crate `grains` instead.
+//!
+//! Reading order: `redb` (one file, many commits to one fsync), `consensus` (what several nodes agree on).
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "consensus")]
+pub mod consensus;
+#[cfg(feature = "consensus")]
+mod names;
+pub mod redb;
+
+#[cfg(feature = "consensus")]
+pub use names::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};
