@@ -9,12 +9,15 @@ use crate::{
     cluster::{
         ClusterConfig, JoinError, Joiner, NodeName,
         clustered::Clustered,
-        consensus::{Group, Storage, Timing},
+        consensus::{Group, Part, Storage, Timing},
         driver::{Driver, Ears, Links, Progress},
     },
     timeout::timeout,
     wire::{Limits, Reach, Wire, WireConfig},
 };
+
+/// What the node has voted and the log of the cluster, in its folder.
+const LOG_FILE: &str = "consensus.redb";
 
 /// How often a node that starts says what it waits for, if that has changed.
 const SAID_EVERY: Duration = Duration::from_secs(2);
@@ -42,13 +45,15 @@ impl Membership {
         let name = NodeName::new(about.name)?;
         let cluster = NodeName::new(&config.name)?;
         check(&config)?;
-        let storage = about.data_dir.clone().map_or(Storage::Memory, Storage::Folder);
+        let in_file = |folder| Storage::File { folder, file: LOG_FILE.to_owned() };
+        let storage = about.data_dir.clone().map_or(Storage::Memory, in_file);
         let (heartbeat, election) = (config.heartbeat, config.election);
         // A leader is given up after `election_max`, and after that again it takes `election_min` to `election_max` until
         // somebody stands: together at least `election`, at most twice as long.
         let timing = Timing { heartbeat, election_min: election / 2, election_max: election };
         let links = Arc::new(Links::default());
-        let consensus = Group::open(world, &name, storage, timing, links.clone()).await;
+        let consensus =
+            Group::open(world, Part { name: name.clone(), node: None, storage, timing }, links.clone()).await;
         let consensus = consensus.map_err(|why| StartError::Log { why: why.to_string() })?;
         let of_kind = |kind| about.types.values().filter(move |hosted| hosted.kind == kind);
         let joiner = Joiner {

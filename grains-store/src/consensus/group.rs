@@ -12,8 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 use super::{
-    Committed, Consensus, NodeName, OpenError, ProposeError, RaftLinks, Storage, Timing,
-    machine::{Machine, Picture},
+    Committed, Consensus, OpenError, Part, ProposeError, RaftLinks,
+    machine::{Machine, Picture, State},
 };
 
 #[cfg(test)]
@@ -58,24 +58,22 @@ impl<A: Agreed> Deref for Group<A> {
 }
 
 impl<A: Agreed> Group<A> {
-    /// Opens the log of the node of this name and starts to take part: with nothing in it, to wait until this node
+    /// Opens the log of a node and starts to take part: with nothing in it, to wait until this node
     /// [founds](Consensus::found) a group or is made a voter of one.
-    pub async fn open(
-        world: &World,
-        name: &NodeName,
-        storage: Storage,
-        timing: Timing,
-        links: Arc<dyn RaftLinks>,
-    ) -> Result<Self, OpenError> {
+    pub async fn open(world: &World, part: Part, links: Arc<dyn RaftLinks>) -> Result<Self, OpenError> {
         let writer = Writer::default();
         let published = writer.published.clone();
-        let consensus = Consensus::open(world, name, storage, timing, links, Box::new(writer)).await?;
+        let consensus = Consensus::open(world, part, links, State::Memory(Box::new(writer))).await?;
         Ok(Self { consensus, published })
     }
 
     /// Has `command` applied by all voters and gives its outcome. Whether it was sent before is for the state to see.
     pub async fn propose(&self, command: A::Command) -> Result<Committed<A::Outcome>, ProposeError> {
         let command = codec::encode(&command).map_err(|error| ProposeError::Refused(error.to_string()))?;
+        let bytes = command.len();
+        if bytes > AGREED_BYTES_MAX {
+            return Err(ProposeError::Refused(format!("the command has {bytes} bytes, of at most {AGREED_BYTES_MAX}")));
+        }
         let Committed { index, term, outcome } = self.consensus.propose_bytes(command).await?;
         // It was applied, whatever this node makes of the answer.
         let outcome = codec::decode(&outcome).map_err(|_| ProposeError::Unknown)?;
@@ -93,6 +91,9 @@ impl<A: Agreed> Group<A> {
         self.published.current().recent.since(index)
     }
 }
+
+/// The largest command: what a group agrees on is in memory, and its log is kept by the number of entries.
+pub(super) const AGREED_BYTES_MAX: usize = 256 * 1024;
 
 /// How many commands are kept for subscribers that are a little behind.
 const APPLIED_COMMANDS_MAX: usize = 1024;

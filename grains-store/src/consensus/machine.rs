@@ -1,27 +1,31 @@
-//! A small replicated state as openraft drives it: commands are applied in the order of the log, each batch is published,
-//! then those who asked are answered. What is applied is in memory; a restart begins with the last snapshot.
+//! What a group agrees on, as openraft drives it: commands are applied in the order of the log, then those who asked are
+//! answered. A small state lives in memory (`memory`), a large one on disk (`disk`). Both behind a pointer and in one type,
+//! so that all of openraft is compiled once, here.
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+mod disk;
+mod memory;
+
+use std::{future::poll_fn, io, pin::Pin, sync::Arc};
 
 use futures_core::Stream;
+use grains_core::world::World;
 use openraft::{
-    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    OptionalSend, RaftSnapshotBuilder,
     alias::SnapshotOf,
     storage::{EntryResponder, RaftStateMachine, Snapshot},
 };
 
+use self::{
+    disk::{OnDisk, Pages, Shelf},
+    memory::InMemory,
+};
 use super::{
-    log::{Log, Stored},
-    types::{Entry, LogId, Membership, SnapshotMeta, Types, term_of},
+    log::Log,
+    snapshot::PART_BYTES,
+    types::{LogId, Membership, SnapshotMeta, Types},
 };
 
-/// What a group agrees on, in memory: the same commands make the same state on every node. Behind a pointer, so that all of
-/// openraft is compiled once, here.
+/// A state in memory: the same commands make the same state on every node.
 pub trait Machine: Send + 'static {
     /// Does `command`, the entry `index` of the log, proposed by the leader of `term`, and says what it came to. It must
     /// not panic: all voters would, again and again. An error stops this node: it cannot read what the others have agreed on.
@@ -43,130 +47,230 @@ pub trait Machine: Send + 'static {
 /// See [`Machine::picture`].
 pub type Picture = Box<dyn FnOnce() -> io::Result<Vec<u8>> + Send + Sync>;
 
-/// A machine and how far it has come. Shared by openraft's task, which drives it, and what takes in snapshots.
-#[derive(Clone)]
-pub(super) struct Driven {
-    log: Log,
-    current: Arc<Mutex<Current>>,
+/// A state on disk: the same commands make the same state on every node. With it, it keeps a position, which says how far in
+/// the log it is. Everything here may block, and each call happens whole or not at all.
+pub trait DiskState: Send + Sync + 'static {
+    /// The position it has; `None` for a state to which nothing was applied.
+    fn position(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Applies commands in their order, each with its index in the log, keeps the position, and says what each came to. A
+    /// crash may undo it, with everything applied later. It must not panic, and an error stops this node.
+    fn apply(&self, commands: Vec<(u64, Arc<[u8]>)>, position: &[u8]) -> io::Result<Vec<Vec<u8>>>;
+
+    /// Returns when everything applied before would survive a crash.
+    fn persist(&self) -> io::Result<()>;
+
+    /// The state as it is now, to be read in parts, and its position.
+    fn read(&self) -> io::Result<Read>;
+
+    /// Begins to take in another state beside this one, and gives its number. One that was under way is forgotten.
+    fn begin(&self) -> io::Result<u64>;
+
+    /// Takes in the next part of the other state; an error if that was forgotten.
+    fn add(&self, incoming: u64, part: &[u8]) -> io::Result<()>;
+
+    /// Puts the other state in the place of this one, with its position, durably.
+    fn install(&self, incoming: u64, position: &[u8]) -> io::Result<()>;
+
+    /// Lets go of the file.
+    fn close(&self);
 }
 
-struct Current {
-    machine: Box<dyn Machine>,
-    last: Option<LogId>,
-    membership: Membership,
+/// A state as it is read, and its position.
+pub type Read = (Box<dyn Reading>, Option<Vec<u8>>);
+
+/// A state at one moment, whatever happens to it later.
+pub trait Reading: Send + Sync {
+    /// The next part, of about `bytes`; `None` after the last.
+    fn part(&mut self, bytes: usize) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// What a group agrees on.
+pub enum State {
+    /// In memory. Snapshots of it are gathered in memory, too.
+    Memory(Box<dyn Machine>),
+    /// On disk.
+    Disk(Arc<dyn DiskState>),
+}
+
+/// Entries that are to be applied, and who is to be told.
+type Batch = Vec<EntryResponder<Types>>;
+
+/// A state and how far it has come. Shared by openraft's task, which drives it, and what takes in snapshots.
+#[derive(Clone)]
+pub(super) enum Driven {
+    Memory(InMemory),
+    Disk(OnDisk),
 }
 
 impl Driven {
-    pub(super) fn new(log: Log, machine: Box<dyn Machine>) -> Self {
-        Self { log, current: Arc::new(Mutex::new(Current { machine, last: None, membership: Membership::default() })) }
+    pub(super) async fn new(world: &World, log: Log, state: State) -> io::Result<Self> {
+        match state {
+            State::Memory(machine) => Ok(Self::Memory(InMemory::new(log, machine))),
+            State::Disk(state) => Ok(Self::Disk(OnDisk::new(Arc::new(Shelf::new(world, state))).await?)),
+        }
     }
 
-    /// Whether a snapshot can be read. openraft would stop this node for one that cannot; that of another version is no
-    /// reason to.
-    pub(super) fn can_read(&self, picture: &[u8]) -> io::Result<()> {
-        self.current().machine.can_read(picture)
+    /// Waits until so much was applied that a snapshot should be made, beyond what openraft's policy says.
+    pub(super) async fn grown(&self) {
+        match self {
+            Self::Memory(_) => std::future::pending().await,
+            Self::Disk(state) => state.shelf().grown().await,
+        }
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets go of the file.
+    pub(super) async fn close(&self) {
+        if let Self::Disk(state) = self {
+            state.shelf().close().await;
+        }
+    }
+
+    /// Begins to take in a snapshot.
+    pub(super) fn incoming(&self) -> Incoming {
+        match self {
+            Self::Memory(state) => Incoming::Memory(state.clone(), Vec::new()),
+            Self::Disk(state) => Incoming::Disk(state.shelf().clone(), None),
+        }
     }
 }
 
-impl Current {
-    fn apply(&mut self, entry: Entry) -> io::Result<Option<Vec<u8>>> {
-        let outcome = match entry.payload {
-            EntryPayload::Blank => None,
-            EntryPayload::Normal(proposal) => {
-                Some(self.machine.apply(entry.log_id.index, term_of(&entry.log_id), &proposal.0)?)
+/// A snapshot: one that is sent, or one that has come in.
+pub(super) enum Image {
+    Bytes(Vec<u8>),
+    Pages(Pages),
+}
+
+impl Image {
+    /// The next part to be sent, of about [`PART_BYTES`]; `None` after the last.
+    pub(super) async fn part(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Bytes(rest) => {
+                let behind = rest.split_off(rest.len().min(PART_BYTES));
+                let part = std::mem::replace(rest, behind);
+                Ok((!part.is_empty()).then_some(part))
             }
-            EntryPayload::Membership(membership) => {
-                self.membership = Membership::new(Some(entry.log_id), membership);
-                None
+            Self::Pages(pages) => pages.part().await,
+        }
+    }
+}
+
+/// The largest snapshot that is gathered in memory. A thousand members and as many partitions take less than a megabyte.
+const GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A snapshot that comes in. Nothing of the state changes before it is installed.
+pub(super) enum Incoming {
+    Memory(InMemory, Vec<u8>),
+    Disk(Arc<Shelf>, Option<u64>),
+}
+
+impl Incoming {
+    /// Takes the next part.
+    pub(super) async fn add(&mut self, part: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Memory(_, gathered) => {
+                if gathered.len() + part.len() > GATHERED_BYTES_MAX {
+                    return Err(io::Error::other(format!("a snapshot of more than {GATHERED_BYTES_MAX} bytes")));
+                }
+                gathered.extend(part);
+                Ok(())
             }
-        };
-        self.last = Some(entry.log_id);
-        Ok(outcome)
+            Self::Disk(shelf, number) => {
+                let begun = match *number {
+                    Some(begun) => begun,
+                    None => *number.insert(shelf.off_thread(|state| state.begin()).await?),
+                };
+                let part = part.to_vec();
+                shelf.off_thread(move |state| state.add(begun, &part)).await
+            }
+        }
     }
 
-    fn publish(&mut self) {
-        let (index, term) = self.last.as_ref().map_or((0, 0), |last| (last.index, term_of(last)));
-        self.machine.publish(index, term);
+    /// That was the last part. openraft would stop this node for a snapshot it cannot read; that of another version is no
+    /// reason to.
+    pub(super) async fn whole(self) -> io::Result<Image> {
+        match self {
+            Self::Memory(state, gathered) => state.can_read(&gathered).map(|()| Image::Bytes(gathered)),
+            Self::Disk(shelf, number) => {
+                let number = match number {
+                    Some(number) => number,
+                    None => shelf.off_thread(|state| state.begin()).await?,
+                };
+                Ok(Image::Pages(Pages::Came(number)))
+            }
+        }
     }
 }
 
 impl RaftStateMachine<Types> for Driven {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = Image;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), io::Error> {
-        let current = self.current();
-        Ok((current.last, current.membership.clone()))
+        Ok(match self {
+            Self::Memory(state) => state.position(),
+            Self::Disk(state) => state.position(),
+        })
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
     where
         S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
-        // From memory, and no more than the log holds; taken first, so that the lock is not held while waiting.
-        let mut batch = Vec::new();
+        // From memory, and no more than the log holds.
+        let mut batch = Batch::new();
         while let Some(next) = poll_fn(|cx| Pin::new(&mut entries).poll_next(cx)).await {
             batch.push(next?);
         }
-        let mut answers = Vec::new();
-        {
-            let mut current = self.current();
-            for (entry, responder) in batch {
-                let outcome = current.apply(entry)?;
-                answers.extend(responder.map(|responder| (responder, outcome)));
-            }
-            current.publish();
+        match self {
+            Self::Memory(state) => state.apply(batch),
+            Self::Disk(state) => state.apply(batch).await,
         }
-        // Only now: whoever has an answer finds its effect published.
-        answers.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
-        Ok(())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let current = self.current();
-        let meta = SnapshotMeta { last_log_id: current.last, last_membership: current.membership.clone() };
-        Builder { log: self.log.clone(), meta, picture: Some(current.machine.picture()) }
-    }
-
-    /// Durable before it counts, because the log before it is thrown away next.
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, bytes: Vec<u8>) -> Result<(), io::Error> {
-        self.can_read(&bytes)?;
-        let stored = self.log.snapshot();
-        // At the start openraft installs what it has just read from here.
-        if stored.is_none_or(|stored| stored.meta != *meta || stored.bytes != bytes) {
-            self.log.save_snapshot(Stored { meta: meta.clone(), bytes: bytes.clone() }).await?;
+        match self {
+            Self::Memory(state) => Builder::Memory(state.builder()),
+            Self::Disk(state) => Builder::Disk(state.shelf().clone()),
         }
-        let mut current = self.current();
-        current.machine.restore(meta.last_log_id.map_or(0, |last| last.index), &bytes)?;
-        current.last = meta.last_log_id;
-        current.membership = meta.last_membership.clone();
-        current.publish();
-        Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<Types, Vec<u8>>>, io::Error> {
-        Ok(self.log.snapshot().map(|stored| Snapshot { meta: stored.meta.clone(), snapshot: stored.bytes.clone() }))
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> Result<(), io::Error> {
+        match (self, image) {
+            (Self::Memory(state), Image::Bytes(bytes)) => state.install(meta, bytes).await,
+            (Self::Disk(state), Image::Pages(pages)) => state.install(meta, pages).await,
+            _ => Err(io::Error::other("a snapshot of another kind of state")),
+        }
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<Types, Image>>, io::Error> {
+        match self {
+            Self::Memory(state) => Ok(state.snapshot().map(|(meta, bytes)| snapshot(meta, Image::Bytes(bytes)))),
+            Self::Disk(state) => {
+                let pages = state.snapshot().await?;
+                Ok(pages.map(|(meta, pages)| snapshot(meta, Image::Pages(pages))))
+            }
+        }
     }
 }
 
-/// Makes a snapshot of the state at one moment.
-pub(super) struct Builder {
-    log: Log,
-    meta: SnapshotMeta,
-    picture: Option<Picture>,
+fn snapshot(meta: SnapshotMeta, image: Image) -> SnapshotOf<Types, Image> {
+    Snapshot { meta, snapshot: image }
+}
+
+/// Makes a snapshot.
+pub(super) enum Builder {
+    Memory(memory::Builder),
+    Disk(Arc<Shelf>),
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = Image;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types, Vec<u8>>, io::Error> {
-        let picture = self.picture.take().ok_or_else(|| io::Error::other("this snapshot was already made"))?;
-        let bytes = picture()?;
-        self.log.save_snapshot(Stored { meta: self.meta.clone(), bytes: bytes.clone() }).await?;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: bytes })
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types, Image>, io::Error> {
+        match self {
+            Self::Memory(builder) => builder.build().await.map(|(meta, bytes)| snapshot(meta, Image::Bytes(bytes))),
+            Self::Disk(shelf) => shelf.picture().await.map(|(meta, pages)| snapshot(meta, Image::Pages(pages))),
+        }
     }
 }

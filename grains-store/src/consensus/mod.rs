@@ -7,6 +7,7 @@
 
 mod body;
 mod group;
+mod keeping;
 mod leadership;
 mod log;
 mod machine;
@@ -57,7 +58,7 @@ pub use self::{
     group::{Agreed, Applied, AppliedCommand, Group},
     leadership::Leadership,
     log::OpenError,
-    machine::{Machine, Picture},
+    machine::{DiskState, Machine, Picture, Read, Reading, State},
     network::{Lane, LinkError, RaftLinks},
     propose::{Committed, ProposeError},
 };
@@ -87,13 +88,34 @@ impl Default for Timing {
 pub enum Storage {
     /// Nowhere: the node is a new one at each start.
     Memory,
-    /// In a file in this folder.
-    Folder(PathBuf),
+    /// In a file in a folder.
+    File {
+        /// The folder of the node.
+        folder: PathBuf,
+        /// The name of the file in it.
+        file: String,
+    },
+}
+
+/// Whose part in a group it is, and how it is kept.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The name of the node.
+    pub name: NodeName,
+    /// The number that the node has in another group; otherwise it is that in the file, or a new one.
+    pub node: Option<NodeId>,
+    /// Where the log is.
+    pub storage: Storage,
+    /// How fast a lost leader is noticed.
+    pub timing: Timing,
 }
 
 /// A new snapshot after so many entries, and how many entries before it are kept for voters that are a little behind.
 const SNAPSHOT_ENTRIES: u64 = 1000;
 const ENTRIES_KEPT_MAX: u64 = 1024;
+
+/// How many bytes of them are kept when a state on disk was made durable.
+const BYTES_KEPT_MAX: usize = 16 * 1024 * 1024;
 
 /// How long one part of a snapshot may take to arrive and be stored.
 const PART_SEND_MAX: Duration = Duration::from_secs(5);
@@ -101,8 +123,8 @@ const PART_SEND_MAX: Duration = Duration::from_secs(5);
 /// How long a node waits for its tasks and its file when it closes.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
-/// The largest command, in bytes.
-const COMMAND_BYTES_MAX: usize = 256 * 1024;
+/// The largest command, in bytes: what fits into a message with what is said about it.
+pub const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// This node's part in a group of voters. Clones are the same one; when the last is dropped, it ends as if the process had
 /// been killed. Every future of it can be awaited anywhere, ends in bounded time, and can be dropped. They are boxed, so that
@@ -128,7 +150,7 @@ struct Inner {
     log: Log,
     driven: Driven,
     /// A snapshot that comes in.
-    arriving: Mutex<Option<Arriving>>,
+    arriving: tokio::sync::Mutex<Option<Arriving>>,
     leadership: watch::Receiver<Leadership>,
     /// Set while voters are changed.
     changing: Arc<AtomicBool>,
@@ -167,23 +189,21 @@ impl Place {
 }
 
 impl Consensus {
-    /// Opens the log of the node of this name and starts to take part: with nothing in it, to wait until this node
-    /// [founds](Self::found) a group or is made a voter of one.
+    /// Opens the log of a node and starts to take part: with nothing in it, to wait until this node [founds](Self::found) a
+    /// group or is made a voter of one.
     pub fn open<'a>(
         world: &'a World,
-        name: &'a NodeName,
-        storage: Storage,
-        timing: Timing,
+        part: Part,
         links: Arc<dyn RaftLinks>,
-        machine: Box<dyn Machine>,
+        state: State,
     ) -> BoxFuture<'a, Result<Self, OpenError>> {
         Box::pin(async move {
             let place = Place::new(world);
-            let (log, node) = match storage {
-                Storage::Memory => Log::in_memory(&place.world),
-                Storage::Folder(folder) => Log::in_folder(&place.world, &folder, name).await?,
+            let (log, node) = match &part.storage {
+                Storage::Memory => Log::in_memory(&place.world, part.node),
+                Storage::File { folder, file } => Log::in_file(&place.world, folder, file, &part).await?,
             };
-            Self::start(place, log, node, machine, timing, links).await
+            Self::start(place, log, node, state, part.timing, links).await
         })
     }
 
@@ -191,16 +211,23 @@ impl Consensus {
         place: Place,
         log: Log,
         node: NodeId,
-        machine: Box<dyn Machine>,
+        state: State,
         timing: Timing,
         links: Arc<dyn RaftLinks>,
     ) -> Result<Self, OpenError> {
         let Place { world, tasks } = place;
         let addresses = Addresses::default();
         let network = Network { me: node, links, addresses: addresses.clone(), entries_max: timing.election_max };
-        let driven = Driven::new(log.clone(), machine);
         let unusable = |why: String| OpenError::Unusable { why };
-        let config = Arc::new(config(timing).validate().map_err(|error| unusable(error.to_string()))?);
+        let config = config(timing, &state).validate().map_err(|error| unusable(error.to_string()))?;
+        let config = Arc::new(config);
+        let driven = match Driven::new(&world, log.clone(), state).await {
+            Ok(driven) => driven,
+            Err(error) => {
+                log.close().await;
+                return Err(unusable(error.to_string()));
+            }
+        };
         let starting = in_world(&world, async {
             let raft = Raft::new(node.0, config, network, log.clone(), driven.clone()).await?;
             // Asked for its answer only: after it, what openraft reports is what it has read.
@@ -211,9 +238,12 @@ impl Consensus {
             Ok(raft) => raft,
             Err(error) => {
                 log.close().await;
+                driven.close().await;
                 return Err(unusable(error.to_string()));
             }
         };
+        let keeping = keeping::short(raft.clone(), log.clone(), driven.clone(), BYTES_KEPT_MAX);
+        world.tasks.spawn(Box::pin(in_world(&world, keeping)));
         let leadership = leadership::watch(&world, node, raft.metrics(), addresses);
         let inner = Inner {
             world,
@@ -223,7 +253,7 @@ impl Consensus {
             raft,
             log,
             driven,
-            arriving: Mutex::default(),
+            arriving: tokio::sync::Mutex::default(),
             leadership,
             changing: Arc::default(),
             closed: Mutex::default(),
@@ -289,6 +319,7 @@ impl Consensus {
             // Late tasks are dropped in what follows.
             let _ = WorldRuntime::timeout(CLOSE_MAX, inner.raft.shutdown()).await;
             let _ = WorldRuntime::timeout(CLOSE_MAX, inner.log.close()).await;
+            let _ = WorldRuntime::timeout(CLOSE_MAX, inner.driven.close()).await;
             inner.tasks.0.stop();
             let _ = WorldRuntime::timeout(CLOSE_MAX, inner.tasks.0.gone()).await;
         };
@@ -309,7 +340,7 @@ impl Inner {
     }
 }
 
-fn config(timing: Timing) -> Config {
+fn config(timing: Timing, state: &State) -> Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: "grains".into(),
@@ -317,7 +348,11 @@ fn config(timing: Timing) -> Config {
         election_timeout_min: millis(timing.election_min),
         election_timeout_max: millis(timing.election_max),
         install_snapshot_timeout: millis(PART_SEND_MAX),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
+        snapshot_policy: match state {
+            State::Memory(_) => SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
+            // When so many bytes are applied: `keeping`.
+            State::Disk(_) => SnapshotPolicy::Never,
+        },
         max_in_snapshot_log_to_keep: ENTRIES_KEPT_MAX,
         // A voter that far behind gets a snapshot. More than is kept, as openraft asks for.
         replication_lag_threshold: SNAPSHOT_ENTRIES + ENTRIES_KEPT_MAX,

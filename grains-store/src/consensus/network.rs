@@ -26,7 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     body::{Body, Kind, Reply, join_snapshot, split_snapshot},
-    machine::Driven,
+    machine::{Driven, Image},
     runtime::{WorldRuntime, random},
     snapshot::{self, Arrived, Arriving, PART_BYTES, PartHead},
     types::{Types, Vote},
@@ -160,13 +160,13 @@ impl Client {
     async fn send_parts(
         &self,
         vote: Vote,
-        snapshot: SnapshotOf<Types, Vec<u8>>,
+        snapshot: SnapshotOf<Types, Image>,
         part_ttl: Duration,
     ) -> Result<SnapshotResponse<Types>, Failed> {
         let Snapshot { meta, snapshot: mut outgoing } = snapshot;
         let mut head = PartHead { vote, meta, sending: random(), part: 0, last: false };
         loop {
-            let part = snapshot::part_of(&mut outgoing);
+            let part = outgoing.part().await.map_err(unreachable)?;
             head.last = part.is_none();
             let bytes = codec::encode(&head).map_err(unreachable)?;
             let arguments = join_snapshot(&bytes, &part.unwrap_or_default());
@@ -186,7 +186,7 @@ fn unreachable(why: impl ToString) -> Failed {
 }
 
 impl RaftNetworkV2<Types> for Client {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = Image;
 
     async fn append_entries(
         &mut self,
@@ -217,7 +217,7 @@ impl RaftNetworkV2<Types> for Client {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: SnapshotOf<Types, Vec<u8>>,
+        snapshot: SnapshotOf<Types, Image>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
@@ -242,14 +242,10 @@ pub(super) struct Receiver<'r> {
     pub(super) me: NodeId,
     pub(super) raft: &'r Raft<Types, Driven>,
     pub(super) driven: &'r Driven,
-    pub(super) arriving: &'r Mutex<Option<Arriving>>,
+    pub(super) arriving: &'r tokio::sync::Mutex<Option<Arriving>>,
 }
 
 impl Receiver<'_> {
-    fn arriving(&self) -> MutexGuard<'_, Option<Arriving>> {
-        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Does what a body asks for. Whatever it holds, there is an answer.
     pub(super) async fn receive(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         if body.len() > BODY_BYTES_MAX {
@@ -288,8 +284,11 @@ impl Receiver<'_> {
         if bytes.len() > 2 * PART_BYTES {
             return Err(format!("a part of {} bytes, of at most {}", bytes.len(), 2 * PART_BYTES));
         }
-        let arrived = snapshot::arrive(&mut self.arriving(), self.driven, from, &head, bytes)?;
-        match arrived {
+        let taking = async {
+            let mut place = self.arriving.lock().await;
+            snapshot::arrive(&mut place, self.driven, from, &head, bytes).await
+        };
+        match WorldRuntime::timeout(RECEIVE_MAX, taking).await.map_err(|late| late.to_string())?? {
             Arrived::Part => codec::encode(&()).map_err(|error| error.to_string()),
             Arrived::Whole(whole) => {
                 let snapshot = Snapshot { meta: head.meta, snapshot: whole };

@@ -4,23 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    machine::Driven,
+    machine::{Driven, Image, Incoming},
     types::{SnapshotMeta, Vote},
 };
 use crate::NodeId;
 
 /// How long a part is. Little beside what a connection moves in the time of an election.
 pub(super) const PART_BYTES: usize = 1024 * 1024;
-
-/// The largest snapshot that is gathered. A thousand members and as many partitions take less than a megabyte.
-const SNAPSHOT_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// The next part of what is to be sent; `None` after the last.
-pub(super) fn part_of(rest: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let behind = rest.split_off(rest.len().min(PART_BYTES));
-    let part = std::mem::replace(rest, behind);
-    (!part.is_empty()).then_some(part)
-}
 
 /// What is said of each part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +30,7 @@ pub(super) struct Arriving {
     from: NodeId,
     sending: u64,
     next: u64,
-    gathered: Vec<u8>,
+    incoming: Incoming,
 }
 
 /// What a part came to.
@@ -48,12 +38,12 @@ pub(super) enum Arrived {
     /// It was taken.
     Part,
     /// It was the last: the whole snapshot.
-    Whole(Vec<u8>),
+    Whole(Image),
 }
 
 /// Takes a part: the first begins a snapshot, and ends one that was under way; any other has to be the next of its sending,
 /// or the one before it again.
-pub(super) fn arrive(
+pub(super) async fn arrive(
     place: &mut Option<Arriving>,
     driven: &Driven,
     from: NodeId,
@@ -61,7 +51,7 @@ pub(super) fn arrive(
     bytes: &[u8],
 ) -> Result<Arrived, String> {
     if head.part == 0 && place.as_ref().is_none_or(|arriving| arriving.sending != head.sending) {
-        *place = Some(Arriving { from, sending: head.sending, next: 0, gathered: Vec::new() });
+        *place = Some(Arriving { from, sending: head.sending, next: 0, incoming: driven.incoming() });
     }
     let known = |arriving: &mut Arriving| arriving.from == from && arriving.sending == head.sending;
     // Taken out while it works: a part that is cut off half-way ends the snapshot.
@@ -73,14 +63,10 @@ pub(super) fn arrive(
         return Err(format!("part {} of a snapshot where part {} should be", head.part, arriving.next));
     }
     if head.last {
-        driven.can_read(&arriving.gathered).map_err(|error| error.to_string())?;
-        return Ok(Arrived::Whole(arriving.gathered));
+        return arriving.incoming.whole().await.map(Arrived::Whole).map_err(|error| error.to_string());
     }
     if !again {
-        if arriving.gathered.len() + bytes.len() > SNAPSHOT_BYTES_MAX {
-            return Err(format!("a snapshot of more than {SNAPSHOT_BYTES_MAX} bytes"));
-        }
-        arriving.gathered.extend(bytes);
+        arriving.incoming.add(bytes).await.map_err(|error| error.to_string())?;
         arriving.next += 1;
     }
     *place = Some(arriving);

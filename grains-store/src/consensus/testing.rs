@@ -17,8 +17,9 @@ use grains_runtime::world::tokio_world;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Agreed, Group, Lane, LinkError, RaftLinks,
+    Agreed, Group, Lane, LinkError, OpenError, Part, RaftLinks, Storage, Timing,
     body::{Body, Kind},
+    log::Log,
     types::Proposal,
 };
 use crate::{NodeId, NodeName};
@@ -60,6 +61,23 @@ impl Agreed for Tally {
 
 pub(super) fn name() -> NodeName {
     NodeName::new("n").unwrap()
+}
+
+/// The part of the node "n".
+pub(super) fn part(storage: Storage, timing: Timing) -> Part {
+    Part { name: name(), node: None, storage, timing }
+}
+
+/// Kept in a folder.
+pub(super) fn in_folder(folder: impl Into<PathBuf>) -> Part {
+    part(Storage::File { folder: folder.into(), file: FILE.into() }, Timing::default())
+}
+
+pub(super) const FILE: &str = "consensus.redb";
+
+/// Only the log.
+pub(super) async fn log_in(world: &World, folder: &Path) -> Result<(Log, NodeId), OpenError> {
+    Log::in_file(world, folder, FILE, &in_folder(folder)).await
 }
 
 pub(super) fn command(client: u64, serial: u64) -> Said {

@@ -1,6 +1,6 @@
 //! Groups of nodes over the real clock and threads, with disks in memory and links without a wire.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
@@ -30,10 +30,8 @@ impl Place {
     }
 
     async fn start(&self) -> Node {
-        let storage = Storage::Folder(PathBuf::from("data"));
         let links = self.wires.links(&self.address);
-        let node =
-            Node::open(&world_with(&self.disk), &testing::name(), storage, Timing::default(), links).await.unwrap();
+        let node = Node::open(&world_with(&self.disk), testing::in_folder("data"), links).await.unwrap();
         self.wires.plug(&self.address, &node);
         node
     }

@@ -29,8 +29,11 @@ use self::{
     disk::{Change, Disk, Done},
     rows::Fact,
 };
-use super::types::{Entry, LogId, SnapshotMeta, Types, Vote};
-use crate::{NodeId, NodeName};
+use super::{
+    Part,
+    types::{Entry, LogId, SnapshotMeta, Types, Vote},
+};
+use crate::NodeId;
 
 #[cfg(test)]
 mod tests;
@@ -70,15 +73,20 @@ pub(crate) struct Stored {
 }
 
 impl Log {
-    /// A log that is forgotten with the process, for a node of a number never used before.
-    pub(super) fn in_memory(world: &World) -> (Self, NodeId) {
+    /// A log that is forgotten with the process, for a node of this number or one never used before.
+    pub(super) fn in_memory(world: &World, node: Option<NodeId>) -> (Self, NodeId) {
         let log = Self { kept: Arc::default(), disk: None };
-        (log, NodeId(world.random.next_u64()))
+        (log, node.unwrap_or_else(|| NodeId(world.random.next_u64())))
     }
 
-    /// The log in `folder` of the node of this name, made if there is none, and the number of the node.
-    pub(super) async fn in_folder(world: &World, folder: &Path, name: &NodeName) -> Result<(Self, NodeId), OpenError> {
-        let opened = open::open(world, folder, name).await?;
+    /// The log of a node in `file` of its folder, made if there is none, and the number of the node.
+    pub(super) async fn in_file(
+        world: &World,
+        folder: &Path,
+        file: &str,
+        part: &Part,
+    ) -> Result<(Self, NodeId), OpenError> {
+        let opened = open::open(world, folder, file, part).await?;
         let disk = Disk::new(world, opened.database);
         let log = Self { kept: Arc::new(Mutex::new(opened.kept)), disk: Some(Arc::new(disk)) };
         Ok((log, opened.node))
@@ -103,6 +111,17 @@ impl Log {
         }
         self.kept().snapshot = Some(Arc::new(snapshot));
         Ok(())
+    }
+
+    /// The index up to which entries may go so that at most `bytes_max` stay; none if all may stay.
+    pub(super) fn beyond(&self, bytes_max: usize) -> Option<u64> {
+        let kept = self.kept();
+        let mut bytes = 0;
+        let beyond = kept.entries.iter().rev().find(|(_, held)| {
+            bytes += held.bytes;
+            bytes > bytes_max
+        });
+        beyond.map(|(index, _)| *index)
     }
 
     /// The last snapshot.

@@ -11,12 +11,10 @@ use tokio::sync::oneshot;
 
 use super::{Kept, rows};
 use crate::{
+    consensus::Part,
     redb::{self as store, Why, open_checked},
     {NodeId, NodeName},
 };
-
-/// The file in the folder of a node.
-pub(super) const FILE_NAME: &str = "consensus.redb";
 
 /// How much of the file is kept in memory beside what is read from it at the start.
 const CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -35,19 +33,22 @@ pub enum OpenError {
         folder: PathBuf,
     },
     /// It is not ours.
-    #[error("`{file}` in `{folder}` is not a cluster log of grains: use another folder, or move that file away", file = FILE_NAME)]
+    #[error("`{file}` in `{folder}` is not a cluster log of grains: use another folder, or move that file away")]
     Foreign {
         /// The folder.
         folder: PathBuf,
+        /// The file in it.
+        file: String,
     },
     /// It was written by a version of grains that stores differently.
     #[error(
-        "`{file}` in `{folder}` has format {found}, this version of grains knows {known}: use the version that wrote it",
-        file = FILE_NAME
+        "`{file}` in `{folder}` has format {found}, this version of grains knows {known}: use the version that wrote it"
     )]
     Format {
         /// The folder.
         folder: PathBuf,
+        /// The file in it.
+        file: String,
         /// The number in the file.
         found: u64,
         /// The number that this version writes.
@@ -66,23 +67,37 @@ pub enum OpenError {
         /// Who wants it.
         wanted: NodeName,
     },
+    /// It is the log of a node of this name and another number.
+    #[error(
+        "`{file}` in `{folder}` belongs to a node of another number than the other files there: move the folder away, and \
+         the node joins its cluster as a new one"
+    )]
+    OtherNumber {
+        /// The folder.
+        folder: PathBuf,
+        /// The file in it.
+        file: String,
+    },
     /// It was a log and cannot be read any more.
     #[error(
         "`{file}` in `{folder}` is damaged ({why}): move the folder away, and the node joins its cluster as a new one. \
-         Do not restore it from a backup, which would make the node forget what it has promised",
-        file = FILE_NAME
+         Do not restore it from a backup, which would make the node forget what it has promised"
     )]
     Damaged {
         /// The folder.
         folder: PathBuf,
+        /// The file in it.
+        file: String,
         /// What was found.
         why: String,
     },
     /// The disk said no.
-    #[error("`{file}` in `{folder}` cannot be opened: check the folder, its permissions and the space on the disk", file = FILE_NAME)]
+    #[error("`{file}` in `{folder}` cannot be opened: check the folder, its permissions and the space on the disk")]
     Io {
         /// The folder.
         folder: PathBuf,
+        /// The file in it.
+        file: String,
         /// What the disk said.
         source: io::Error,
     },
@@ -95,14 +110,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn of(error: store::OpenError, folder: &Path) -> Self {
-        let folder = folder.to_owned();
+    fn of(error: store::OpenError, folder: &Path, file: &str) -> Self {
+        let (folder, file) = (folder.to_owned(), file.to_owned());
         match error {
             store::OpenError::Locked { .. } => Self::Locked { folder },
-            store::OpenError::Foreign { .. } => Self::Foreign { folder },
-            store::OpenError::Format { found, .. } => Self::Format { folder, found, known: rows::FORMAT_KNOWN },
-            store::OpenError::Damaged { why, .. } => Self::Damaged { folder, why },
-            store::OpenError::Io { source, .. } => Self::Io { folder, source },
+            store::OpenError::Foreign { .. } => Self::Foreign { folder, file },
+            store::OpenError::Format { found, .. } => Self::Format { folder, file, found, known: rows::FORMAT_KNOWN },
+            store::OpenError::Damaged { why, .. } => Self::Damaged { folder, file, why },
+            store::OpenError::Io { source, .. } => Self::Io { folder, file, source },
         }
     }
 }
@@ -115,32 +130,39 @@ pub(super) struct Opened {
 }
 
 /// Opens the log in `folder` where that blocks nobody.
-pub(super) async fn open(world: &World, folder: &Path, name: &NodeName) -> Result<Opened, OpenError> {
+pub(super) async fn open(world: &World, folder: &Path, file: &str, part: &Part) -> Result<Opened, OpenError> {
     let (answer, answered) = oneshot::channel();
-    let (on, at, of) = (world.clone(), folder.to_owned(), name.clone());
+    let (on, at, of, whose) = (world.clone(), folder.to_owned(), file.to_owned(), part.clone());
     // An error means that the caller has stopped waiting; the file is closed again with the answer.
-    let work = move || drop(answer.send(open_now(&on, &at, &of)));
+    let work = move || drop(answer.send(open_now(&on, &at, &of, &whose)));
     world.tasks.blocking(Box::new(work)).await;
-    let ended = || OpenError::Io { folder: folder.to_owned(), source: io::Error::other("the runtime has ended") };
+    let ended = || OpenError::Io {
+        folder: folder.to_owned(),
+        file: file.to_owned(),
+        source: io::Error::other("the runtime has ended"),
+    };
     answered.await.unwrap_or_else(|_| Err(ended()))
 }
 
-fn open_now(world: &World, folder: &Path, name: &NodeName) -> Result<Opened, OpenError> {
+fn open_now(world: &World, folder: &Path, file: &str, part: &Part) -> Result<Opened, OpenError> {
     let mut read = None;
     // Drawn before it is known whether it is needed: the number must be in the file before anybody hears it.
-    let fresh = NodeId(world.random.next_u64());
+    let fresh = part.node.unwrap_or_else(|| NodeId(world.random.next_u64()));
     let look = |database: &Database| {
-        rows::check(database, fresh, name)?;
+        rows::check(database, fresh, &part.name)?;
         read = Some(rows::read(database)?);
         Ok(())
     };
-    let database = open_checked(world, &folder.join(FILE_NAME), CACHE_BYTES_MAX, look);
-    let database = database.map_err(|error| OpenError::of(error, folder))?;
+    let database = open_checked(world, &folder.join(file), CACHE_BYTES_MAX, look);
+    let database = database.map_err(|error| OpenError::of(error, folder, file))?;
     match read {
-        Some((_, found, _)) if found != *name => {
-            Err(OpenError::OtherNode { folder: folder.to_owned(), found, wanted: name.clone() })
+        Some((_, found, _)) if found != part.name => {
+            Err(OpenError::OtherNode { folder: folder.to_owned(), found, wanted: part.name.clone() })
+        }
+        Some((node, ..)) if part.node.is_some_and(|wanted| wanted != node) => {
+            Err(OpenError::OtherNumber { folder: folder.to_owned(), file: file.to_owned() })
         }
         Some((node, _, kept)) => Ok(Opened { database, node, kept }),
-        None => Err(OpenError::of(Why::damaged("nothing was read").at(folder), folder)),
+        None => Err(OpenError::of(Why::damaged("nothing was read").at(folder), folder, file)),
     }
 }

@@ -11,9 +11,9 @@ use openraft::{
 use super::{
     super::{
         group::Writer,
-        machine::Driven,
+        machine::{Driven, State},
         runtime::in_world,
-        testing::{Tally, TestDisk, command, proposal, world_with},
+        testing::{FILE, Tally, TestDisk, command, in_folder, log_in, proposal, world_with},
     },
     *,
 };
@@ -35,10 +35,14 @@ impl StoreBuilder<Types, Log, Driven> for Kind {
     async fn build(&self) -> Result<((), Log, Driven), StorageError<Types>> {
         let world = world_with(&TestDisk::default());
         let (log, _) = match self {
-            Self::Memory => Log::in_memory(&world),
-            Self::Folder => Log::in_folder(&world, &folder(), &super::super::testing::name()).await.unwrap(),
+            Self::Memory => Log::in_memory(&world, None),
+            Self::Folder => log_in(&world, &folder()).await.unwrap(),
         };
-        Ok(((), log.clone(), Driven::new(log, Box::new(Writer::<Tally>::default()))))
+        Ok((
+            (),
+            log.clone(),
+            Driven::new(&world, log, State::Memory(Box::new(Writer::<Tally>::default()))).await.unwrap(),
+        ))
     }
 }
 
@@ -73,7 +77,7 @@ async fn appended(log: &mut Log, entries: Vec<Entry>) -> io::Result<()> {
 }
 
 async fn open(disk: &TestDisk) -> Result<(Log, NodeId), OpenError> {
-    Log::in_folder(&world_with(disk), &folder(), &super::super::testing::name()).await
+    log_in(&world_with(disk), &folder()).await
 }
 
 #[tokio::test]
@@ -175,7 +179,7 @@ async fn a_closed_log_can_be_opened_again_and_takes_nothing_more() {
 
 #[tokio::test]
 async fn what_is_sent_at_once_is_bounded() {
-    let (mut log, _) = Log::in_memory(&world_with(&TestDisk::default()));
+    let (mut log, _) = Log::in_memory(&world_with(&TestDisk::default()), None);
     let heavy = |index| {
         let name = "x".repeat(SENT_BYTES_MAX / 2 + index as usize);
         let proposal = proposal(&super::super::testing::named(1, index, name));
@@ -250,8 +254,12 @@ async fn another_format_is_refused() {
 async fn the_folder_of_another_node_is_refused_and_left_as_it_was() {
     let disk = TestDisk::default();
     drop(open(&disk).await.unwrap());
-    let other = NodeName::new("other").unwrap();
-    let Err(refused) = Log::in_folder(&world_with(&disk), &folder(), &other).await else { panic!("it was taken") };
+    let other = crate::NodeName::new("other").unwrap();
+    let Err(refused) =
+        Log::in_file(&world_with(&disk), &folder(), FILE, &Part { name: other, ..in_folder(folder()) }).await
+    else {
+        panic!("it was taken")
+    };
     assert!(matches!(refused, OpenError::OtherNode { .. }), "{refused:?}");
     let text = refused.to_string();
     assert!(text.contains("\"n\"") && text.contains("\"other\"") && text.contains("data/node"), "{text}");

@@ -28,8 +28,7 @@ async fn a_node_alone_founds_a_group_and_leads_it() {
 async fn a_log_in_memory_works_the_same() {
     let wires = Wires::default();
     let world = world_with(&TestDisk::default());
-    let name = testing::name();
-    let open = || Node::open(&world, &name, Storage::Memory, Timing::default(), wires.links("a"));
+    let open = || Node::open(&world, testing::part(Storage::Memory, Timing::default()), wires.links("a"));
     let node = open().await.unwrap();
     node.found("a").await.unwrap();
     assert!(node.propose(command(1, 1)).await.is_ok());
@@ -157,7 +156,7 @@ async fn a_dropped_node_leaves_its_file_free_and_no_task_behind() {
     soon("for the tasks to end", tasks.gone()).await;
     // A write may have been under way.
     soon("for the file", async {
-        while Log::in_folder(&world_with(&place.disk), "data".as_ref(), &testing::name()).await.is_err() {
+        while testing::log_in(&world_with(&place.disk), "data".as_ref()).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -207,9 +206,9 @@ async fn a_command_that_is_too_large_is_not_proposed() {
     let place = Place::new(&Wires::default(), "a");
     let node = place.start().await;
     node.found("a").await.unwrap();
-    let large = testing::named(1, 1, "x".repeat(COMMAND_BYTES_MAX));
+    let large = testing::named(1, 1, "x".repeat(group::AGREED_BYTES_MAX));
     assert!(matches!(node.propose(large).await, Err(ProposeError::Refused(_))));
-    let fits = testing::named(1, 2, "x".repeat(COMMAND_BYTES_MAX - 1000));
+    let fits = testing::named(1, 2, "x".repeat(group::AGREED_BYTES_MAX - 1000));
     node.propose(fits).await.unwrap();
 }
 
@@ -219,11 +218,10 @@ async fn a_start_that_is_given_up_at_any_point_leaves_the_file_free() {
     let mut given_up = 0;
     for micros in (0..20_000).step_by(400) {
         let (world, links) = (world_with(&place.disk), place.wires.links("a"));
-        let name = testing::name();
-        let open = Node::open(&world, &name, Storage::Folder("data".into()), Timing::default(), links);
+        let open = Node::open(&world, testing::in_folder("data"), links);
         given_up += usize::from(timeout(Duration::from_micros(micros), open).await.is_err());
         soon("for the file", async {
-            while Log::in_folder(&world, "data".as_ref(), &testing::name()).await.is_err() {
+            while testing::log_in(&world, "data".as_ref()).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })

@@ -1,0 +1,29 @@
+//! Keeping the log short beside a state on disk: the state is made durable when enough was applied to it, and what the log
+//! has from before that goes, but for what a voter that is a little behind may ask for.
+
+use openraft::{Raft, async_runtime::watch::WatchReceiver};
+
+use super::{log::Log, machine::Driven, types::Types};
+
+/// Works until openraft ends.
+pub(super) async fn short(raft: Raft<Types, Driven>, log: Log, driven: Driven, bytes_kept_max: usize) {
+    let mut metrics = raft.metrics();
+    loop {
+        driven.grown().await;
+        let before = metrics.borrow_watched().snapshot.map(|last| last.index);
+        if raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        while metrics.borrow_and_update().snapshot.map(|last| last.index) <= before {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+        // openraft drops nothing that the snapshot does not have.
+        if let Some(upto) = log.beyond(bytes_kept_max)
+            && raft.trigger().purge_log(upto).await.is_err()
+        {
+            return;
+        }
+    }
+}
