@@ -45,6 +45,12 @@ pub mod world {
     pub use grains_runtime::world::{NoRuntime, tokio_world};
 }
 
+/// The settings of a node, from a TOML file, the environment and the command line: `docs/CONFIGURATION.md`.
+#[cfg(feature = "config")]
+pub mod config {
+    pub use grains_runtime::settings::{GrainSettings, Mistake, Origin, Settings, SettingsError, Sources};
+}
+
 /// A whole cluster in one thread, in virtual time, from one seed.
 #[cfg(feature = "sim")]
 pub use grains_runtime::sim;

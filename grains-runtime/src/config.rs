@@ -8,7 +8,7 @@ use grains_core::store::STATE_BYTES_MAX;
 use crate::cluster::{Placement, Strategy};
 
 /// The limits of one node. Every field has a default; see each for its reason.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeConfig {
     /// The name of the node, for logs and for people. Default `"node"`.

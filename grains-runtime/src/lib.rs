@@ -2,7 +2,7 @@
 //!
 //! Reading order: `node` (the handle, and where a call is routed), `catalog` (who lives here), `activation` (a grain's
 //! mailbox, turns and lives), `ambient` (the chain of a call), `tenure` (the right to act), `store`, `world` (the seams over
-//! tokio and the system). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `sim` (all of it in one
+//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `sim` (all of it in one
 //! thread, from one seed).
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -25,6 +25,8 @@ mod config;
 mod fnv;
 mod main_fn;
 mod node;
+#[cfg(feature = "config")]
+pub mod settings;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;

@@ -17,7 +17,7 @@ use super::partition::PARTITIONS_DEFAULT;
 /// let builder = Node::builder().name("a").cluster(config);
 /// # drop(builder);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterConfig {
     /// The name of the cluster. Nodes of clusters with different names never talk to each other.

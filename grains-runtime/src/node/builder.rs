@@ -1,5 +1,8 @@
 //! Describing and starting a node.
 
+#[cfg(feature = "config")]
+mod settings;
+
 use std::{
     collections::BTreeMap,
     hash::RandomState,
@@ -17,6 +20,8 @@ use grains_core::{
     world::{BoxFuture, World},
 };
 
+#[cfg(feature = "config")]
+use crate::settings::{Settings, SettingsError};
 #[cfg(feature = "cluster")]
 use crate::{
     cluster::{BadName, ClusterConfig, JoinError},
@@ -51,6 +56,8 @@ pub struct NodeBuilder {
     world: Option<World>,
     #[cfg(feature = "cluster")]
     cluster: Option<ClusterConfig>,
+    #[cfg(feature = "config")]
+    settings: Settings,
 }
 
 struct Hosting {
@@ -137,6 +144,10 @@ pub enum StartError {
         /// The name of the limit.
         limit: &'static str,
     },
+    /// What is set for a grain type cannot be.
+    #[cfg(feature = "config")]
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 impl NodeBuilder {
@@ -218,7 +229,10 @@ impl NodeBuilder {
         Box::pin(self.started()) as BoxFuture<'static, _>
     }
 
-    async fn started(self) -> Result<Node, StartError> {
+    #[cfg_attr(not(feature = "config"), expect(unused_mut, reason = "only settings change it"))]
+    async fn started(mut self) -> Result<Node, StartError> {
+        #[cfg(feature = "config")]
+        self.set_grains()?;
         check(&self.config)?;
         let types = hosted(self.types, &self.config)?;
         let config = self.config;

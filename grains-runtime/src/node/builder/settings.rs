@@ -1,0 +1,60 @@
+//! Building a node from settings.
+
+use super::{Hosting, HostingKind, NodeBuilder, StartError};
+use crate::settings::{HostedOptions, Settings};
+
+impl NodeBuilder {
+    /// Takes over `settings`: the name, the limits, and the data directory and the cluster if they are set. Call it first:
+    /// what is called after it counts more. What is set for a grain type counts more than its
+    /// [`GrainOptions`](crate::GrainOptions), whenever they are given.
+    ///
+    /// ```
+    /// # mod grains { pub use grains_runtime::{Node, settings as config}; }
+    /// use grains::{
+    ///     Node,
+    ///     config::{Settings, Sources},
+    /// };
+    ///
+    /// let settings = Settings::default().read(&Sources::new().set("name=a"))?;
+    /// let builder = Node::builder().settings(settings).configure(|limits| limits.mailbox_len_max = 10);
+    /// let effective = builder.effective_settings().to_string();
+    /// assert!(effective.starts_with("name = \"a\""));
+    /// # Ok::<(), grains::config::SettingsError>(())
+    /// ```
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.config.clone_from(&settings.node);
+        #[cfg(feature = "redb")]
+        if let Some(folder) = &settings.data_dir {
+            self.data_dir = Some(folder.clone());
+        }
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = &settings.cluster {
+            self.cluster = Some(cluster.clone());
+        }
+        self.settings = settings;
+        self
+    }
+
+    /// The settings that the node would start with: those taken over, and what was called since, which comes from
+    /// [`Code`](crate::settings::Origin::Code).
+    pub fn effective_settings(&self) -> Settings {
+        let mut effective = self.settings.clone();
+        effective.node.clone_from(&self.config);
+        #[cfg(feature = "redb")]
+        effective.data_dir.clone_from(&self.data_dir);
+        #[cfg(feature = "cluster")]
+        effective.cluster.clone_from(&self.cluster);
+        effective.under_grains(self.types.iter().map(|hosting| (hosting.name, &hosting.options)));
+        effective.say_what_code_changed(&self.settings);
+        effective
+    }
+
+    /// Puts what is set for grain types over their options.
+    pub(super) fn set_grains(&mut self) -> Result<(), StartError> {
+        let hosted = self.types.iter_mut().map(|Hosting { kind, name, options, .. }| match kind {
+            HostingKind::Called => (*name, HostedOptions::Called(options)),
+            HostingKind::Singleton => (*name, HostedOptions::Singleton(options)),
+        });
+        Ok(self.settings.over_grains(hosted)?)
+    }
+}

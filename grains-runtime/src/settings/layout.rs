@@ -1,0 +1,134 @@
+//! The list of all settings: which name stands for which field. It is read, printed and searched through `Settings::each`.
+//!
+//! No pattern here has a `..`: who adds a field is told by the compiler to give it a name here.
+
+use super::{
+    GrainSettings, Name, Settings,
+    value::{Bytes, Value},
+};
+#[cfg(feature = "cluster")]
+use crate::cluster::ClusterConfig;
+use crate::config::NodeConfig;
+
+impl Settings {
+    /// Shows every setting, table by table.
+    pub(super) fn each(&mut self, see: &mut dyn FnMut(Name, &mut dyn Value)) {
+        let Self {
+            node,
+            #[cfg(feature = "redb")]
+            data_dir,
+            #[cfg(feature = "cluster")]
+            cluster,
+            grains,
+            origins: _,
+        } = self;
+        of_node(
+            node,
+            #[cfg(feature = "redb")]
+            data_dir,
+            &mut |word, value| see(Name::top(word), value),
+        );
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = cluster {
+            of_cluster(cluster, &mut |word, value| see(Name::of(Name::CLUSTER, word), value));
+        }
+        for (grain_type, grain) in grains {
+            of_grain(grain, &mut |word, value| see(Name::of_grain(grain_type, word), value));
+        }
+    }
+
+    /// The names of all settings there could be, with those of one grain type.
+    pub(super) fn known(grain_type: &str) -> Vec<Name> {
+        let mut full = Self::default();
+        #[cfg(feature = "cluster")]
+        full.make_room_for(&Name::top(Name::CLUSTER));
+        full.make_room_for(&Name::of(Name::GRAIN, grain_type));
+        let mut names = Vec::new();
+        full.each(&mut |name, _| names.push(name));
+        names
+    }
+}
+
+type See<'t> = &'t mut dyn FnMut(&str, &mut dyn Value);
+
+fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn Value, see: See<'_>) {
+    let NodeConfig {
+        name,
+        call_timeout,
+        activate_timeout,
+        deactivate_timeout,
+        store_timeout,
+        mailbox_len_max,
+        idle_timeout,
+        activations_max,
+        state_bytes_max,
+        stop_timeout,
+        encode_local_calls,
+    } = config;
+    see("name", name);
+    #[cfg(feature = "redb")]
+    see("data_dir", data_dir);
+    see("call_timeout", call_timeout);
+    see("activate_timeout", activate_timeout);
+    see("deactivate_timeout", deactivate_timeout);
+    see("store_timeout", store_timeout);
+    see("mailbox_len_max", mailbox_len_max);
+    see("idle_timeout", idle_timeout);
+    see("activations_max", activations_max);
+    see("state_bytes_max", &mut Bytes(state_bytes_max));
+    see("stop_timeout", stop_timeout);
+    see("encode_local_calls", encode_local_calls);
+}
+
+#[cfg(feature = "cluster")]
+fn of_cluster(config: &mut ClusterConfig, see: See<'_>) {
+    let ClusterConfig {
+        name,
+        listen,
+        advertise,
+        join,
+        roles,
+        capacity,
+        voters,
+        voter_replace_after,
+        partitions,
+        lease,
+        heartbeat,
+        election,
+        join_timeout,
+        calls_max,
+        places_max,
+    } = config;
+    see("name", name);
+    see("listen", listen);
+    see("advertise", advertise);
+    see("join", join);
+    see("roles", roles);
+    see("capacity", capacity);
+    see("voters", voters);
+    see("voter_replace_after", voter_replace_after);
+    see("partitions", partitions);
+    see("lease", lease);
+    see("heartbeat", heartbeat);
+    see("election", election);
+    see("join_timeout", join_timeout);
+    see("calls_max", calls_max);
+    see("places_max", places_max);
+}
+
+fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
+    let GrainSettings {
+        idle_timeout,
+        mailbox_len_max,
+        #[cfg(feature = "cluster")]
+        placement,
+        #[cfg(feature = "cluster")]
+        role,
+    } = grain;
+    see("idle_timeout", idle_timeout);
+    see("mailbox_len_max", mailbox_len_max);
+    #[cfg(feature = "cluster")]
+    see("placement", placement);
+    #[cfg(feature = "cluster")]
+    see("role", role);
+}
