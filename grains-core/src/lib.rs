@@ -29,6 +29,7 @@ pub mod store;
 pub mod stream;
 pub mod tasks;
 mod time;
+pub mod timeout;
 pub mod world;
 
 pub use call::{Call, Retry, StoredCall, decode_args, encode_args, through_bytes, timed_out};

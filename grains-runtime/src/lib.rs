@@ -32,7 +32,6 @@ pub mod sim;
 pub mod store;
 mod sync;
 mod tenure;
-mod timeout;
 #[cfg(feature = "cluster")]
 pub(crate) mod wire;
 pub mod world;
@@ -40,6 +39,7 @@ pub mod world;
 #[cfg(feature = "cluster")]
 pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus};
 pub use config::{GrainOptions, NodeConfig};
+pub(crate) use grains_core::timeout;
 #[doc(hidden)]
 pub use main_fn::run_main;
 pub use node::{Node, NodeBuilder, StartError, Stopped};

@@ -1,7 +1,8 @@
 //! What grains keep: the embedded store of one node, and Raft with its log. Below `grains-runtime`, which compiles while
 //! openraft and redb are being compiled here. Users name the facade crate `grains` instead.
 //!
-//! Reading order: `redb` (one file, many commits to one fsync), `consensus` (what several nodes agree on).
+//! Reading order: `redb` (one file, many commits to one fsync), `consensus` (what several nodes agree on), `replicated` (the
+//! store of a cluster, over both).
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "consensus")]
@@ -9,6 +10,8 @@ pub mod consensus;
 #[cfg(feature = "consensus")]
 mod names;
 pub mod redb;
+#[cfg(feature = "consensus")]
+pub mod replicated;
 
 #[cfg(feature = "consensus")]
 pub use names::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};

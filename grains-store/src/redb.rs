@@ -10,11 +10,11 @@
 //! it is. Listing and fencing read `grains` only, never a value.
 
 mod backend;
-mod layout;
+pub(crate) mod layout;
 mod open;
 mod queue;
-mod read;
-mod writer;
+pub(crate) mod read;
+pub(crate) mod writer;
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 
 pub use self::open::OpenError;
 #[cfg(feature = "consensus")]
-pub(crate) use self::open::{Why, open_checked};
+pub(crate) use self::open::{Why, check_format, open_checked};
 use self::{
     queue::{Pushed, Queue, Waiting, not_stored},
     writer::{Failed, Writing},
@@ -266,7 +266,7 @@ impl Shared {
 }
 
 /// Runs `work`; `None` if redb panics, as it does on some damaged pages, where a grain wants an error.
-fn no_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn no_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 

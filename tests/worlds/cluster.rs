@@ -24,7 +24,8 @@ pub(crate) struct Cluster {
     sim: Sim,
     pub(crate) hosts: Vec<Host>,
     list: Vec<String>,
-    database: Database,
+    /// What keeps the states of grains; none if the cluster does it itself.
+    database: Option<Database>,
 }
 
 impl Cluster {
@@ -37,7 +38,7 @@ impl Cluster {
             sim: sim.clone(),
             hosts: (0..nodes).map(host).collect(),
             list: (1..=nodes.min(3)).map(|n| format!("127.0.0.{n}:7101")).collect(),
-            database: Database::new(sim),
+            database: sim.happens(0.85).then(|| Database::new(sim)),
         }
     }
 
@@ -48,7 +49,11 @@ impl Cluster {
         host.node = place.clone();
         let config = ClusterConfig::new("sim").listen(format!("127.0.0.{}:7101", n + 1)).join(self.list.clone());
         let config = config.configure(|config| config.join_timeout = Duration::from_secs(600));
-        let builder = self.hosting(n).cluster(config).store(self.database.of(&self.hosts[n].machine));
+        let builder = self.hosting(n).cluster(config);
+        let builder = match &self.database {
+            Some(database) => builder.store(database.of(&self.hosts[n].machine)),
+            None => builder.replicated_store(),
+        };
         let (sim, name) = (self.sim.clone(), self.hosts[n].name.clone());
         let task = self.hosts[n].machine.spawn(async move {
             match builder.start().await {

@@ -52,6 +52,13 @@ pub(crate) enum Command {
         /// Who held it.
         holder: MemberId,
     },
+    /// A member is to begin the group that keeps the states of grains, if nobody has and nobody is at it.
+    ClaimStates(MemberId),
+    /// That group stands, for the cluster's life: from now on it may acknowledge.
+    StatesFounded {
+        /// Its number.
+        group: u64,
+    },
 }
 
 /// The grain type by which [`Command::Release`] speaks of leadership: a member that is leaving stays leader until it has

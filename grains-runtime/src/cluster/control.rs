@@ -15,6 +15,8 @@ use super::{
 pub(crate) enum Ask {
     /// A message of Raft.
     Raft(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
+    /// What the stores of two nodes say to each other.
+    States(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
     /// Are you fresh, or a member, and do you promise?
     Founding(founding::Question),
     /// Take me in. Answered by the leader only.
@@ -48,6 +50,8 @@ pub(crate) enum Ask {
 pub(crate) enum Answer {
     /// What Raft answers.
     Raft(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
+    /// What a store answers.
+    States(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
     /// What founding answers.
     Founding(founding::Answer),
     /// It is a member now.

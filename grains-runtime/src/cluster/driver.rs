@@ -10,6 +10,7 @@ mod leaving;
 mod links;
 mod promise;
 mod renewing;
+mod states;
 
 use std::{
     collections::BTreeMap,
@@ -21,9 +22,11 @@ use std::{
 };
 
 use grains_core::{tasks::TaskSet, world::World};
+use grains_store::replicated::ReplicatedStore;
 use tokio::sync::{Notify, watch};
 
 use self::following::Followed;
+use self::states::States;
 pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
 use super::{
     clustered::Clustered,
@@ -49,6 +52,8 @@ pub(crate) struct Driver {
     /// What this node says of itself when it joins; its address is known once it listens.
     joiner: Mutex<Joiner>,
     data_dir: Option<PathBuf>,
+    /// None if the node was given another store.
+    states: Option<States>,
     rules: LeaseRules,
     grants: Mutex<Grants>,
     lease: Mutex<Option<Lease>>,
@@ -93,6 +98,7 @@ impl Driver {
         cluster: NodeName,
         joiner: Joiner,
         data_dir: Option<PathBuf>,
+        store: Option<ReplicatedStore>,
     ) -> Arc<Self> {
         let rules = LeaseRules { length: clustered.config.lease, ..LeaseRules::default() };
         let (standing, _) = watch::channel(Progress::Waiting("it has just started".into()));
@@ -106,6 +112,7 @@ impl Driver {
             cluster,
             joiner: Mutex::new(joiner),
             data_dir,
+            states: store.map(|store| States { store, peers: Arc::default() }),
             rules,
             grants: Mutex::new(Grants::new(rules)),
             lease: Mutex::new(None),
@@ -127,13 +134,17 @@ impl Driver {
     /// Begins, once the node listens.
     pub(crate) fn start(&self, wire: Arc<Wire>) {
         lock(&self.joiner).address = wire.address().to_owned();
+        if let Some(states) = &self.states {
+            states.peers.tie(wire.clone(), self.me.clone());
+        }
         drop(self.wire.set(wire));
-        let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 5] = [
+        let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 6] = [
             |me| Box::pin(async move { me.live().await }),
             |me| Box::pin(async move { me.lead().await }),
             |me| Box::pin(async move { me.follow_log().await }),
             |me| Box::pin(async move { me.follow_voters().await }),
             |me| Box::pin(async move { me.look_after_singletons().await }),
+            |me| Box::pin(async move { me.keep_states().await }),
         ];
         for task in tasks {
             self.tasks.spawn(task(self.arc()));
@@ -203,6 +214,9 @@ impl Driver {
     /// Ends everything of it: the node has stopped.
     pub(crate) async fn close(&self) {
         self.end();
+        if let Some(states) = &self.states {
+            states.store.close().await;
+        }
         self.consensus.close().await;
         if let Some(wire) = self.wire.get() {
             wire.close().await;

@@ -20,7 +20,7 @@ use self::{former::Former, seen::Seen};
 use super::{
     command::{Command, Numbered, Outcome},
     consensus::Agreed,
-    names::{NodeId, NodeName},
+    names::{MemberId, NodeId, NodeName},
     view::{Partition, View},
 };
 
@@ -31,6 +31,20 @@ pub(crate) struct ClusterState {
     view: Arc<View>,
     seen: Seen,
     former: Former,
+    /// The group that keeps the states of grains.
+    #[serde(default)]
+    states: Option<StatesGroup>,
+}
+
+/// The group that keeps the states of grains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StatesGroup {
+    /// The index of the entry by which it was claimed.
+    pub(crate) number: u64,
+    /// Who begins it.
+    pub(crate) by: MemberId,
+    /// It stands, and is never begun again: what it has acknowledged is in it.
+    pub(crate) is_founded: bool,
 }
 
 /// What is fixed for the cluster's life.
@@ -65,6 +79,11 @@ impl ClusterState {
     /// The random number that tells this cluster from others of its name, once it is founded.
     pub(crate) fn generation(&self) -> Option<u64> {
         self.founded.as_ref().map(|founded| founded.generation)
+    }
+
+    /// The group that keeps the states of grains, once somebody has claimed to begin it.
+    pub(crate) fn states(&self) -> Option<StatesGroup> {
+        self.states
     }
 
     /// Members, owners, singletons, leader. Each change makes a new one, so whoever has this may keep it.
@@ -109,6 +128,23 @@ impl ClusterState {
             (Command::Release { grain_type, holder }, _) => {
                 grants::release(&mut view, entry.index, &grain_type, holder)
             }
+            (Command::ClaimStates(by), _) => {
+                let is_free = self.states.is_none_or(|group| !group.is_founded && view.member(group.by).is_none());
+                match is_free && view.member(by).is_some() {
+                    true => {
+                        self.states = Some(StatesGroup { number: entry.index, by, is_founded: false });
+                        Outcome::Done
+                    }
+                    false => Outcome::Stale,
+                }
+            }
+            (Command::StatesFounded { group }, _) => match &mut self.states {
+                Some(states) if states.number == group => {
+                    states.is_founded = true;
+                    Outcome::Done
+                }
+                _ => Outcome::Stale,
+            },
         };
         self.publish(entry.index, view);
         outcome

@@ -22,15 +22,18 @@ use grains_core::{
 
 #[cfg(feature = "config")]
 use crate::settings::{Settings, SettingsError};
-#[cfg(feature = "cluster")]
-use crate::{
-    cluster::{BadName, ClusterConfig, JoinError},
-    store::fleeting::Fleeting,
-};
 #[cfg(feature = "redb")]
 use {
     crate::store::{OpenError, RedbStore},
     std::path::PathBuf,
+};
+#[cfg(feature = "cluster")]
+use {
+    crate::{
+        cluster::{BadName, ClusterConfig, JoinError},
+        store::fleeting::Fleeting,
+    },
+    grains_store::replicated::{ReplicatedConfig, ReplicatedStore},
 };
 
 #[cfg(feature = "cluster")]
@@ -56,6 +59,9 @@ pub struct NodeBuilder {
     world: Option<World>,
     #[cfg(feature = "cluster")]
     cluster: Option<ClusterConfig>,
+    /// The cluster keeps the states of grains itself.
+    #[cfg(feature = "cluster")]
+    replicated: bool,
     #[cfg(feature = "config")]
     settings: Settings,
 }
@@ -106,6 +112,16 @@ pub enum StartError {
     /// Both a store and a data directory were given.
     #[error("give the node either `.store(..)` or `.data_dir(..)`, not both")]
     TwoStores,
+    /// Both a store and the cluster's own were given.
+    #[cfg(feature = "cluster")]
+    #[error("give the node either `.store(..)` or `.replicated_store()`, not both")]
+    StoreBesides,
+    /// The cluster's own store was asked for, without a cluster.
+    #[cfg(feature = "cluster")]
+    #[error(
+        "`.replicated_store()` is a store of clusters: give the node a `.cluster(..)`, of one node if need be, or a `.data_dir(..)`"
+    )]
+    NoCluster,
     /// The store did not say which start this is.
     #[error("the store cannot be used: {0}")]
     Store(#[from] LoadError),
@@ -209,6 +225,15 @@ impl NodeBuilder {
         self
     }
 
+    /// Has the cluster itself keep the states of grains: the nodes that vote have all of them, and what is committed outlives
+    /// any minority of them, with no database beside. With a data directory on every node it outlives a stop of all. The
+    /// same on all nodes of a cluster.
+    #[cfg(feature = "cluster")]
+    pub fn replicated_store(mut self) -> Self {
+        self.replicated = true;
+        self
+    }
+
     /// Changes the limits, from their defaults.
     pub fn configure(mut self, change: impl FnOnce(&mut NodeConfig)) -> Self {
         change(&mut self.config);
@@ -236,6 +261,12 @@ impl NodeBuilder {
         check(&self.config)?;
         let types = hosted(self.types, &self.config)?;
         let config = self.config;
+        #[cfg(feature = "cluster")]
+        match (self.replicated, &self.store, &self.cluster) {
+            (true, Some(_), _) => return Err(StartError::StoreBesides),
+            (true, None, None) => return Err(StartError::NoCluster),
+            _ => {}
+        }
         let world = match self.world {
             Some(world) => world,
             None => tokio_world()?,
@@ -260,8 +291,13 @@ impl NodeBuilder {
         #[cfg(not(feature = "redb"))]
         let (store, close) = (self.store, None);
         #[cfg(feature = "cluster")]
+        let replicated = self.replicated.then(|| ReplicatedStore::new(&world, ReplicatedConfig::default()));
+        #[cfg(feature = "cluster")]
         let store = store.or_else(|| {
             self.cluster.as_ref()?;
+            if let Some(store) = &replicated {
+                return Some(Arc::new(store.clone()));
+            }
             tracing::info!(
                 node = config.name,
                 "no store was given: in a cluster states live and end with their activations"
@@ -269,12 +305,17 @@ impl NodeBuilder {
             Some(Arc::new(Fleeting))
         });
         let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        // In a cluster the cluster numbers the lives of nodes.
+        #[cfg(feature = "cluster")]
+        let epoch = if replicated.is_some() { 1 } else { store.next_epoch().await? };
+        #[cfg(not(feature = "cluster"))]
         let epoch = store.next_epoch().await?;
         // After all else that may fail: what it opens has to be closed by name.
         #[cfg(feature = "cluster")]
         let membership = match self.cluster {
             Some(cluster) => {
-                let about = Description { name: &config.name, data_dir: self.data_dir, types: &types };
+                let about =
+                    Description { name: &config.name, data_dir: self.data_dir, types: &types, store: replicated };
                 Some(Membership::open(&world, cluster, about).await?)
             }
             None => None,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use grains_core::world::World;
+use grains_store::replicated::ReplicatedStore;
 
 use super::{HostedType, NodeInner, StartError, builder::HostingKind};
 use crate::{
@@ -37,6 +38,8 @@ pub(super) struct Description<'t> {
     pub(super) name: &'t str,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) types: &'t BTreeMap<&'static str, HostedType>,
+    /// The states of the cluster, unless the node was given another store.
+    pub(super) store: Option<ReplicatedStore>,
 }
 
 impl Membership {
@@ -79,7 +82,7 @@ impl Membership {
         };
         let singletons = of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name).collect();
         let clustered = Clustered::new(world.clone(), config, name, consensus.node(), singletons);
-        let driver = Driver::new(world, clustered.clone(), consensus, cluster, joiner, about.data_dir);
+        let driver = Driver::new(world, clustered.clone(), consensus, cluster, joiner, about.data_dir, about.store);
         let ears = Ears { clustered: Arc::downgrade(&clustered), driver: Arc::downgrade(&driver) };
         let wire = match Wire::listen(world, wire_config, Arc::new(ears)).await {
             Ok(wire) => wire,

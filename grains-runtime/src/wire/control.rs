@@ -27,13 +27,15 @@ pub(crate) enum Lane {
     Control,
     /// For large ones: snapshots, the directory of a partition.
     Bulk,
+    /// For the states of grains: nothing of the cluster itself waits behind a megabyte of them.
+    States,
 }
 
 impl Lane {
     fn purpose(self) -> Purpose {
         match self {
             Self::Control => Purpose::Control,
-            Self::Bulk => Purpose::Bulk,
+            Self::Bulk | Self::States => Purpose::Bulk,
         }
     }
 }

@@ -10,12 +10,10 @@ pub(super) async fn short(raft: Raft<Types, Driven>, log: Log, driven: Driven, b
     let mut metrics = raft.metrics();
     loop {
         driven.grown().await;
-        let before = metrics.borrow_watched().snapshot.map(|last| last.index);
-        if raft.trigger().snapshot().await.is_err() {
-            return;
-        }
-        while metrics.borrow_and_update().snapshot.map(|last| last.index) <= before {
-            if metrics.changed().await.is_err() {
+        let applied = metrics.borrow_watched().last_applied;
+        // Asked for again until it is there: while one is being made, which may be older, openraft begins no other.
+        while metrics.borrow_and_update().snapshot < applied {
+            if raft.trigger().snapshot().await.is_err() || metrics.changed().await.is_err() {
                 return;
             }
         }

@@ -20,7 +20,7 @@ mod types;
 mod voters;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -116,6 +116,10 @@ const ENTRIES_KEPT_MAX: u64 = 1024;
 
 /// How many bytes of them are kept when a state on disk was made durable.
 const BYTES_KEPT_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a voter may take for entries with megabytes of states in them. One that is gone is found out by its connection,
+/// or by the heartbeats, which go beside.
+const LARGE_ENTRIES_MAX: Duration = Duration::from_secs(4);
 
 /// How long one part of a snapshot may take to arrive and be stored.
 const PART_SEND_MAX: Duration = Duration::from_secs(5);
@@ -217,7 +221,11 @@ impl Consensus {
     ) -> Result<Self, OpenError> {
         let Place { world, tasks } = place;
         let addresses = Addresses::default();
-        let network = Network { me: node, links, addresses: addresses.clone(), entries_max: timing.election_max };
+        let entries_max = match state {
+            State::Memory(_) => timing.election_max,
+            State::Disk(_) => timing.election_max.max(LARGE_ENTRIES_MAX),
+        };
+        let network = Network { me: node, links, addresses: addresses.clone(), entries_max };
         let unusable = |why: String| OpenError::Unusable { why };
         let config = config(timing, &state).validate().map_err(|error| unusable(error.to_string()))?;
         let config = Arc::new(config);
@@ -269,6 +277,12 @@ impl Consensus {
     /// Whether this node has never been part of any group: nothing in the log, no vote.
     pub fn is_pristine(&self) -> bool {
         self.inner.log.is_pristine()
+    }
+
+    /// Whether at most so many bytes of entries are kept.
+    #[cfg(test)]
+    pub(crate) fn is_log_short(&self, bytes_max: usize) -> bool {
+        self.inner.log.beyond(bytes_max).is_none()
     }
 
     /// Begins a new group with this node as its only voter, to be reached by later ones at `address`, and waits until it

@@ -93,13 +93,13 @@ pub(super) fn proposal(command: &Said) -> Proposal {
 }
 
 /// The real world with a disk in memory.
-pub(super) fn world_with(disk: &TestDisk) -> World {
+pub(crate) fn world_with(disk: &TestDisk) -> World {
     World { disk: Arc::new(disk.clone()), ..tokio_world().unwrap() }
 }
 
 /// Files in memory.
 #[derive(Clone, Default)]
-pub(super) struct TestDisk(Arc<Mutex<Files>>);
+pub(crate) struct TestDisk(Arc<Mutex<Files>>);
 
 #[derive(Default)]
 struct Files {
@@ -117,7 +117,7 @@ impl TestDisk {
     }
 
     /// A copy as it is after a power cut: without what was not synced.
-    pub(super) fn after_power_cut(&self) -> Self {
+    pub(crate) fn after_power_cut(&self) -> Self {
         let files = self.0.lock().unwrap();
         let (written, synced) = (files.synced.clone(), files.synced.clone());
         Self(Arc::new(Mutex::new(Files { written, synced, ..Files::default() })))

@@ -7,18 +7,18 @@ use grains_core::{
 use redb::TableDefinition;
 
 /// The format number, and the last epoch given.
-pub(super) const META: TableDefinition<'_, &[u8], u64> = TableDefinition::new("meta");
+pub(crate) const META: TableDefinition<'_, &[u8], u64> = TableDefinition::new("meta");
 /// By grain: the epoch and the counter of the newest token, and how many of its states have a value.
-pub(super) const GRAINS: TableDefinition<'_, &[u8], (u64, u64, u64)> = TableDefinition::new("grains");
+pub(crate) const GRAINS: TableDefinition<'_, &[u8], (u64, u64, u64)> = TableDefinition::new("grains");
 /// By grain and name: one state.
-pub(super) const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("states");
+pub(crate) const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("states");
 
 /// The row of [`META`] that says how the others are written.
-pub(super) const FORMAT: &[u8] = b"format";
+pub(crate) const FORMAT: &[u8] = b"format";
 /// The row of [`META`] with the last epoch.
-pub(super) const EPOCH: &[u8] = b"epoch";
+pub(crate) const EPOCH: &[u8] = b"epoch";
 /// The format that this file describes.
-pub(super) const FORMAT_KNOWN: u64 = 1;
+pub(crate) const FORMAT_KNOWN: u64 = 1;
 
 const REMOVED: u8 = 0;
 const PRESENT: u8 = 1;
@@ -27,7 +27,7 @@ const PRESENT: u8 = 1;
 const HEAD_BYTES: usize = 9;
 
 /// Where all grains of a type begin, and where those of the next may.
-pub(super) fn type_bounds(grain_type: &str) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn type_bounds(grain_type: &str) -> (Vec<u8>, Vec<u8>) {
     let mut first = Vec::with_capacity(grain_type.len() + 2);
     push_part(&mut first, grain_type);
     let mut end = first.clone();
@@ -39,7 +39,7 @@ pub(super) fn type_bounds(grain_type: &str) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// The key of a grain's row.
-pub(super) fn grain_key(grain_type: &str, key: &str) -> Vec<u8> {
+pub(crate) fn grain_key(grain_type: &str, key: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(grain_type.len() + key.len() + 4);
     push_part(&mut out, grain_type);
     push_part(&mut out, key);
@@ -47,12 +47,12 @@ pub(super) fn grain_key(grain_type: &str, key: &str) -> Vec<u8> {
 }
 
 /// The key of a state's row, from that of its grain.
-pub(super) fn state_key(grain_key: &[u8], name: &str) -> Vec<u8> {
+pub(crate) fn state_key(grain_key: &[u8], name: &str) -> Vec<u8> {
     [grain_key, name.as_bytes()].concat()
 }
 
 /// The text of the key in a grain's row, which begins with `first`, as [`type_bounds`] gave it.
-pub(super) fn key_of_row(row: &[u8], first: &[u8]) -> Result<String, LoadError> {
+pub(crate) fn key_of_row(row: &[u8], first: &[u8]) -> Result<String, LoadError> {
     let damaged = || LoadError::Damaged { why: format!("key of a grain: {row:02x?}") };
     let part = row.strip_prefix(first).and_then(|rest| rest.strip_suffix(&[0, 0])).ok_or_else(damaged)?;
     let mut text = Vec::with_capacity(part.len());
@@ -67,12 +67,12 @@ pub(super) fn key_of_row(row: &[u8], first: &[u8]) -> Result<String, LoadError> 
 }
 
 /// How long a state's row is for a value.
-pub(super) fn state_row_len(value: Option<&[u8]>) -> usize {
+pub(crate) fn state_row_len(value: Option<&[u8]>) -> usize {
     HEAD_BYTES + value.map_or(0, <[u8]>::len)
 }
 
 /// Fills a state's row, of the length that [`state_row_len`] gave.
-pub(super) fn fill_state_row(row: &mut [u8], version: Version, value: Option<&[u8]>) {
+pub(crate) fn fill_state_row(row: &mut [u8], version: Version, value: Option<&[u8]>) {
     let (head, body) = row.split_at_mut(HEAD_BYTES);
     head[..8].copy_from_slice(&version.0.to_le_bytes());
     head[8] = if value.is_some() { PRESENT } else { REMOVED };
@@ -80,13 +80,13 @@ pub(super) fn fill_state_row(row: &mut [u8], version: Version, value: Option<&[u
 }
 
 /// Reads a state's row.
-pub(super) fn read_state_row(row: &[u8]) -> Result<Stored, LoadError> {
+pub(crate) fn read_state_row(row: &[u8]) -> Result<Stored, LoadError> {
     let (version, present, body) = split_state_row(row)?;
     Ok(Stored { version, value: present.then(|| body.to_vec()) })
 }
 
 /// The version in a state's row, and whether it has a value.
-pub(super) fn read_state_head(row: &[u8]) -> Result<(Version, bool), LoadError> {
+pub(crate) fn read_state_head(row: &[u8]) -> Result<(Version, bool), LoadError> {
     split_state_row(row).map(|(version, present, _)| (version, present))
 }
 

@@ -185,7 +185,8 @@ fn is_blank(file: &dyn DiskFile, len: u64) -> Result<bool, Why> {
     Ok(true)
 }
 
-fn check_format(database: &Database) -> Result<(), Why> {
+/// Looks whether the file is a store of this format, and makes an empty one one.
+pub(crate) fn check_format(database: &Database) -> Result<(), Why> {
     match format(database)? {
         Some(FORMAT_KNOWN) => Ok(()),
         Some(found) => Err(Why::Format(found)),

@@ -10,13 +10,13 @@ use super::{
     unavailable,
 };
 
-pub(super) fn load(snapshot: &ReadTransaction, row: &[u8]) -> Result<Option<Stored>, LoadError> {
+pub(crate) fn load(snapshot: &ReadTransaction, row: &[u8]) -> Result<Option<Stored>, LoadError> {
     let states = snapshot.open_table(STATES).map_err(|e| load_error(e.into()))?;
     let row = states.get(row).map_err(|e| load_error(e.into()))?;
     row.map(|row| layout::read_state_row(row.value())).transpose()
 }
 
-pub(super) fn list(
+pub(crate) fn list(
     snapshot: &ReadTransaction,
     first: &[u8],
     after: Option<&[u8]>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use grains_core::{
     FencingToken, Version,
-    store::{CommitError, LoadError, WriteSet},
+    store::{CommitError, LoadError, Write, WriteSet},
 };
 use redb::{Database, Durability, ReadableTable, Table, TableError, WriteTransaction};
 
@@ -114,11 +114,28 @@ pub(super) fn transact<T>(
 }
 
 /// The tables of a transaction.
-pub(super) struct Rows<'t> {
+pub(crate) struct Rows<'t> {
     meta: Table<'t, &'static [u8], u64>,
     grains: Table<'t, &'static [u8], (u64, u64, u64)>,
     states: Table<'t, &'static [u8], &'static [u8]>,
     changed: bool,
+}
+
+/// Why a set was not applied.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Its token or a version does not fit: nothing of it is here.
+    Rules(CommitError),
+    /// What is there cannot be read: nothing of it is here.
+    Damaged(String),
+    /// The file: nothing of the transaction may be kept.
+    File(redb::Error),
+}
+
+impl From<redb::Error> for Refused {
+    fn from(error: redb::Error) -> Self {
+        Self::File(error)
+    }
 }
 
 /// What is kept of a grain beside its states.
@@ -129,7 +146,7 @@ struct GrainRow {
 }
 
 impl<'t> Rows<'t> {
-    fn open(transaction: &'t WriteTransaction) -> Result<Self, TableError> {
+    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, TableError> {
         Ok(Self {
             meta: transaction.open_table(META)?,
             grains: transaction.open_table(GRAINS)?,
@@ -145,7 +162,7 @@ impl<'t> Rows<'t> {
         Ok(())
     }
 
-    fn next_epoch(&mut self) -> Result<u64, redb::Error> {
+    pub(crate) fn next_epoch(&mut self) -> Result<u64, redb::Error> {
         let last = self.meta.get(EPOCH)?.map_or(0, |row| row.value());
         let next = last.checked_add(1).ok_or_else(|| redb::Error::Corrupted("no epoch is left".into()))?;
         self.meta.insert(EPOCH, next)?;
@@ -155,40 +172,55 @@ impl<'t> Rows<'t> {
 
     /// Applies the sets in order, each seeing those before it. An error means that none of them may be kept.
     fn apply_all(&mut self, batch: &[Waiting]) -> Result<Vec<Result<(), CommitError>>, redb::Error> {
-        batch.iter().map(|one| self.apply(&one.set)).collect()
+        let one = |set: &WriteSet| self.apply(set.grain.grain_type(), set.grain.key(), set.token, &set.writes);
+        let refused = |refused| match refused {
+            Refused::Rules(why) => Ok(Err(why)),
+            // The others are as good as ever.
+            Refused::Damaged(why) => Ok(Err(not_stored(&why))),
+            Refused::File(error) => Err(error),
+        };
+        batch.iter().map(|waiting| &waiting.set).map(one).map(|done| done.map(Ok).or_else(refused)).collect()
     }
 
-    fn apply(&mut self, set: &WriteSet) -> Result<Result<(), CommitError>, redb::Error> {
-        let grain_key = layout::grain_key(set.grain.grain_type(), set.grain.key());
+    /// Applies one set, or nothing of it.
+    pub(crate) fn apply(
+        &mut self,
+        grain_type: &str,
+        key: &str,
+        token: FencingToken,
+        writes: &[Write],
+    ) -> Result<(), Refused> {
+        let grain_key = layout::grain_key(grain_type, key);
         let grain = self.grain(&grain_key)?;
         if let Some(grain) = &grain
-            && grain.newest > set.token
+            && grain.newest > token
         {
-            return Ok(Err(CommitError::Fenced { ours: set.token, newest: grain.newest }));
+            return Err(Refused::Rules(CommitError::Fenced { ours: token, newest: grain.newest }));
         }
         let mut present = grain.map_or(0, |grain| grain.present);
-        let mut rows = Vec::with_capacity(set.writes.len());
-        for write in &set.writes {
+        let mut rows = Vec::with_capacity(writes.len());
+        for write in writes {
             let row = layout::state_key(&grain_key, &write.name);
-            let (found, had_value) = match self.state_head(&row)? {
-                Ok(head) => head,
-                Err(damaged) => return Ok(Err(not_stored(&damaged.to_string()))),
-            };
+            let head = self.state_head(&row)?;
+            let (found, had_value) = head.map_err(|damaged| Refused::Damaged(damaged.to_string()))?;
             if found != write.expected {
-                return Ok(Err(CommitError::Conflict { name: write.name.clone(), expected: write.expected, found }));
+                let name = write.name.clone();
+                return Err(Refused::Rules(CommitError::Conflict { name, expected: write.expected, found }));
             }
             // Saturating, because a damaged count must not end the writer.
             present = present.saturating_add(u64::from(write.value.is_some())).saturating_sub(u64::from(had_value));
             rows.push(row);
         }
         self.changed = true;
-        for (write, row) in set.writes.iter().zip(rows) {
+        for (write, row) in writes.iter().zip(rows) {
             let value = write.value.as_deref();
-            let mut place = self.states.insert_reserve(row.as_slice(), layout::state_row_len(value))?;
+            let len = layout::state_row_len(value);
+            let mut place = self.states.insert_reserve(row.as_slice(), len).map_err(redb::Error::from)?;
             layout::fill_state_row(place.as_mut(), write.expected.next(), value);
         }
-        self.grains.insert(grain_key.as_slice(), (set.token.epoch, set.token.counter, present))?;
-        Ok(Ok(()))
+        let grain = (token.epoch, token.counter, present);
+        self.grains.insert(grain_key.as_slice(), grain).map_err(redb::Error::from)?;
+        Ok(())
     }
 
     fn grain(&self, key: &[u8]) -> Result<Option<GrainRow>, redb::Error> {

@@ -56,6 +56,7 @@ impl Driver {
     pub(super) async fn answer(self: Arc<Self>, from: Option<NodeId>, ask: Ask) -> Answer {
         match ask {
             Ask::Raft(body) => Answer::Raft(self.consensus.handle(body).await),
+            Ask::States(body) => self.answer_states(body).await,
             Ask::Founding(question) => self.answer_founding(question).await,
             Ask::Join { joiner, request } => self.take_in(joiner, request).await,
             Ask::Renew { member, view } if from.is_none_or(|from| from == member.node) => {

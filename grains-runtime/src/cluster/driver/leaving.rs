@@ -44,7 +44,11 @@ impl Driver {
             }
             // If it does not work out, the others notice soon enough that nobody leads.
             let time = limit.since(self.world.clock.now()) / 2;
-            let _handed = timeout(&self.world.clock, time, Box::pin(self.hand_over_raft())).await;
+            let handing = async {
+                self.hand_over_states().await;
+                self.hand_over_raft().await;
+            };
+            let _handed = timeout(&self.world.clock, time, Box::pin(handing)).await;
         }
         let empty_by = limit - LAST_WORD;
         self.empty(node, me, empty_by.max(self.world.clock.now())).await;

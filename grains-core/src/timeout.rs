@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use grains_core::world::{BoxFuture, Clock};
+use crate::world::{BoxFuture, Clock};
 use pin_project_lite::pin_project;
 
 pin_project! {
     /// Ends with `None` when the time is over first. A future that is ready at its first poll costs no timer.
-    pub(crate) struct Timeout<F> {
+    pub struct Timeout<F> {
         #[pin]
         future: F,
         clock: Arc<dyn Clock>,
@@ -22,7 +22,8 @@ pin_project! {
     }
 }
 
-pub(crate) fn timeout<F: Future>(clock: &Arc<dyn Clock>, limit: Duration, future: F) -> Timeout<F> {
+/// Waits for `future`, but no longer than `limit`.
+pub fn timeout<F: Future>(clock: &Arc<dyn Clock>, limit: Duration, future: F) -> Timeout<F> {
     Timeout { future, clock: clock.clone(), limit, sleep: None }
 }
 

@@ -1,0 +1,138 @@
+//! The group that keeps the states of grains, as a part of the cluster: one member begins it, its voters are those of the
+//! cluster, and a node that leaves hands its leadership on.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use grains_store::{
+    consensus::Timing,
+    replicated::{Opening, ReplicatedStore},
+};
+
+use super::{Driver, links::StatePeers};
+use crate::{
+    activation::lock,
+    cluster::{command::Command, control::Answer, names::NodeId, state::StatesGroup},
+};
+
+/// How often a node looks whether the group is begun, and its leader who should vote.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long until files that could not be opened are tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// The states of the cluster on this node.
+pub(crate) struct States {
+    pub(crate) store: ReplicatedStore,
+    pub(crate) peers: Arc<StatePeers>,
+}
+
+impl Driver {
+    /// Keeps this node's part in the group as the cluster says.
+    pub(super) async fn keep_states(self: Arc<Self>) {
+        let Some(states) = &self.states else { return };
+        let clock = &self.world.clock;
+        let mut opened = None;
+        loop {
+            let pause = match self.latest().states() {
+                _ if self.incarnation().is_none() => LOOK_EVERY,
+                Some(group) if self.is_ours(&group) => self.take_part(states, group, &mut opened).await,
+                // Nobody has begun it, or who wanted to is gone.
+                _ => {
+                    self.claim_states().await;
+                    LOOK_EVERY
+                }
+            };
+            clock.sleep_until(clock.now() + pause).await;
+        }
+    }
+
+    /// Whether the group stands, or this node is the one to begin it, or another is at it.
+    fn is_ours(&self, group: &StatesGroup) -> bool {
+        group.is_founded || self.latest().view().member(group.by).is_some()
+    }
+
+    /// The leader begins it, because it certainly can reach a majority.
+    async fn claim_states(&self) {
+        let Some(me) = self.incarnation().filter(|_| self.consensus.leadership().borrow().is_me) else { return };
+        self.put(self.numbered(Command::ClaimStates(me))).await;
+    }
+
+    async fn take_part(&self, states: &States, group: StatesGroup, opened: &mut Option<u64>) -> Duration {
+        let is_mine = self.incarnation() == Some(group.by);
+        if !group.is_founded && !is_mine {
+            return LOOK_EVERY;
+        }
+        if *opened != Some(group.number) {
+            // Of a group that came to nothing.
+            states.store.leave().await;
+            *opened = None;
+            if let Err(why) = states.store.open(self.opening(states, group.number)).await {
+                tracing::error!(node = %self.clustered.name, %why, "the states of grains cannot be opened; it is tried again");
+                return OPEN_AGAIN;
+            }
+            *opened = Some(group.number);
+        }
+        let Some(consensus) = states.store.consensus() else { return OPEN_AGAIN };
+        if !group.is_founded {
+            let address = lock(&self.joiner).address.clone();
+            if consensus.is_pristine()
+                && let Err(why) = consensus.found(&address).await
+            {
+                tracing::debug!(%why, "the group of states was not begun; it is tried again");
+                return LOOK_EVERY;
+            }
+            let until = self.world.clock.now() + OPEN_AGAIN;
+            self.propose_until(Command::StatesFounded { group: group.number }, until).await;
+            return LOOK_EVERY;
+        }
+        if consensus.leadership().borrow().is_me {
+            let wanted = consensus.unfinished().unwrap_or_else(|| self.voters());
+            if !wanted.is_empty()
+                && (wanted != consensus.voters() || consensus.unfinished().is_some())
+                && let Err(why) = consensus.set_voters(wanted).await
+            {
+                tracing::debug!(%why, "the voters of the states were not changed; it is tried again");
+            }
+        }
+        LOOK_EVERY
+    }
+
+    fn opening(&self, states: &States, group: u64) -> Opening {
+        let config = &self.clustered.config;
+        Opening {
+            folder: self.data_dir.clone(),
+            name: self.clustered.name.clone(),
+            node: self.node_id(),
+            group,
+            // Half as fast as the cluster itself: a heartbeat waits behind megabytes of states, and a grain whose node is
+            // gone is activated again only after the lease.
+            timing: Timing {
+                heartbeat: config.heartbeat * 2,
+                election_min: config.election,
+                election_max: config.election * 2,
+            },
+            peers: states.peers.clone(),
+        }
+    }
+
+    /// Has another voter lead the group.
+    pub(super) async fn hand_over_states(&self) {
+        let Some(consensus) = self.states.as_ref().and_then(|states| states.store.consensus()) else { return };
+        if !consensus.leadership().borrow().is_me {
+            return;
+        }
+        let others: BTreeMap<NodeId, String> = consensus.voters();
+        for voter in others.into_keys().filter(|voter| *voter != self.node_id()) {
+            if consensus.hand_over(voter).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Answers what another node asks of this one's part.
+    pub(super) async fn answer_states(&self, body: Vec<u8>) -> Answer {
+        match &self.states {
+            Some(states) => Answer::States(states.store.handle(body).await),
+            None => Answer::Refused("this node keeps no states".into()),
+        }
+    }
+}

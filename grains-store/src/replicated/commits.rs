@@ -1,0 +1,200 @@
+//! Commits that wait in a node, and the one task that sends them: all that wait go together, and while they are under way the
+//! next ones gather. So throughput grows with load, and a lone commit waits for nobody.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use grains_core::{
+    store::{CommitError, WriteSet},
+    world::BoxFuture,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    ReplicatedConfig, Shared, Unanswered, lock,
+    words::{Outcome, Work},
+};
+
+/// The largest set of states that is written together, in bytes. It has to fit into a message.
+pub const SET_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What a set takes beside its values and names, at most.
+const SET_HEAD_BYTES: usize = 256;
+
+pub(super) struct Commits {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    sender: Sender,
+    len_max: usize,
+    bytes_max: usize,
+    batch_len_max: usize,
+    batch_bytes_max: usize,
+}
+
+struct Waiting {
+    set: WriteSet,
+    bytes: usize,
+    answer: oneshot::Sender<Result<(), CommitError>>,
+}
+
+/// The task that sends.
+enum Sender {
+    Idle,
+    Running,
+    /// Nothing is sent any more, and why.
+    Over(String),
+}
+
+impl Commits {
+    pub(super) fn new(config: &ReplicatedConfig) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            sender: Sender::Idle,
+            len_max: config.commits_max,
+            bytes_max: config.commit_bytes_max,
+            batch_len_max: config.batch_len_max,
+            batch_bytes_max: config.batch_bytes_max,
+        }
+    }
+
+    /// Whether the sender has to be started.
+    fn push(&mut self, one: Waiting) -> Result<bool, CommitError> {
+        let full = |what, max| Err(not_stored(format!("the store is behind: {max} {what} wait already")));
+        match () {
+            () if self.waiting.len() >= self.len_max => full("commits", self.len_max),
+            () if self.bytes + one.bytes > self.bytes_max => full("bytes", self.bytes_max),
+            () => match &mut self.sender {
+                Sender::Over(why) => Err(not_stored(why.clone())),
+                sender => {
+                    let is_idle = matches!(sender, Sender::Idle);
+                    *sender = Sender::Running;
+                    self.bytes += one.bytes;
+                    self.waiting.push_back(one);
+                    Ok(is_idle)
+                }
+            },
+        }
+    }
+
+    /// What goes next; `None` ends the sender.
+    fn next_batch(&mut self) -> Option<Vec<Waiting>> {
+        let mut batch: Vec<Waiting> = Vec::new();
+        let mut bytes = 0;
+        while let Some(one) = self.waiting.front() {
+            bytes += one.bytes;
+            let is_full = batch.len() >= self.batch_len_max || bytes > self.batch_bytes_max;
+            // The first one always goes, or one that is larger than a batch would stay for ever.
+            if is_full && !batch.is_empty() {
+                break;
+            }
+            batch.extend(self.waiting.pop_front());
+        }
+        self.bytes -= batch.iter().map(|one| one.bytes).sum::<usize>();
+        if batch.is_empty() {
+            if let Sender::Running = self.sender {
+                self.sender = Sender::Idle;
+            }
+            return None;
+        }
+        Some(batch)
+    }
+
+    /// Refuses everything from now on, and what waits.
+    pub(super) fn refuse(&mut self, why: &str) {
+        self.sender = Sender::Over(why.to_owned());
+        self.bytes = 0;
+        for one in std::mem::take(&mut self.waiting) {
+            one.answer(Err(not_stored(why)));
+        }
+    }
+}
+
+impl Waiting {
+    fn answer(self, answer: Result<(), CommitError>) {
+        // An error means that the caller has dropped its commit, as it may.
+        let _ = self.answer.send(answer);
+    }
+}
+
+fn not_stored(why: impl Into<String>) -> CommitError {
+    CommitError::NotStored { why: why.into() }
+}
+
+fn set_bytes(set: &WriteSet) -> usize {
+    let one = |write: &grains_core::store::Write| {
+        SET_HEAD_BYTES + write.name.len() + write.value.as_ref().map_or(0, Vec::len)
+    };
+    SET_HEAD_BYTES + set.grain.key().len() + set.writes.iter().map(one).sum::<usize>()
+}
+
+fn too_large(set: &WriteSet, bytes: usize) -> CommitError {
+    let largest = set.writes.iter().max_by_key(|write| write.value.as_ref().map_or(0, Vec::len));
+    let name = largest.map_or_else(String::new, |write| write.name.clone());
+    CommitError::TooLarge { name, bytes, bytes_max: SET_BYTES_MAX }
+}
+
+impl Shared {
+    pub(super) fn commit(self: &Arc<Self>, set: WriteSet) -> BoxFuture<'static, Result<(), CommitError>> {
+        let bytes = set_bytes(&set);
+        if bytes > SET_BYTES_MAX {
+            let error = too_large(&set, bytes);
+            return Box::pin(async { Err(error) });
+        }
+        let (answer, answered) = oneshot::channel();
+        let pushed = lock(&self.commits).push(Waiting { set, bytes, answer });
+        match pushed {
+            Err(error) => return Box::pin(async { Err(error) }),
+            Ok(true) => drop(self.world.tasks.spawn(Box::pin(Sending::new(self.clone()).run()))),
+            Ok(false) => {}
+        }
+        Box::pin(async move {
+            let lost = |_| Err(CommitError::Unknown { why: "the runtime ended before the answer".into() });
+            answered.await.unwrap_or_else(lost)
+        })
+    }
+}
+
+/// The right to send, held by one task at a time. If it is dropped on the way, those who wait are answered.
+struct Sending {
+    shared: Arc<Shared>,
+    is_done: bool,
+}
+
+impl Sending {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, is_done: false }
+    }
+
+    async fn run(mut self) {
+        loop {
+            // A binding of its own, or the lock would be held while it is sent.
+            let batch = lock(&self.shared.commits).next_batch();
+            let Some(batch) = batch else { break };
+            self.send(batch).await;
+        }
+        self.is_done = true;
+    }
+
+    async fn send(&self, batch: Vec<Waiting>) {
+        let (sets, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.set.into(), one.answer)).unzip();
+        let wanted = answers.len();
+        let results = match self.shared.apply(Work::Write(sets)).await {
+            Ok(Outcome::Written(results)) if results.len() == wanted => results,
+            Ok(_) => vec![Err(CommitError::Unknown { why: "the answer is to another question".into() }); wanted],
+            Err(Unanswered { why, sent: true }) => vec![Err(CommitError::Unknown { why }); wanted],
+            Err(Unanswered { why, sent: false }) => vec![Err(not_stored(why)); wanted],
+        };
+        for (answer, result) in answers.into_iter().zip(results) {
+            // An error means that the caller has dropped its commit, as it may.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_done {
+            lock(&self.shared.commits).refuse("the runtime has ended");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What nodes say to each other about states, and what is written to the log. Variants and fields are only ever added.
+
+use grains_core::store::{CommitError, LoadError, Stored, Write, WriteSet};
+use grains_core::{FencingToken, Version};
+use serde::{Deserialize, Serialize};
+
+/// A command of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Command {
+    /// Who sends: a random number, new for each process.
+    pub(super) client: u64,
+    /// Which command of that sender, of which one is under way at a time; grows by one.
+    pub(super) serial: u64,
+    /// What to do.
+    pub(super) work: Work,
+}
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// Writes these sets in their order, each seeing those before it.
+    Write(Vec<Set>),
+    /// Draws the next epoch.
+    Epoch,
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Outcome {
+    /// One answer for each set.
+    Written(Vec<Result<(), CommitError>>),
+    /// The epoch.
+    Epoch(u64),
+    /// Nothing was done: its sender has sent a later one, which came first.
+    Overtaken,
+}
+
+/// The states of one grain that are written together, as they travel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Set {
+    pub(super) grain_type: String,
+    pub(super) key: String,
+    pub(super) token: FencingToken,
+    pub(super) writes: Vec<OneWrite>,
+}
+
+/// One state to write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OneWrite {
+    name: String,
+    expected: Version,
+    value: Option<Bytes>,
+}
+
+/// Bytes as MessagePack's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Bytes(#[serde(with = "grains_core::codec::bytes")] Vec<u8>);
+
+impl From<WriteSet> for Set {
+    fn from(set: WriteSet) -> Self {
+        let WriteSet { grain, token, writes } = set;
+        let one = |Write { name, expected, value }| OneWrite { name, expected, value: value.map(Bytes) };
+        let writes = writes.into_iter().map(one).collect();
+        Self { grain_type: grain.grain_type().to_owned(), key: grain.key().to_owned(), token, writes }
+    }
+}
+
+impl Set {
+    /// The writes as stores know them.
+    pub(super) fn into_writes(self) -> Vec<Write> {
+        let one = |OneWrite { name, expected, value }| Write { name, expected, value: value.map(|Bytes(value)| value) };
+        self.writes.into_iter().map(one).collect()
+    }
+}
+
+/// Which state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Name {
+    pub(super) grain_type: String,
+    pub(super) key: String,
+    pub(super) name: String,
+}
+
+/// A question to another node. Answered by an [`Answer`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// A message of Raft.
+    Raft(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
+    /// Put this [`Command`], encoded, into the log. Answered by the leader only.
+    Apply(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
+    /// What do these states hold? Answered by the leader only, for as many as fit into a message, at least one.
+    Load(Vec<Name>),
+    /// Which grains of a type have a state? Answered by the leader only.
+    List {
+        /// The type.
+        grain_type: String,
+        /// Those whose key is greater.
+        after: Option<String>,
+        /// At most so many.
+        limit: u64,
+    },
+}
+
+/// A question with the number of the group it is for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Envelope {
+    pub(super) group: u64,
+    pub(super) ask: Ask,
+}
+
+/// An answer to an [`Ask`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// What Raft answers.
+    Raft(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
+    /// The command was applied; its [`Outcome`], encoded.
+    Applied(#[serde(with = "grains_core::codec::bytes")] Vec<u8>),
+    /// The command may be applied later.
+    Unknown(String),
+    /// What the first of the states hold.
+    Loaded(Vec<Result<Option<Held>, LoadError>>),
+    /// The keys.
+    Listed(Result<Vec<String>, LoadError>),
+    /// Only the leader answers that, and this is where it may be.
+    NotLeader(Option<String>),
+    /// It cannot be done here, now: nothing was done.
+    Refused(String),
+}
+
+/// One state as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    version: Version,
+    value: Option<Bytes>,
+}
+
+impl From<Stored> for Held {
+    fn from(Stored { version, value }: Stored) -> Self {
+        Self { version, value: value.map(Bytes) }
+    }
+}
+
+impl From<Held> for Stored {
+    fn from(Held { version, value }: Held) -> Self {
+        Self { version, value: value.map(|Bytes(value)| value) }
+    }
+}
