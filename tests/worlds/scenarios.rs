@@ -496,3 +496,23 @@ fn a_quiet_cluster_is_quiet_whatever_its_size() {
     let (three, five) = (per_second(3), per_second(5));
     assert!(five < three * 2, "three nodes: {three} events a second, five nodes: {five}");
 }
+
+/// No faults at all: the first of the list starts a little later than the two others.
+#[test]
+fn the_first_of_the_list_that_starts_late_founds_no_second_cluster() {
+    for millis in 104..112 {
+        let disk = Duration::from_millis(5)..=Duration::from_millis(15);
+        Sim::builder().seed(1).blocking_latency(disk).run(async |sim| {
+            let scene = Scene::new(&sim, 3);
+            let others = scene.begin(vec![Plan::new("b", 1), Plan::new("c", 2)]);
+            sim.sleep(Duration::from_millis(millis)).await;
+            let first = scene.begin(vec![Plan::new("a", 0)]);
+            let three = |(_, node): &(usize, Result<Node, StartError>)| {
+                node.as_ref().is_ok_and(|node| node.status().members.len() == 3)
+            };
+            scene
+                .wait("one cluster", || lock(&others).iter().chain(&*lock(&first)).filter(|it| three(it)).count() == 3)
+                .await;
+        });
+    }
+}
