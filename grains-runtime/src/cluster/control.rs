@@ -88,7 +88,8 @@ pub(crate) enum Answer {
     Changes {
         /// The changes in order, without gaps that matter.
         changes: Vec<(u64, u64, Numbered)>,
-        /// The log index up to which these are all: what is not a command has an index, too.
+        /// The log index up to which these are all: what is not a command has an index, too. Less than what was asked after if
+        /// the sender knows less than that.
         upto: u64,
         /// Who votes.
         voters: Vec<(NodeId, String)>,
@@ -99,6 +100,9 @@ pub(crate) enum Answer {
     NotVoter {
         /// Those who had, when it last heard.
         voters: Vec<(NodeId, String)>,
+        /// The log index up to which it knows what was agreed. Older nodes say nothing of it.
+        #[serde(default)]
+        upto: u64,
     },
     /// The request cannot be read: the sender's version is another one.
     Unreadable,
