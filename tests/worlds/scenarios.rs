@@ -516,6 +516,27 @@ fn a_quiet_cluster_is_quiet_whatever_its_size() {
     assert!(five < three * 2, "three nodes: {three} events a second, five nodes: {five}");
 }
 
+/// Those that founded the cluster have left it. Of its list there is one node, a member that has never voted.
+#[test]
+fn a_newcomer_finds_the_voters_by_a_member_that_never_voted() {
+    run(1, async |sim| {
+        let scene = Scene::new(&sim, 7);
+        let founders = scene.start_all(vec![Plan::quick("a", 0), Plan::quick("b", 1)]).await;
+        let mut others = Vec::new();
+        for (name, machine) in [("d", 3), ("e", 4), ("f", 5)] {
+            others.push(scene.start(vec![Plan::quick(name, machine)]).await.remove(0).expect("it starts"));
+        }
+        let member = scene.start(vec![Plan::quick("c", 2)]).await.remove(0).expect("it starts");
+        for (machine, leaving) in founders.into_iter().enumerate() {
+            scene.machines[machine].spawn(async move { leaving.stop().await }).await.expect("it is up");
+        }
+        scene.wait("the voters to be others", || votes(&member, ["d", "e", "f"])).await;
+        let newcomer = Plan { join_timeout: Duration::from_secs(10), ..Plan::quick("g", 6) };
+        scene.start(vec![newcomer]).await.remove(0).expect("it finds them");
+        drop(others);
+    });
+}
+
 fn votes(node: &Node, names: [&str; 3]) -> bool {
     let voters = node.status().voters;
     voters.len() == 3 && names.iter().all(|name| voters.iter().any(|voter| voter == name))

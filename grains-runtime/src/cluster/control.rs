@@ -98,7 +98,7 @@ pub(crate) enum Answer {
     },
     /// This node has no part in the cluster's agreement: ask another one.
     NotVoter {
-        /// Those who had, when it last heard.
+        /// Those who have, as far as it knows.
         voters: Vec<(NodeId, String)>,
         /// The log index up to which it knows what was agreed. Older nodes say nothing of it.
         #[serde(default)]

@@ -96,7 +96,7 @@ impl Driver {
         self.addresses_to_ask(heard.into_iter().chain(logged))
     }
 
-    fn heard_of(&self, voters: Vec<(NodeId, String)>, leader: Option<String>) {
+    pub(super) fn heard_of(&self, voters: Vec<(NodeId, String)>, leader: Option<String>) {
         if !voters.is_empty() {
             *lock(&self.voters) = voters.into_iter().collect();
         }
@@ -172,7 +172,7 @@ impl Driver {
         if !self.consensus.voters().contains_key(&self.node_id()) {
             // Before the voters: they may be newer than it says, never older.
             let upto = lock(&self.followed).index;
-            return Answer::NotVoter { voters: self.consensus.voters().into_iter().collect(), upto };
+            return Answer::NotVoter { voters: self.voters().into_iter().collect(), upto };
         }
         let mut applied = self.consensus.applied();
         let newer = applied.wait_for(|applied| applied.index > after);

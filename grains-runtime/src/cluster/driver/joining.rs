@@ -206,13 +206,11 @@ impl Driver {
     async fn meet(&self, address: &str) -> bool {
         match self.ask(address, &Ask::Follow { after: 0 }, ASK_MAX).await {
             Some(Answer::State { voters, leader, .. }) => {
-                *lock(&self.voters) = voters.into_iter().collect();
-                *lock(&self.leader_hint) = leader;
+                self.heard_of(voters, leader);
                 true
             }
-            // A member without a vote knows no more than who leads; asked to join it says that.
-            Some(Answer::NotVoter { .. }) => {
-                *lock(&self.leader_hint) = Some(address.to_owned());
+            Some(Answer::NotVoter { voters, .. }) => {
+                self.heard_of(voters, Some(address.to_owned()));
                 true
             }
             _ => false,
