@@ -70,7 +70,7 @@ impl Clustered {
             call.fail(failure);
         }
         if let Some(wire) = self.wire() {
-            wire.keep_links(|member| view.member(member).is_some());
+            wire.keep_links(|member| view.has_or_awaits(index, member));
         }
         for removed in removed {
             self.streams_gone(removed);
