@@ -87,12 +87,28 @@ pub(crate) struct Plan {
     role: Option<&'static str>,
     hosts: Option<GrainOptions>,
     join_timeout: Duration,
+    voter_replace_after: Duration,
 }
 
 impl Plan {
     fn new(name: &'static str, machine: usize) -> Self {
         let hosts = Some(GrainOptions::new());
-        Self { name, machine, on_disk: true, alone: false, role: None, hosts, join_timeout: Duration::from_secs(60) }
+        let minute = Duration::from_secs(60);
+        Self {
+            name,
+            machine,
+            on_disk: true,
+            alone: false,
+            role: None,
+            hosts,
+            join_timeout: minute,
+            voter_replace_after: minute,
+        }
+    }
+
+    /// In a cluster that gives the seats of those that are gone to others soon.
+    fn quick(name: &'static str, machine: usize) -> Self {
+        Self { voter_replace_after: Duration::from_secs(1), ..Self::new(name, machine) }
     }
 }
 
@@ -134,7 +150,10 @@ impl Scene {
             let config = ClusterConfig::new("sim").listen(format!("127.0.0.{}:7101", plan.machine + 1));
             let listed = (1..=3).filter(|_| !plan.alone).map(|n| format!("127.0.0.{n}:7101"));
             let config = config.join(listed);
-            let mut config = config.configure(|config| config.join_timeout = plan.join_timeout);
+            let mut config = config.configure(|config| {
+                config.join_timeout = plan.join_timeout;
+                config.voter_replace_after = plan.voter_replace_after;
+            });
             config.roles.extend(plan.role.map(str::to_owned));
             let machine = &self.machines[plan.machine];
             let mut builder = Node::builder().name(plan.name).world(machine.world()).cluster(config);
@@ -495,4 +514,80 @@ fn a_quiet_cluster_is_quiet_whatever_its_size() {
     let per_second = |nodes| (events(nodes, 5) - events(nodes, 0)) / 5;
     let (three, five) = (per_second(3), per_second(5));
     assert!(five < three * 2, "three nodes: {three} events a second, five nodes: {five}");
+}
+
+/// Those that founded the cluster have left it. Of its list there is one node, a member that has never voted.
+#[test]
+fn a_newcomer_finds_the_voters_by_a_member_that_never_voted() {
+    run(1, async |sim| {
+        let scene = Scene::new(&sim, 7);
+        let founders = scene.start_all(vec![Plan::quick("a", 0), Plan::quick("b", 1)]).await;
+        let mut others = Vec::new();
+        for (name, machine) in [("d", 3), ("e", 4), ("f", 5)] {
+            others.push(scene.start(vec![Plan::quick(name, machine)]).await.remove(0).expect("it starts"));
+        }
+        let member = scene.start(vec![Plan::quick("c", 2)]).await.remove(0).expect("it starts");
+        for (machine, leaving) in founders.into_iter().enumerate() {
+            scene.machines[machine].spawn(async move { leaving.stop().await }).await.expect("it is up");
+        }
+        scene.wait("the voters to be others", || votes(&member, ["d", "e", "f"])).await;
+        let newcomer = Plan { join_timeout: Duration::from_secs(10), ..Plan::quick("g", 6) };
+        scene.start(vec![newcomer]).await.remove(0).expect("it finds them");
+        drop(others);
+    });
+}
+
+fn votes(node: &Node, names: [&str; 3]) -> bool {
+    let voters = node.status().voters;
+    voters.len() == 3 && names.iter().all(|name| voters.iter().any(|voter| voter == name))
+}
+
+/// A node of the list comes back after all that it knew have left: it finds nobody. Another one that cannot reach the voters for
+/// a while asks it, too, and must not take its word for who votes.
+#[test]
+fn a_voter_of_long_ago_takes_nobody_along() {
+    run(1, async |sim| {
+        let scene = Scene::new(&sim, 7);
+        let founders = vec![Plan::quick("a", 0), Plan::quick("b", 1), Plan::quick("c", 2)];
+        let founders = scene.start_all(founders).await;
+        scene.wait("three voters", || votes(&founders[0], ["a", "b", "c"])).await;
+        let mut others = Vec::new();
+        for (name, machine) in [("d", 3), ("e", 4), ("f", 5)] {
+            others.push(scene.start(vec![Plan::quick(name, machine)]).await.remove(0).expect("it starts"));
+        }
+        let lost = scene.start(vec![Plan::quick("x", 6)]).await.remove(0).expect("it starts");
+        scene.machines[2].crash();
+        scene.wait("another one in its seat", || votes(&lost, ["a", "b", "d"])).await;
+        for (machine, leaving) in founders.into_iter().enumerate().take(2) {
+            scene.machines[machine].spawn(async move { leaving.stop().await }).await.expect("it is up");
+        }
+        scene.wait("the voters to be others", || votes(&lost, ["d", "e", "f"])).await;
+        let _back = scene.begin(vec![Plan::quick("c", 2)]);
+        sim.sleep(Duration::from_secs(2)).await;
+        sim.net().partition([&scene.machines[6]], [&scene.machines[3], &scene.machines[4], &scene.machines[5]]);
+        sim.sleep(Duration::from_secs(8)).await;
+        sim.net().heal();
+        scene.wait("it to be a member again", || lost.status().ready).await;
+        drop(others);
+    });
+}
+
+/// No faults at all: the first of the list starts a little later than the two others.
+#[test]
+fn the_first_of_the_list_that_starts_late_founds_no_second_cluster() {
+    for millis in 104..112 {
+        let disk = Duration::from_millis(5)..=Duration::from_millis(15);
+        Sim::builder().seed(1).blocking_latency(disk).run(async |sim| {
+            let scene = Scene::new(&sim, 3);
+            let others = scene.begin(vec![Plan::new("b", 1), Plan::new("c", 2)]);
+            sim.sleep(Duration::from_millis(millis)).await;
+            let first = scene.begin(vec![Plan::new("a", 0)]);
+            let three = |(_, node): &(usize, Result<Node, StartError>)| {
+                node.as_ref().is_ok_and(|node| node.status().members.len() == 3)
+            };
+            scene
+                .wait("one cluster", || lock(&others).iter().chain(&*lock(&first)).filter(|it| three(it)).count() == 3)
+                .await;
+        });
+    }
 }

@@ -24,7 +24,7 @@ use std::{
 use grains_core::{ActivationId, GrainId, world::World};
 use tokio::sync::watch;
 
-use self::{early::Early, pending::Pending, table::Table};
+use self::{pending::Pending, table::Table};
 use super::{
     ClusterConfig, ClusterStatus, Leadership, MemberStatus,
     driver::Driver,
@@ -47,6 +47,8 @@ pub(crate) struct Clustered {
     node: OnceLock<Weak<NodeInner>>,
     wire: OnceLock<Arc<Wire>>,
     driver: OnceLock<Weak<Driver>>,
+    /// Held by whoever does what a view changes, from its first word to its last: see `turning`.
+    turning: Mutex<()>,
     pub(crate) table: Mutex<Table>,
     pub(crate) pending: Mutex<Pending>,
     /// This node's incarnation; 0 while it is no member.
@@ -59,8 +61,6 @@ pub(crate) struct Clustered {
     renounced: AtomicBool,
     /// The streams of this incarnation: apart from the table, because the end of a link may be told while that is locked.
     streams: Mutex<Option<Arc<Streams>>>,
-    /// Frames of members that this node has yet to hear of.
-    early: Mutex<Early>,
     /// The bytes of answers that wait for room on their links.
     answers_waiting: Arc<AtomicUsize>,
     /// The grain types this node hosts as singletons.
@@ -78,6 +78,7 @@ impl Clustered {
         let (known, _) = watch::channel(Known::default());
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            turning: Mutex::default(),
             table: Mutex::new(Table::new(config.places_max)),
             pending: Mutex::new(Pending::new(config.calls_max)),
             world,
@@ -93,7 +94,6 @@ impl Clustered {
             known,
             renounced: AtomicBool::new(false),
             streams: Mutex::default(),
-            early: Mutex::default(),
             answers_waiting: Arc::default(),
             singletons,
         })

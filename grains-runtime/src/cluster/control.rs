@@ -92,7 +92,8 @@ pub(crate) enum Answer {
     Changes {
         /// The changes in order, without gaps that matter.
         changes: Vec<(u64, u64, Numbered)>,
-        /// The log index up to which these are all: what is not a command has an index, too.
+        /// The log index up to which these are all: what is not a command has an index, too. Less than what was asked after if
+        /// the sender knows less than that.
         upto: u64,
         /// Who votes.
         voters: Vec<(NodeId, String)>,
@@ -101,8 +102,11 @@ pub(crate) enum Answer {
     },
     /// This node has no part in the cluster's agreement: ask another one.
     NotVoter {
-        /// Those who had, when it last heard.
+        /// Those who have, as far as it knows.
         voters: Vec<(NodeId, String)>,
+        /// The log index up to which it knows what was agreed. Older nodes say nothing of it.
+        #[serde(default)]
+        upto: u64,
     },
     /// The request cannot be read: the sender's version is another one.
     Unreadable,

@@ -104,7 +104,7 @@ impl Founding {
         if let Some((place, address)) = self.member() {
             return vec![Step::Join { place, address }];
         }
-        if self.list.is_empty() || (self.promised_to(self.me) && self.enough(&self.promises())) {
+        if self.list.is_empty() || self.may_found() {
             self.founded = true;
             return vec![Step::Found];
         }
@@ -180,6 +180,12 @@ impl Founding {
 
     fn promise_to(&self, founder: NodeId, place: usize) -> Promise {
         Promise { cluster: self.cluster.clone(), list: self.list.clone(), founder, place }
+    }
+
+    /// Whether this node alone may found, and enough of the list know. Not while a promise is being written: that one gives
+    /// up, and is perhaps durable.
+    fn may_found(&self) -> bool {
+        self.promised_to(self.me) && self.writing.is_none() && self.enough(&self.promises())
     }
 
     /// A promise made under another list or name binds all the same, and is worth nothing under this one.

@@ -71,6 +71,12 @@ impl View {
         self.members.get(&id.node).filter(|member| member.id == id)
     }
 
+    /// Whether it has the member, or a later one may: this one is of the log up to `index`, and an incarnation is the index of the
+    /// entry that made it.
+    pub(crate) fn has_or_awaits(&self, index: u64, id: MemberId) -> bool {
+        self.member(id).is_some() || id.incarnation.0 > index
+    }
+
     /// The partition of this number.
     pub fn partition(&self, id: PartitionId) -> Option<&Partition> {
         self.partitions.get(usize::from(id.0))

@@ -21,7 +21,7 @@ use super::{
         ReplyFrame, STREAM, TAKEN, Target, read_bounce, read_redirect, read_round, read_taken,
     },
     pending::Returned,
-    table::Way,
+    table::{Table, Way},
 };
 use crate::{
     activation::{arrived::Arrived, lock, turn::panic_message},
@@ -40,9 +40,19 @@ use crate::{
 impl Clustered {
     /// A frame of another member, over its link of number `link`. Those of one link come one after the other.
     pub(crate) fn arrived(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
-        if !self.counts(from, link, kind, body)? {
-            return Ok(());
+        let mut counts = self.counts(from, link, kind, body)?;
+        if counts == Counts::BehindEarly {
+            // What came before it is heard when whoever turns to the next view is done.
+            drop(lock(&self.turning));
+            counts = self.counts(from, link, kind, body)?;
         }
+        match counts {
+            Counts::Now | Counts::BehindEarly => self.hear(from, link, kind, body),
+            Counts::NotNow => Ok(()),
+        }
+    }
+
+    fn hear(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
         let read = match kind {
             CALL => CallFrame::read(body).map(|frame| self.call(from, link, frame)),
             REPLY => ReplyFrame::read(body).map(|frame| self.reply(from, link, frame)),
@@ -66,30 +76,29 @@ impl Clustered {
 
     /// Whether a frame counts now. Nothing does that an incarnation says after it was removed; what one says of which this
     /// node has yet to hear is kept until then.
-    fn counts(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<bool, Unreadable> {
-        let table = lock(&self.table);
-        let Some(standing) = &table.standing else { return Ok(false) };
+    fn counts(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<Counts, Unreadable> {
+        let mut table = lock(&self.table);
+        let Table { standing: Some(standing), early, .. } = &mut *table else { return Ok(Counts::NotNow) };
         if standing.view.member(from).is_some() {
-            return Ok(true);
+            return Ok(if early.is_heard_now(from) { Counts::BehindEarly } else { Counts::Now });
         }
-        // Kept under the lock of the table: a view that comes now finds it.
-        if from.incarnation.0 > self.view_index() && !lock(&self.early).keep(from, link, kind, body) {
+        if standing.view.has_or_awaits(self.view_index(), from) && !early.keep(from, link, kind, body) {
             return Err(Unreadable("one too many of a member that this node has yet to hear of"));
         }
-        Ok(false)
+        Ok(Counts::NotNow)
     }
 
     /// Frames that came before this node had heard of their senders.
-    pub(super) fn hear_early(&self) {
-        let frames = lock(&self.early).take();
+    pub(super) fn hear_early(&self, frames: Vec<EarlyFrame>) {
         for EarlyFrame { from, link, kind, body } in frames {
-            if let Err(why) = self.arrived(from, link, kind, &body)
+            if let Err(why) = self.hear(from, link, kind, &body)
                 && let Some(wire) = self.wire()
             {
                 tracing::warn!(%from, kind, %why, "connection closed for a frame that cannot be read");
                 wire.close_heard(from);
             }
         }
+        lock(&self.table).early.heard();
     }
 
     /// A call for a grain that its sender believes to be here, or this node to own.
@@ -244,6 +253,16 @@ impl Clustered {
         };
         self.carry_out(actions);
     }
+}
+
+/// Whether a frame is heard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Now,
+    /// Once the early frames of its sender are.
+    BehindEarly,
+    /// Never, or when a view has its sender.
+    NotNow,
 }
 
 /// What is to be done with a call.

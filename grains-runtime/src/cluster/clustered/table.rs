@@ -19,6 +19,7 @@ use super::{
         streams::Streams,
         view::{Assignment, View},
     },
+    early::Early,
     envelope::{Ordered, Target},
     places::Places,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Table {
     /// What this node is in its cluster, while it is anything.
     pub(crate) standing: Option<Standing>,
     pub(crate) places: Places,
+    /// Frames of members that this node has yet to hear of.
+    pub(super) early: Early,
     places_max: usize,
 }
 
@@ -72,7 +75,7 @@ pub(crate) fn partition_of_grain(grain: &GrainId, count: u16) -> PartitionId {
 
 impl Table {
     pub(crate) fn new(places_max: usize) -> Self {
-        Self { standing: None, places: Places::new(places_max), places_max }
+        Self { standing: None, places: Places::new(places_max), early: Early::default(), places_max }
     }
 
     /// This node has become a member.
@@ -90,6 +93,7 @@ impl Table {
             heard: BTreeMap::new(),
         });
         self.places = Places::new(self.places_max);
+        self.early = Early::default();
     }
 
     /// The incarnation, while it may act.

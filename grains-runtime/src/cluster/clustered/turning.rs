@@ -1,10 +1,24 @@
 //! What changes with a view, and what ends with a lease.
+//!
+//! Several tasks hear of views. `turning` is held from the first to the last of what a view changes, so the tail of an older
+//! one never comes after a newer one, and by whoever looks after singletons or begins an incarnation. It comes before every
+//! other lock. Users' code may run under it, where a singleton begins or an early call takes its turn: so nothing that users
+//! can call takes it, `fence` and `stop` neither, but the tasks of the driver and of connections only.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, atomic::Ordering};
 
 use grains_core::{DeactivationReason, GrainId};
 
-use super::{Clustered, envelope::DIRECTORY, pending::unanswered, streaming::StreamWay, table::Standing};
+use super::{
+    Clustered,
+    envelope::DIRECTORY,
+    pending::unanswered,
+    streaming::StreamWay,
+    table::{Standing, Table},
+};
 use crate::{
     activation::{AnyActivation, lock},
     catalog::Made,
@@ -33,12 +47,12 @@ pub(crate) enum Turned {
 impl Clustered {
     /// This node has become a member; it acts once its first lease is acknowledged.
     pub(crate) fn begin(&self, me: MemberId, tenure: Arc<Tenure>) {
+        let _turning = lock(&self.turning);
         self.incarnation.store(me.incarnation.0, Ordering::Release);
         let way = Arc::new(StreamWay(self.weak()));
         let streams = Arc::new(Streams::new(&self.world, tenure.clone(), way, StreamLimits::default()));
         *lock(&self.streams) = Some(streams.clone());
         let mut table = lock(&self.table);
-        drop(lock(&self.early).take());
         // That of an earlier incarnation would make every older member look like one that is gone, and what it says is
         // thrown away, until the first view comes.
         self.view_index.store(0, Ordering::Release);
@@ -48,9 +62,10 @@ impl Clustered {
 
     /// The cluster has agreed on a newer view.
     pub(crate) fn turn_to(&self, index: u64, view: &Arc<View>) -> Turned {
-        let (actions, me, removed) = {
+        let _turning = lock(&self.turning);
+        let (actions, me, removed, early) = {
             let mut table = lock(&self.table);
-            let Some(standing) = &mut table.standing else { return Turned::Older };
+            let Table { standing: Some(standing), early, .. } = &mut *table else { return Turned::Older };
             if view.version <= standing.view.version || index < standing.me.incarnation.0 {
                 return Turned::Older;
             }
@@ -62,7 +77,8 @@ impl Clustered {
             let before = standing.view.clone();
             let removed = before.members.values().map(|member| member.id).filter(|id| view.member(*id).is_none());
             let removed: Vec<MemberId> = removed.collect();
-            (standing.apply(self.world.clock.now(), view), standing.me, removed)
+            // From here on what these members say counts: so what they said before is taken out under the same lock.
+            (standing.apply(self.world.clock.now(), view), standing.me, removed, early.take(index, view))
         };
         let gone = lock(&self.pending).member_gone(|member| view.member(member).is_some());
         for call in gone {
@@ -70,7 +86,7 @@ impl Clustered {
             call.fail(failure);
         }
         if let Some(wire) = self.wire() {
-            wire.keep_links(|member| view.member(member).is_some());
+            wire.keep_links(|member| view.has_or_awaits(index, member));
         }
         for removed in removed {
             self.streams_gone(removed);
@@ -78,7 +94,7 @@ impl Clustered {
         self.carry_out(actions);
         self.turn_singletons(view, me);
         self.show_leader(view, me);
-        self.hear_early();
+        self.hear_early(early);
         self.retry_parked();
         Turned::Member
     }
@@ -167,6 +183,7 @@ impl Clustered {
 
     /// Whether the singletons that live here are those that this node holds. Those that failed to activate are tried again.
     pub(crate) fn look_after_singletons(&self) {
+        let _turning = lock(&self.turning);
         let (view, me) = match &lock(&self.table).standing {
             Some(standing) if standing.tenure.may_begin() => (standing.view.clone(), standing.me),
             _ => return,

@@ -62,18 +62,19 @@ impl Driver {
             };
             let after = lock(&self.followed).index;
             match self.ask(address, &Ask::Follow { after }, CHANGE_WAIT * 2).await {
-                Some(Answer::State { index, state, voters, leader }) => {
-                    if index >= after {
-                        self.heard_of(voters, leader);
-                    }
+                // Whoever knows less than this node may be a voter of long ago: what it says of voters does not count.
+                Some(Answer::State { index, state, voters, leader }) if index >= after => {
+                    self.heard_of(voters, leader);
                     self.know(index, Arc::from(state));
                 }
-                Some(Answer::Changes { changes, upto, voters, leader }) => {
+                Some(Answer::Changes { changes, upto, voters, leader }) if upto >= after => {
                     self.heard_of(voters, leader);
                     self.apply(after, changes, upto);
                 }
                 answer => {
-                    if let Some(Answer::NotVoter { voters }) = answer {
+                    if let Some(Answer::NotVoter { voters, upto }) = answer
+                        && upto >= after
+                    {
                         self.heard_of(voters, None);
                     }
                     self.follow_another();
@@ -95,7 +96,7 @@ impl Driver {
         self.addresses_to_ask(heard.into_iter().chain(logged))
     }
 
-    fn heard_of(&self, voters: Vec<(NodeId, String)>, leader: Option<String>) {
+    pub(super) fn heard_of(&self, voters: Vec<(NodeId, String)>, leader: Option<String>) {
         if !voters.is_empty() {
             *lock(&self.voters) = voters.into_iter().collect();
         }
@@ -168,9 +169,10 @@ impl Driver {
 
     /// Tells a follower what has changed since.
     pub(super) async fn tell_changes(&self, after: u64) -> Answer {
-        let voters = self.consensus.voters();
-        if !voters.contains_key(&self.node_id()) {
-            return Answer::NotVoter { voters: voters.into_iter().collect() };
+        if !self.consensus.voters().contains_key(&self.node_id()) {
+            // Before the voters: they may be newer than it says, never older.
+            let upto = lock(&self.followed).index;
+            return Answer::NotVoter { voters: self.voters().into_iter().collect(), upto };
         }
         let mut applied = self.consensus.applied();
         let newer = applied.wait_for(|applied| applied.index > after);
@@ -182,8 +184,8 @@ impl Driver {
             Some(mut changes) if after > 0 => {
                 let all = changes.len() <= CHANGES_MAX;
                 changes.truncate(CHANGES_MAX);
-                let last = changes.last().map_or(after, |(index, ..)| *index);
-                // More may have been applied since `latest`.
+                let last = changes.last().map_or(0, |(index, ..)| *index);
+                // More may have been applied since `latest`, or less than `after`.
                 let upto = if all { latest.index.max(last) } else { last };
                 Answer::Changes { changes, upto, voters, leader }
             }

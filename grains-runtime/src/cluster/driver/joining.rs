@@ -67,8 +67,7 @@ impl Driver {
     pub(super) async fn live(self: Arc<Self>) {
         let beginning = match self.consensus.is_pristine() {
             true => self.find_cluster().await,
-            // It began a cluster and was cut off before that had a name. (Or its state is not applied yet: then this is
-            // known to be done.)
+            // It began a cluster and was cut off before that had a name, or before its disk knew that this was agreed on.
             false if !self.is_founded() && self.is_only_voter() => self.found_at_last().await,
             false => Ok(()),
         };
@@ -107,6 +106,15 @@ impl Driver {
     /// Ends what an earlier life of this node began: its log has one voter and no cluster yet. Only in that log, and not if
     /// people have given up on it and founded another one meanwhile.
     async fn found_at_last(&self) -> Result<(), JoinError> {
+        // That the cluster has its name may have been agreed on, and heard by others, and not be known here as agreed. Leading
+        // its own log, it knows.
+        while self.consensus.read_index().await.is_err() {
+            self.waits_for("it leads nobody yet");
+            self.world.clock.sleep_until(self.world.clock.now() + LOOK_EVERY).await;
+        }
+        if self.is_founded() {
+            return Ok(());
+        }
         let list = self.clustered.config.join.clone().into();
         let question = Question { cluster: self.cluster.clone(), list, node: self.node_id(), wish: Wish::Look };
         for address in self.addresses_to_ask(std::iter::empty()) {
@@ -206,13 +214,11 @@ impl Driver {
     async fn meet(&self, address: &str) -> bool {
         match self.ask(address, &Ask::Follow { after: 0 }, ASK_MAX).await {
             Some(Answer::State { voters, leader, .. }) => {
-                *lock(&self.voters) = voters.into_iter().collect();
-                *lock(&self.leader_hint) = leader;
+                self.heard_of(voters, leader);
                 true
             }
-            // A member without a vote knows no more than who leads; asked to join it says that.
-            Some(Answer::NotVoter { .. }) => {
-                *lock(&self.leader_hint) = Some(address.to_owned());
+            Some(Answer::NotVoter { voters, .. }) => {
+                self.heard_of(voters, Some(address.to_owned()));
                 true
             }
             _ => false,

@@ -160,3 +160,31 @@ fn without_disks_all_must_promise() {
     first.answered(2, Answer::Fresh { node: node(2), memory });
     assert!(first.steps().iter().any(|step| matches!(step, Step::Persist(_))));
 }
+
+/// The promise by which it gives up is on its way to the disk when it hears that it has its majority.
+#[test]
+fn whoever_is_about_to_give_up_does_not_found() {
+    let mut second = fresh(1, 3);
+    second.silent(0);
+    (1..3).for_each(|place| second.answered(place, says_fresh(place)));
+    assert!(second.steps().iter().any(|step| matches!(step, Step::Persist(_))));
+    let itself = second.persisted();
+    second.answered(1, itself);
+    assert!(matches!(second.asked(&wants(0, 3)), Reply::After(promise) if promise.founder == node(0)));
+    second.answered(2, says_promised(2, 1));
+    assert!(!second.steps().contains(&Step::Found));
+    assert_eq!(second.persisted(), says_promised(1, 0));
+    assert!(!second.steps().contains(&Step::Found), "nor afterwards");
+}
+
+#[test]
+fn whoever_founds_gives_its_promise_to_nobody() {
+    let mut second = fresh(1, 3);
+    second.silent(0);
+    (1..3).for_each(|place| second.answered(place, says_fresh(place)));
+    second.steps();
+    second.persisted();
+    (1..3).for_each(|place| second.answered(place, says_promised(place, 1)));
+    assert_eq!(second.steps(), [Step::Found]);
+    assert_eq!(second.asked(&wants(0, 3)), Reply::Now(says_promised(1, 1)));
+}

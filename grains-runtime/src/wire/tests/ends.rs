@@ -4,6 +4,7 @@ use super::{
     tools::{Raw, greeting, member},
     *,
 };
+use crate::cluster::view::View;
 
 in_both_worlds! {
     the_end_of_a_data_connection_is_told_behind_its_last_frame
@@ -12,6 +13,8 @@ in_both_worlds! {
     a_connection_that_was_replaced_ends_and_costs_only_what_was_sent_before
     who_cannot_be_answered_hears_it
     a_frame_that_cannot_be_read_ends_its_connection
+    a_view_that_has_yet_to_have_a_member_changes_nothing_for_its_connections
+    what_was_lost_of_a_member_that_a_view_has_yet_to_have_is_told_all_the_same
     a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link
 }
 
@@ -185,4 +188,41 @@ async fn a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link(m
     assert_eq!(waits.await, Err(SendError::Closed));
     seen.down(1).await;
     drop(raw);
+}
+
+/// As at a view that is older than every member.
+fn turn_to_an_older_view(wire: &Wire) {
+    wire.keep_links(|member| View::default().has_or_awaits(0, member));
+}
+
+async fn a_view_that_has_yet_to_have_a_member_changes_nothing_for_its_connections(mut setup: Setup) {
+    setup.limits.ping_every = Duration::from_millis(30);
+    let (a, seen) = setup.node(1).await;
+    let mut peer = Peer::new(&setup, 2).await;
+    let mut old = dial(&setup, &a, 2, 1).await;
+    assert!(old.say(1, b"early").await);
+    until("it arrives", || lock(&seen.data).len() == 1).await;
+    turn_to_an_older_view(&a);
+    let link = a.link(member(2), &peer.address);
+    let _calls = peer.welcome().await;
+    link.send(1, |out| out.push(1)).unwrap();
+    let mut new = dial(&setup, &a, 2, 2).await;
+    assert!(new.say(1, b"new").await);
+    until("both arrive", || lock(&seen.data).len() == 2).await;
+    // Sent when the newer connection was there: it is answered on that one, and cannot be lost with the older.
+    link.send(1, |out| out.push(2)).unwrap();
+    drop(old);
+    until("it ends", || !lock(&seen.ended).is_empty()).await;
+    assert_eq!(*lock(&seen.ended), [(member(2), 1, Some((link.id(), 1)), 2)]);
+}
+
+async fn what_was_lost_of_a_member_that_a_view_has_yet_to_have_is_told_all_the_same(setup: Setup) {
+    let (a, seen) = setup.node(1).await;
+    let mut peer = Peer::new(&setup, 2).await;
+    drop(dial(&setup, &a, 2, 7).await);
+    until("it is told", || !lock(&seen.ended).is_empty()).await;
+    turn_to_an_older_view(&a);
+    a.link(member(2), &peer.address).send(1, |out| out.push(3)).unwrap();
+    let mut calls = peer.welcome().await;
+    assert_eq!(calls.hear_word().await.unwrap().0, frame::LOST, "or it may answer on that link");
 }

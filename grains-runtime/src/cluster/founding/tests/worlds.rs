@@ -48,6 +48,8 @@ struct Node {
     disk: Option<Promise>,
     /// Who founded the cluster that it belongs to.
     cluster: Option<usize>,
+    /// Who waits until its promise is on its disk. There is no other one meanwhile.
+    asker: Option<usize>,
     /// Before its first start nobody can reach it.
     started: bool,
 }
@@ -76,10 +78,22 @@ enum Exchange {
     Late,
 }
 
+impl Node {
+    /// Whether it was told to found, and its cluster has no name yet.
+    fn founds(&self) -> bool {
+        self.fresh.founded && self.cluster.is_none()
+    }
+}
+
 impl World {
     fn new(count: usize, disks: Disks, mishaps: Mishaps) -> Self {
-        let started =
-            |place| Node { fresh: start(place, count, disks, None), disk: None, cluster: None, started: false };
+        let started = |place| Node {
+            fresh: start(place, count, disks, None),
+            disk: None,
+            cluster: None,
+            asker: None,
+            started: false,
+        };
         Self { nodes: (0..count).map(started).collect(), late: BTreeSet::new(), mishaps }
     }
 
@@ -104,8 +118,10 @@ impl World {
             Some(founder) => Some(Answer::Member { node: node(to), cluster: name(), generation: founder as u64 }),
             None => match self.nodes[to].fresh.asked(question) {
                 Reply::Now(answer) => Some(answer),
-                // Whoever asks will ask again.
-                Reply::After(_) => None,
+                Reply::After(_) => {
+                    self.nodes[to].asker = Some(from);
+                    None
+                }
             },
         };
         match (answer, how) {
@@ -120,7 +136,10 @@ impl World {
         node.disk = node.fresh.writing.clone().or(node.disk.take());
         // It dials itself at once: what others hear later, it knows.
         let itself = node.fresh.persisted();
-        node.fresh.answered(at, itself);
+        node.fresh.answered(at, itself.clone());
+        if let Some(asker) = node.asker.take() {
+            self.nodes[asker].fresh.answered(at, itself);
+        }
     }
 
     fn become_member(&mut self, at: usize, founder: usize) {
@@ -128,7 +147,16 @@ impl World {
         // Nothing asks it any more what it thought before, so worlds that differ in that are one.
         let count = self.nodes.len();
         self.nodes[at].fresh = start(at, count, Disks::Good, None);
+        self.nodes[at].asker = None;
+        self.forget_asked(at);
+    }
+
+    /// Nothing that was said to this life of a node reaches it any more: answers come by connections, which end with it.
+    fn forget_asked(&mut self, at: usize) {
         self.late.retain(|(asked, _, _)| *asked != at);
+        for node in &mut self.nodes {
+            node.asker.take_if(|asker| *asker == at);
+        }
     }
 
     fn join(&mut self, at: usize, by: usize) {
@@ -152,8 +180,8 @@ impl World {
             node.cluster = None;
         }
         node.fresh = start(at, count, disks, node.disk.clone());
-        // Answers come by connections, which end with the process.
-        self.late.retain(|(asked, _, _)| *asked != at);
+        node.asker = None;
+        self.forget_asked(at);
     }
 
     /// All worlds that may come next.
@@ -180,6 +208,9 @@ impl World {
                     world.restart(at, disks);
                 });
             }
+            if self.nodes[at].founds() {
+                add(self, NO_MISHAPS, &|world| world.become_member(at, at));
+            }
             let (stepped, steps) = self.steps(at);
             for step in &steps {
                 match step {
@@ -189,12 +220,8 @@ impl World {
                         add(&stepped, A_DELAY, &|world| world.exchange(at, *place, question, Exchange::Late));
                         add(&stepped, A_LOSS, &|world| world.exchange(at, *place, question, Exchange::Lost));
                     }
-                    Step::Persist(_) => add(&stepped, NO_MISHAPS, &|_| {}),
-                    Step::Found => {
-                        add(&stepped, NO_MISHAPS, &|world| world.become_member(at, at));
-                        // It crashes before the cluster is on its disk.
-                        add(&stepped, A_RESTART, &|world| world.restart(at, disks));
-                    }
+                    // That it has begun to found is not on its disk yet.
+                    Step::Persist(_) | Step::Found => add(&stepped, NO_MISHAPS, &|_| {}),
                     Step::Join { place, .. } => add(&stepped, NO_MISHAPS, &|world| world.join(at, *place)),
                 }
             }
@@ -236,10 +263,10 @@ fn explore(first: World, disks: Disks) -> (usize, usize) {
 fn digest(world: &World) -> u64 {
     let mut hasher = DefaultHasher::new();
     (world.mishaps, &world.late).hash(&mut hasher);
-    for Node { fresh, disk, cluster, started } in &world.nodes {
+    for Node { fresh, disk, cluster, asker, started } in &world.nodes {
         // All promises are of one list and name, so the founder says it all, and is quicker to hash.
         let founders = [disk, &fresh.promise, &fresh.writing].map(|promise| promise.as_ref().map(|it| it.founder));
-        (founders, &fresh.heard, fresh.founded, cluster, started).hash(&mut hasher);
+        (founders, &fresh.heard, fresh.founded, cluster, asker, started).hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -293,6 +320,9 @@ fn run(seed: u64, count: usize, chaos: usize) -> World {
         if world.nodes[at].fresh.writing.is_some() && (calm || dice.below(3) == 0) {
             world.persist(at);
         }
+        if world.nodes[at].founds() && (calm || dice.below(4) > 0) {
+            world.become_member(at, at);
+        }
         let (next, steps) = world.steps(at);
         world = next;
         for step in steps {
@@ -305,9 +335,7 @@ fn run(seed: u64, count: usize, chaos: usize) -> World {
                     };
                     world.exchange(at, place, &question, how);
                 }
-                Step::Persist(_) => {}
-                Step::Found if calm || dice.below(4) > 0 => world.become_member(at, at),
-                Step::Found => world.restart(at, Disks::Good),
+                Step::Persist(_) | Step::Found => {}
                 Step::Join { place, .. } => world.join(at, place),
             }
         }
