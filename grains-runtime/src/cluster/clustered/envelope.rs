@@ -362,7 +362,7 @@ impl<'b> Reader<'b> {
         let mut room = HOP_TURNS_MAX as u64 * 2;
         for _ in 0..hops {
             let (origin, call, turns) = (self.number()?, self.number()?, self.number()?);
-            room = room.checked_sub(turns + 1).ok_or(BadFrame("a chain that is too long"))?;
+            room = room.checked_sub(turns.saturating_add(1)).ok_or(BadFrame("a chain that is too long"))?;
             let turns = (0..turns).map(|_| self.turn()).collect::<Result<_, _>>()?;
             chain.push(Hop { origin, call, turns });
         }
@@ -460,5 +460,15 @@ mod tests {
             let _ = CallFrame::read(&bytes);
             let _ = ReplyFrame::read(&bytes);
         }
+    }
+
+    #[test]
+    fn a_hop_of_more_turns_than_there_are_numbers_is_refused() {
+        let mut bytes = Vec::new();
+        (CallFrame { chain: Vec::new(), void: None, args: [].into(), ..call() }).write(&mut bytes);
+        assert_eq!(bytes.pop(), Some(0), "no hops");
+        // One: its origin, its call, and how many turns.
+        [1, 4, 5, u64::MAX].into_iter().for_each(|n| number(&mut bytes, n));
+        assert!(CallFrame::read(&bytes).is_err());
     }
 }
