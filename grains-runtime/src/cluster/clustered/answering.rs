@@ -56,10 +56,10 @@ impl Back {
 
     pub(super) fn fail(&self, found: Option<Found>, failure: Failure) {
         let outcome = failure.outcome();
-        let frame = ReplyFrame { call: self.call, found, answer: Err(failure) };
+        let frame = ReplyFrame::failed(self.call, found, failure);
         if let Err(why @ SendError::TooLarge { .. }) = self.tell(REPLY, |out| frame.write(out)) {
             let why = format!("its failure: {why}").into();
-            let frame = ReplyFrame { answer: Err(CallError::Codec { why, outcome }), ..frame };
+            let frame = ReplyFrame::failed(self.call, found, CallError::Codec { why, outcome });
             self.tell(REPLY, |out| frame.write(out)).ok();
         }
     }
