@@ -61,7 +61,7 @@ pub(crate) enum SendError {
 /// working at the same time: 522 calls a write were slower than 111.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Room for small frames beyond that for calls: some 40,000 credits or bounces, or a hundred of the longest failures.
+/// Room for small frames beyond that for calls: some 40,000 credits or bounces, or dozens of the longest failures.
 const SMALL_BYTES_MAX: usize = 1 << 20;
 
 /// Frames one after the other, all of them whole.
