@@ -251,6 +251,63 @@ impl Failure {
     pub fn widen<E>(self) -> CallError<E> {
         self.map_grain(|none| match none {})
     }
+
+    /// The same failure with texts of at most `bytes_max`, for whoever sends failures to other nodes. One that was longer
+    /// says that it was cut.
+    #[doc(hidden)]
+    pub fn with_texts_cut(mut self, bytes_max: usize) -> Self {
+        match &mut self {
+            Self::Grain(none) => match *none {},
+            Self::Timeout { grain, method, .. } | Self::UnknownMethod { grain, method } => {
+                [grain, method].into_iter().for_each(|text| cut(text, bytes_max));
+            }
+            Self::Panicked { grain, method, message } => {
+                [grain, method, message].into_iter().for_each(|text| cut(text, bytes_max));
+            }
+            Self::Overloaded { grain, limit: text }
+            | Self::Lost { grain, why: text }
+            | Self::NoHost { grain, why: text }
+            | Self::Unanswered { grain, why: text }
+            | Self::BadReference { grain, why: text } => {
+                [grain, text].into_iter().for_each(|text| cut(text, bytes_max));
+            }
+            Self::NotActivated { grain, error } => {
+                cut(grain, bytes_max);
+                let mut message = std::mem::take(&mut error.message).into_boxed_str();
+                cut(&mut message, bytes_max);
+                error.message = message.into_string();
+            }
+            Self::NotHosted { grain_type: text } | Self::Codec { why: text, .. } | Self::NotReady { why: text } => {
+                cut(text, bytes_max);
+            }
+            Self::Deadlock { cycle } => cut_cycle(cycle, bytes_max),
+            Self::Stopped { .. } => {}
+        }
+        self
+    }
+}
+
+fn cut(text: &mut Box<str>, bytes_max: usize) {
+    if text.len() > bytes_max {
+        let end = format!(".. (cut, of {} bytes)", text.len());
+        let kept = text.floor_char_boundary(bytes_max.saturating_sub(end.len()));
+        *text = format!("{}{end}", &text[..kept]).into();
+    }
+}
+
+/// Keeps the first turns.
+fn cut_cycle(cycle: &mut Vec<String>, bytes_max: usize) {
+    let mut bytes = 0;
+    let fits = |turn: &&String| {
+        bytes += turn.len();
+        bytes <= bytes_max
+    };
+    let kept = cycle.iter().take_while(fits).count();
+    if kept < cycle.len() {
+        let end = format!("(cut, {} more)", cycle.len() - kept);
+        cycle.truncate(kept);
+        cycle.push(end);
+    }
 }
 
 impl<E: fmt::Display> fmt::Display for CallError<E> {
@@ -317,3 +374,34 @@ pub enum StateError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("this activation has ended")]
 pub struct Gone;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_at_a_whole_character_and_say_so_and_others_stay() {
+        let why = "ä".repeat(1000).into();
+        let failure = Failure::NotReady { why }.with_texts_cut(99);
+        let CallError::NotReady { why } = failure else { panic!("{failure:?}") };
+        assert!((95..=99).contains(&why.len()) && why.starts_with("ää"), "{why}");
+        assert!(why.ends_with(".. (cut, of 2000 bytes)"), "{why}");
+
+        let error = Error::new("x".repeat(1000));
+        let failure = Failure::NotActivated { grain: "cart/7".into(), error }.with_texts_cut(99);
+        let CallError::NotActivated { grain, error } = failure else { panic!("{failure:?}") };
+        assert_eq!((&*grain, error.message().len()), ("cart/7", 99));
+
+        let short = Failure::Lost { grain: "cart/7".into(), why: "x".repeat(99).into() };
+        assert_eq!(short.clone().with_texts_cut(99), short);
+    }
+
+    #[test]
+    fn a_long_cycle_keeps_its_first_turns() {
+        let cycle: Vec<_> = (0..1000).map(|n| format!("cart/{n}.pay")).collect();
+        let failure = Failure::Deadlock { cycle: cycle.clone() }.with_texts_cut(99);
+        let CallError::Deadlock { cycle: left } = failure else { panic!("{failure:?}") };
+        assert_eq!(left.last().map(|end| &**end), Some("(cut, 991 more)"));
+        assert_eq!(left[..9], cycle[..9]);
+    }
+}

@@ -11,7 +11,7 @@ use std::{
 };
 
 use grains::{
-    Node, Outcome, StreamError,
+    CallError, Node, Outcome, StreamError,
     prelude::*,
     sim::{Sim, run},
 };
@@ -24,6 +24,8 @@ pub(crate) trait Source {
     async fn touch(&self) -> Result<()>;
     async fn hold(&self, ms: u64) -> Result<()>;
     async fn large(&self, bytes: u64) -> Result<String>;
+    /// Panics, and says that much.
+    async fn panic(&self, bytes: u64) -> Result<()>;
     /// Nothing, until nobody reads it any more.
     async fn quiet(&self) -> Result<Streaming<u64>>;
     async fn items(&self, items: u64, bytes: u64) -> Result<Streaming<String>>;
@@ -59,6 +61,10 @@ impl Source for SourceGrain {
 
     async fn large(&self, bytes: u64) -> Result<String> {
         Ok("x".repeat(bytes as usize))
+    }
+
+    async fn panic(&self, bytes: u64) -> Result<()> {
+        panic!("{}", "x".repeat(bytes as usize))
     }
 
     async fn quiet(&self) -> Result<Streaming<u64>> {
@@ -129,6 +135,12 @@ impl Two {
 
     fn source(&self) -> SourceRef {
         self.nodes[CALLER].get(self.key.as_str())
+    }
+
+    /// Asks for so many answers of so many bytes, all at once.
+    fn large(&self, answers: usize, bytes: u64) -> Vec<Told<Result<(), CallError>>> {
+        let ask = |source: SourceRef| async move { source.large(bytes).await.map(drop) };
+        (0..answers).map(|_| self.there(ask(self.source()))).collect()
     }
 
     /// Runs on the caller's machine.
@@ -278,14 +290,87 @@ fn streams_of_large_items_wait_for_room_and_come_to_their_end() {
 fn answers_that_find_no_room_wait_for_it() {
     run(9, async |sim| {
         let two = Two::new(&sim).await;
-        let answered = Arc::new(AtomicUsize::new(0));
-        for _ in 0..30 {
-            let (source, answered) = (two.source(), answered.clone());
+        let answers = two.large(30, 900_000);
+        two.scene.wait("all answers", || answers.iter().all(Told::is_there)).await;
+        answers.iter().for_each(|answer| answer.take().expect("it is there").expect("it is answered"));
+    });
+}
+
+/// The streams together have credit for nearly all that may wait for the link, and their readers read on.
+#[test]
+fn a_large_answer_comes_through_beside_many_streams() {
+    Sim::builder().seed(10).window_bytes_max(64 * 1024).run(async |sim| {
+        let two = Two::new(&sim).await;
+        sim.net().latency(Duration::from_millis(20)..=Duration::from_millis(20));
+        for _ in 0..100 {
+            let source = two.source();
             two.there(async move {
-                source.large(900_000).await.expect("it is answered");
-                answered.fetch_add(1, Ordering::SeqCst);
+                let mut stream = source.items(1_000_000, 2_400).await.expect("it answers");
+                while let Some(item) = stream.next().await {
+                    item.expect("nothing is broken");
+                }
             });
         }
-        two.scene.wait("all answers", || answered.load(Ordering::SeqCst) == 30).await;
+        sim.sleep(Duration::from_secs(5)).await;
+        let answer = two.large(1, 3_900_000).remove(0);
+        two.scene.wait("the answer", || answer.is_there()).await;
+        answer.take().expect("it is there").expect("it is answered");
+    });
+}
+
+/// As many as wait for one link, and some more: they must not fill the memory of the node that gives them.
+#[test]
+fn whoever_takes_too_few_answers_hears_that_its_connection_ends() {
+    for (answers, ends) in [(20, false), (24, true)] {
+        Sim::builder().seed(11).window_bytes_max(4 * 1024).run(async |sim| {
+            let two = Two::new(&sim).await;
+            sim.net().latency(Duration::from_millis(5)..=Duration::from_millis(5));
+            let answers = two.large(answers, 3_900_000);
+            sim.sleep(Duration::from_secs(2)).await;
+            let lost: Vec<_> = answers.iter().filter_map(Told::take).collect();
+            assert_eq!(!lost.is_empty(), ends, "{lost:?}");
+            for answer in lost {
+                assert_eq!(answer.expect_err("it is too soon for one").outcome(), Outcome::Unknown);
+            }
+        });
+    }
+}
+
+/// They take longer than members wait for the farewell of one that leaves.
+#[test]
+fn a_node_does_not_leave_before_its_answers_have_room() {
+    Sim::builder().seed(12).window_bytes_max(256 * 1024).run(async |sim| {
+        let two = Two::new(&sim).await;
+        sim.net().latency(Duration::from_millis(3)..=Duration::from_millis(3));
+        let answers = two.large(20, 3_900_000);
+        sim.sleep(Duration::from_millis(50)).await;
+        let leaving = two.nodes[two.host].clone();
+        let left = two.scene.machines[two.host].spawn(async move { leaving.stop().await });
+        two.scene.wait("all answers", || answers.iter().all(Told::is_there)).await;
+        answers.iter().for_each(|answer| answer.take().expect("it is there").expect("it is answered"));
+        left.await.expect("it is up");
+    });
+}
+
+/// All together they would not fit where small words have room.
+#[test]
+fn panics_with_much_to_say_end_no_connection() {
+    run(13, async |sim| {
+        let two = Two::new(&sim).await;
+        let source = two.source();
+        let held = two.there(async move { source.hold(2_000).await });
+        sim.sleep(AT_ONCE).await;
+        let panic = |n: usize| {
+            let source: SourceRef = two.nodes[CALLER].get(format!("panics {n}"));
+            two.there(async move { source.panic(3 << 20).await })
+        };
+        let panics: Vec<_> = (0..60).map(panic).collect();
+        two.scene.wait("all to be told", || panics.iter().all(Told::is_there)).await;
+        for told in panics {
+            let told = told.take().expect("it is there");
+            assert!(matches!(told, Err(CallError::Panicked { .. })), "{:?}", told.map_err(|error| error.outcome()));
+        }
+        two.scene.wait("the call", || held.is_there()).await;
+        held.take().expect("it is there").expect("its connection has not ended");
     });
 }

@@ -141,9 +141,9 @@ impl Clustered {
         ViewVersion(self.view_version.load(Ordering::Acquire))
     }
 
-    /// Sends one frame to another member, which does not wait for it.
+    /// Sends one small frame to another member, which does not wait for it: it may be lost, and is sent again then.
     fn send_frame(&self, to: MemberId, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
-        self.link_to(to)?.send(kind, write).map(drop)
+        self.link_to(to)?.send_small(kind, write).map(drop)
     }
 
     fn link_to(&self, to: MemberId) -> Result<Arc<Link>, SendError> {

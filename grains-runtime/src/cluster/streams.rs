@@ -26,7 +26,7 @@ use self::{
     table::{Refused, Table},
 };
 use super::names::MemberId;
-use crate::{activation::turn::drop_quietly, tenure::Tenure};
+use crate::{activation::turn::drop_quietly, tenure::Tenure, wire::Ticket};
 
 mod frame;
 mod pump;
@@ -62,8 +62,8 @@ pub(crate) trait StreamLink: Send + Sync + 'static {
     /// within [`Streams::frame`]; it does not wait.
     fn tell(&self, frame: &StreamFrame) -> Result<(), LinkGone>;
 
-    /// Sends an encoded frame as soon as there is room.
-    fn poll_send(&self, cx: &mut Context<'_>, frame: &[u8]) -> Poll<Result<(), NotSent>>;
+    /// Sends an encoded frame as soon as there is room, for which `cx` waits by `ticket`: one for each frame.
+    fn poll_send(&self, cx: &mut Context<'_>, ticket: &mut Ticket, frame: &[u8]) -> Poll<Result<(), NotSent>>;
 }
 
 /// The link has ended. What has begun on it is told by [`Streams::link_ended`].
@@ -262,8 +262,14 @@ impl Hub {
     }
 
     /// The same for what may be large, and waits until there is room.
-    fn poll_send(&self, link: &dyn StreamLink, cx: &mut Context<'_>, frame: &[u8]) -> Poll<Result<(), NotSent>> {
-        if self.tenure.may_act() { link.poll_send(cx, frame) } else { Poll::Ready(Err(NotSent::Gone)) }
+    fn poll_send(
+        &self,
+        link: &dyn StreamLink,
+        cx: &mut Context<'_>,
+        ticket: &mut Ticket,
+        frame: &[u8],
+    ) -> Poll<Result<(), NotSent>> {
+        if self.tenure.may_act() { link.poll_send(cx, ticket, frame) } else { Poll::Ready(Err(NotSent::Gone)) }
     }
 
     /// Stops a stream that nobody reads here.

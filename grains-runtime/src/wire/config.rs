@@ -47,7 +47,8 @@ pub(crate) struct Limits {
     /// The longest frame of a bulk question: a snapshot of the cluster's state or the directory of a partition, of which
     /// each is sent whole. Nothing small waits behind it.
     pub(crate) bulk_frame_bytes_max: usize,
-    /// How many bytes wait for one connection before more are refused as overload.
+    /// How many bytes of calls and questions wait for one connection before more are refused as overload. As many of
+    /// answers and items of streams wait beside them; more of these wait for room.
     pub(crate) outgoing_bytes_max: usize,
     /// How many questions may wait for an answer on one connection, on either side of it.
     pub(crate) requests_max: usize,

@@ -19,7 +19,7 @@ use super::{
     ended::Ended,
     frame,
     handshake::{HANDSHAKE_BYTES_MAX, Purpose},
-    outbox::{Chunk, Outbox, SendError, Sent},
+    outbox::{Chunk, Outbox, SendError, Sent, Ticket},
     pump::Duty,
     shared::{Shared, Side, State},
 };
@@ -51,30 +51,34 @@ impl Link {
         self.outbox.send(kind, write)
     }
 
-    /// The same for a frame for which the other side waits: it hears if it was lost.
-    pub(crate) fn answer(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        self.owed.store(true, Ordering::Release);
-        self.outbox.send(kind, write)
+    /// The same for a small frame, which finds room also where calls are refused as overload.
+    pub(crate) fn send_small(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        self.outbox.send_small(kind, write)
     }
 
-    /// The same for a small frame, which finds room also where others are refused as overload. When that is used up too,
-    /// the other side takes nothing: then the link ends, which both sides hear.
+    /// The same for a small frame for which the other side waits: it hears if it was lost. When even the room of small
+    /// frames is used up, the other side takes nothing: then the link ends, which both sides hear.
     pub(crate) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         self.owed.store(true, Ordering::Release);
         self.outbox.tell(kind, write)
     }
 
-    /// The same, as soon as there is room: never [`SendError::Overloaded`]. Who has not `waited` yet waits behind those who
-    /// do.
+    /// The same for a frame that can wait for room, if nobody does.
+    pub(crate) fn answer(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        self.owed.store(true, Ordering::Release);
+        self.outbox.send_in_turn(kind, write)
+    }
+
+    /// The same as soon as there is room, for which `cx` waits by `ticket`: never [`SendError::Overloaded`].
     pub(crate) fn poll_answer(
         &self,
         cx: &mut Context<'_>,
-        waited: bool,
+        ticket: &mut Ticket,
         kind: u8,
         body: &[u8],
     ) -> Poll<Result<Sent, SendError>> {
         self.owed.store(true, Ordering::Release);
-        self.outbox.poll_send(cx, waited, kind, body)
+        self.outbox.poll_send(cx, ticket, kind, &[body])
     }
 
     /// Whether a frame with a body of so many bytes can be sent at all.

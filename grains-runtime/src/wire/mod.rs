@@ -38,7 +38,7 @@ pub(crate) use self::{
     control::{Lane, RequestError, Response},
     frame::is_control,
     link::Link,
-    outbox::{SendError, Sent},
+    outbox::{SendError, Sent, Ticket},
 };
 use self::{address::advertised, shared::Shared};
 #[cfg(test)]

@@ -1,16 +1,35 @@
 //! The outgoing side of a connection: frames are encoded straight into bounded chunks, and the pump, its one writer, takes
 //! a chunk at a time. So batches grow with load, nothing waits when there is none, and what never left is known for sure.
+//!
+//! Who may take room when:
+//!
+//! 1. Who can wait for room and who cannot have room of their own, `bytes_max` each. So however many answers and items of
+//!    streams there are, they keep no call out, nor calls them.
+//! 2. Who cannot wait takes room at once, or is refused. Where calls find none, small words do: those that may be lost
+//!    ([`send_small`](Outbox::send_small)) half of [`SMALL_BYTES_MAX`], those that may not ([`tell`](Outbox::tell)) all of it.
+//! 3. Who can wait stands in line, and is woken when there is room for it: first come, first served, also where the first
+//!    wants much and those behind it little. From then on its room is kept for it. While anybody stands there who was not
+//!    woken, nobody who comes later takes room. So it is woken at the latest when all has left that was sent before it came,
+//!    and by those who came before it.
+//! 4. Whoever stands there holds a [`Ticket`]. Dropped, it leaves the line, or gives up what is kept for it, and those are
+//!    woken for whom there is room now: no wake-up is lost with the one it was for.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     future::poll_fn,
     pin::pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
+use self::line::{Line, Number};
 use super::frame;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
+
+mod line;
 
 /// The number of a frame among those of its outbox: it grows by one, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +61,7 @@ pub(crate) enum SendError {
 /// working at the same time: 522 calls a write were slower than 111.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Room for small frames beyond that for others: some 40,000 credits or bounces.
+/// Room for small frames beyond that for calls: some 40,000 credits or bounces, or dozens of the longest failures.
 const SMALL_BYTES_MAX: usize = 1 << 20;
 
 /// Frames one after the other, all of them whole.
@@ -52,6 +71,8 @@ pub(super) struct Chunk {
     /// How many frames were sent before the first of these.
     before: u64,
     frames: u64,
+    /// How many of its bytes are of those who can wait.
+    in_turn: usize,
 }
 
 impl Chunk {
@@ -76,8 +97,10 @@ struct State {
     queue: VecDeque<Chunk>,
     /// A used buffer, so that a busy connection allocates none.
     spare: Vec<u8>,
-    /// Bytes in the queue and in the chunk that is being written.
-    waiting: usize,
+    /// Bytes of those who cannot wait, in the queue and in the chunk that is being written.
+    at_once: usize,
+    /// The room of the others.
+    line: Line,
     sent: u64,
     frame_bytes_max: usize,
     phase: Phase,
@@ -85,26 +108,32 @@ struct State {
     writer: Option<Waker>,
     /// The writer, while it cannot write.
     closer: Option<Waker>,
-    /// Those who wait for room, first come first served, and for how much. While there are any, nobody overtakes them.
-    waiters: VecDeque<(Waker, usize)>,
-    /// The same by what tells wakers apart, so that none stands there twice.
-    known: BTreeSet<WakerId>,
     /// Those who wait for the end only.
     enders: Vec<Waker>,
 }
 
-/// Whether a frame may go before those of others who wait for room.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Now,
-    Behind,
+/// Whose room a frame takes.
+#[derive(Clone, Copy)]
+enum Room {
+    /// That of those who cannot wait, up to so many bytes together.
+    AtOnce(usize),
+    /// That of those who can, if nobody waits.
+    InTurn,
+    /// Such that was taken for it already.
+    Taken,
 }
 
-/// Data and functions of a waker: as far as [`Waker::will_wake`] looks.
-type WakerId = (usize, usize);
+/// A place in line, for one frame and one outbox. It is had from the first poll that finds no room.
+#[derive(Default)]
+pub(crate) struct Ticket(Option<(Arc<Outbox>, Number)>);
 
-fn id_of(waker: &Waker) -> WakerId {
-    (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some((outbox, number)) = self.0.take() {
+            let (_left, woken) = lock(&outbox.state).line.leave(number);
+            woken.into_iter().for_each(Waker::wake);
+        }
+    }
 }
 
 enum Phase {
@@ -117,40 +146,39 @@ enum Phase {
 
 impl Outbox {
     pub(super) fn new(bytes_max: usize, frame_bytes_max: usize) -> Self {
+        // The largest frame must fit when it is alone.
+        let bytes_max = bytes_max.max(frame_bytes_max + frame::HEAD_BYTES);
         let state = State {
             queue: VecDeque::new(),
             spare: Vec::new(),
-            waiting: 0,
+            at_once: 0,
+            line: Line::new(bytes_max),
             sent: 0,
             frame_bytes_max,
             phase: Phase::Open,
             writer: None,
             closer: None,
-            waiters: VecDeque::new(),
-            known: BTreeSet::new(),
             enders: Vec::new(),
         };
-        // The largest frame must fit when it is alone.
-        let bytes_max = bytes_max.max(frame_bytes_max + frame::HEAD_BYTES);
         Self { state: Mutex::new(state), closed: AtomicBool::new(false), bytes_max }
     }
 
     /// Appends a frame whose body `write` appends to what it is given, and nothing else. It runs under the outbox's lock:
     /// it is short and sends nothing itself.
     pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        self.send_within(self.bytes_max, Turn::Behind, kind, write)
+        append(lock(&self.state), Room::AtOnce(self.bytes_max), kind, write)
     }
 
-    /// Whether a frame with a body of so many bytes can be sent at all.
-    pub(super) fn fits(&self, body_len: usize) -> Result<(), SendError> {
-        let (bytes, max) = (body_len + 1, lock(&self.state).frame_bytes_max);
-        if bytes > max { Err(SendError::TooLarge { bytes, max }) } else { Ok(()) }
+    /// The same for a small frame, also where calls are refused as overload.
+    pub(super) fn send_small(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        append(lock(&self.state), Room::AtOnce(self.bytes_max + SMALL_BYTES_MAX / 2), kind, write)
     }
 
-    /// Appends a small frame also where others are refused as overload. Where that has no room either, nothing is taken
-    /// at the other side: the outbox is closed, since a word that is lost in silence is waited for in vain.
+    /// The same for one that must not be lost in silence, since it is waited for. Where that has no room either, the outbox
+    /// is closed, which is told. Then the other side has left [`SMALL_BYTES_MAX`] of small words unread: no single one comes
+    /// near that, failures included, whose texts are cut.
     pub(super) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        match self.send_within(self.bytes_max + SMALL_BYTES_MAX, Turn::Now, kind, write) {
+        match append(lock(&self.state), Room::AtOnce(self.bytes_max + SMALL_BYTES_MAX), kind, write) {
             Err(SendError::Overloaded { .. }) => {
                 self.close();
                 Err(SendError::Closed)
@@ -159,81 +187,54 @@ impl Outbox {
         }
     }
 
-    fn send_within(
-        &self,
-        bytes_max: usize,
-        turn: Turn,
-        kind: u8,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Sent, SendError> {
-        let mut state = lock(&self.state);
-        if !matches!(state.phase, Phase::Open) {
-            return Err(SendError::Closed);
-        }
-        if state.waiting >= bytes_max || (turn == Turn::Behind && !state.waiters.is_empty()) {
-            return Err(SendError::Overloaded { limit: bytes_max });
-        }
-        state.append(bytes_max, kind, write)?;
-        let sent = Sent(state.sent);
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
-        Ok(sent)
+    /// The same for what can wait for room, if nobody does. Otherwise it is overload, and [`poll_send`](Self::poll_send) waits.
+    pub(super) fn send_in_turn(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        append(lock(&self.state), Room::InTurn, kind, write)
     }
 
-    /// Sends as soon as there is room, until which `cx` waits; also until this is closed. Who has not `waited` yet waits
-    /// behind those who do.
+    /// Sends as soon as there is room, for which `cx` waits by `ticket`; also until this is closed.
     pub(super) fn poll_send(
-        &self,
+        self: &Arc<Self>,
         cx: &mut Context<'_>,
-        waited: bool,
+        ticket: &mut Ticket,
         kind: u8,
-        body: &[u8],
+        body: &[&[u8]],
     ) -> Poll<Result<Sent, SendError>> {
-        {
-            let mut state = lock(&self.state);
-            let bytes = frame::HEAD_BYTES + body.len();
-            let fits = body.len() < state.frame_bytes_max;
-            let room = state.waiting + bytes <= self.bytes_max;
-            // Asked first: many may wait, and each would copy its body in vain. What waits is written, and then looked at.
-            let behind = (!waited && !state.waiters.is_empty()) || !room;
-            if fits && behind && state.waiting > 0 && matches!(state.phase, Phase::Open) {
-                state.watch(cx, bytes);
-                return Poll::Pending;
-            }
+        let body_len = body.iter().map(|part| part.len()).sum();
+        let mut state = lock(&self.state);
+        if let Err(why) = state.fits(body_len) {
+            drop(state);
+            *ticket = Ticket::default();
+            return Poll::Ready(Err(why));
         }
-        match self.send_within(self.bytes_max, Turn::Now, kind, |out| out.extend_from_slice(body)) {
-            Err(SendError::Overloaded { .. }) => {
-                self.wake_at_room(cx, body.len());
-                Poll::Pending
+        let bytes = frame::HEAD_BYTES + body_len;
+        let turn = match &ticket.0 {
+            Some((_, number)) => state.line.take_kept(*number, cx.waker()),
+            None if state.line.take(bytes) => Ok(()),
+            None => {
+                ticket.0 = Some((self.clone(), state.line.join(bytes, cx.waker().clone())));
+                Err(None)
             }
-            result => Poll::Ready(result),
+        };
+        if let Err(replaced) = turn {
+            drop(state);
+            drop(replaced);
+            return Poll::Pending;
         }
+        ticket.0 = None;
+        let write = |out: &mut Vec<u8>| body.iter().for_each(|part| out.extend_from_slice(part));
+        Poll::Ready(append(state, Room::Taken, kind, write))
     }
 
     /// Sends as soon as there is room.
-    pub(super) async fn send_when_room(&self, kind: u8, body: &[&[u8]]) -> Result<Sent, SendError> {
-        let write = |out: &mut Vec<u8>| body.iter().for_each(|part| out.extend_from_slice(part));
-        poll_fn(|cx| match self.send_within(self.bytes_max, Turn::Now, kind, write) {
-            Err(SendError::Overloaded { .. }) => {
-                self.wake_at_room(cx, body.iter().map(|part| part.len()).sum());
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        })
-        .await
+    pub(super) async fn send_when_room(self: &Arc<Self>, kind: u8, body: &[&[u8]]) -> Result<Sent, SendError> {
+        let mut ticket = Ticket::default();
+        poll_fn(|cx| self.poll_send(cx, &mut ticket, kind, body)).await
     }
 
-    fn wake_at_room(&self, cx: &mut Context<'_>, bytes: usize) {
-        let mut state = lock(&self.state);
-        if matches!(state.phase, Phase::Open) && state.waiting > 0 {
-            state.watch(cx, bytes);
-        } else {
-            drop(state);
-            cx.waker().wake_by_ref();
-        }
+    /// Whether a frame with a body of so many bytes can be sent at all.
+    pub(super) fn fits(&self, body_len: usize) -> Result<(), SendError> {
+        lock(&self.state).fits(body_len)
     }
 
     /// The other side takes frames of up to `frame_bytes_max`. The error is the length of a longer one that waits already.
@@ -247,8 +248,7 @@ impl Outbox {
     /// The next chunk for the writer, who is done with `used` and is woken when there is one; none once it is closed.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>, used: &mut Chunk) -> Poll<Option<Chunk>> {
         let mut state = lock(&self.state);
-        state.give_back(std::mem::take(used));
-        let served = state.serve(self.bytes_max);
+        let woken = state.give_back(std::mem::take(used));
         let taken = match state.phase {
             Phase::Open => match state.queue.pop_front() {
                 Some(chunk) => Poll::Ready(Some(chunk)),
@@ -260,7 +260,7 @@ impl Outbox {
             _ => Poll::Ready(None),
         };
         drop(state);
-        served.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
         taken
     }
 
@@ -271,7 +271,7 @@ impl Outbox {
 
     /// Whether bytes wait to be sent.
     pub(super) fn has_backlog(&self) -> bool {
-        lock(&self.state).waiting > 0
+        lock(&self.state).waiting() > 0
     }
 
     /// Takes no more frames, and tells the writer to stop.
@@ -344,10 +344,52 @@ impl Outbox {
     }
 }
 
+/// Appends a frame, and tells the writer.
+fn append(
+    mut state: MutexGuard<'_, State>,
+    room: Room,
+    kind: u8,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Result<Sent, SendError> {
+    state.append(room, kind, write)?;
+    let sent = Sent(state.sent);
+    let writer = state.writer.take();
+    drop(state);
+    if let Some(writer) = writer {
+        writer.wake();
+    }
+    Ok(sent)
+}
+
 impl State {
-    fn append(&mut self, bytes_max: usize, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+    fn waiting(&self) -> usize {
+        self.at_once + self.line.taken()
+    }
+
+    fn fits(&self, body_len: usize) -> Result<(), SendError> {
+        let (bytes, max) = (body_len + 1, self.frame_bytes_max);
+        match self.phase {
+            Phase::Open if bytes > max => Err(SendError::TooLarge { bytes, max }),
+            Phase::Open => Ok(()),
+            _ => Err(SendError::Closed),
+        }
+    }
+
+    fn append(&mut self, room: Room, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::Closed);
+        }
+        // Asked first: what is written for the length of it alone is written in vain.
+        let (full, limit) = match room {
+            Room::AtOnce(max) => (self.at_once >= max, max),
+            Room::InTurn => (!self.line.is_open(), self.line.bytes_max()),
+            Room::Taken => (false, self.line.bytes_max()),
+        };
+        if full {
+            return Err(SendError::Overloaded { limit });
+        }
         if self.queue.back().is_none_or(|chunk| chunk.bytes.len() >= CHUNK_BYTES) {
-            let chunk = Chunk { bytes: std::mem::take(&mut self.spare), before: self.sent, frames: 0 };
+            let chunk = Chunk { bytes: std::mem::take(&mut self.spare), before: self.sent, ..Chunk::default() };
             self.queue.push_back(chunk);
         }
         let chunk = self.queue.back_mut().expect("one was just pushed if there was none");
@@ -357,56 +399,40 @@ impl State {
         if bytes > self.frame_bytes_max {
             return Err(SendError::TooLarge { bytes, max: self.frame_bytes_max });
         }
-        if self.waiting + grown > bytes_max {
-            return Err(SendError::Overloaded { limit: bytes_max });
+        let takes = match room {
+            Room::AtOnce(max) => self.at_once + grown <= max,
+            Room::InTurn => self.line.take(grown),
+            Room::Taken => true,
+        };
+        if !takes {
+            return Err(SendError::Overloaded { limit });
+        }
+        match room {
+            Room::AtOnce(_) => self.at_once += grown,
+            Room::InTurn | Room::Taken => undo.chunk.in_turn += grown,
         }
         undo.keep = true;
         undo.chunk.frames += 1;
-        drop(undo);
-        self.waiting += grown;
         self.sent += 1;
         Ok(())
     }
 
-    fn give_back(&mut self, used: Chunk) {
+    /// The writer is done with a chunk. Gives the wakers of those for whom there is room now.
+    fn give_back(&mut self, used: Chunk) -> Vec<Waker> {
         if used.bytes.is_empty() {
-            return;
+            return Vec::new();
         }
-        self.waiting -= used.bytes.len();
+        self.at_once -= used.bytes.len() - used.in_turn;
         let mut bytes = used.bytes;
         bytes.clear();
         if bytes.capacity() <= 2 * CHUNK_BYTES && self.spare.capacity() == 0 {
             self.spare = bytes;
         }
-    }
-
-    fn watch(&mut self, cx: &mut Context<'_>, bytes: usize) {
-        if self.known.insert(id_of(cx.waker())) {
-            self.waiters.push_back((cx.waker().clone(), bytes));
-        }
-    }
-
-    /// The first of those who wait, as many as there is room for; all of them if nothing waits to be written any more, for
-    /// then nobody would come by again.
-    fn serve(&mut self, bytes_max: usize) -> Vec<Waker> {
-        let mut room = bytes_max.saturating_sub(self.waiting);
-        let mut served = Vec::new();
-        while let Some((_, bytes)) = self.waiters.front() {
-            if *bytes > room && self.waiting > 0 {
-                break;
-            }
-            room = room.saturating_sub(*bytes);
-            if let Some((waker, _)) = self.waiters.pop_front() {
-                self.known.remove(&id_of(&waker));
-                served.push(waker);
-            }
-        }
-        served
+        self.line.give_back(used.in_turn)
     }
 
     fn wakers(&mut self) -> Vec<Waker> {
-        self.known.clear();
-        let waiters = self.waiters.drain(..).map(|(waker, _)| waker);
+        let waiters = self.line.end().into_iter();
         waiters.chain(self.enders.drain(..)).chain(self.writer.take()).chain(self.closer.take()).collect()
     }
 }

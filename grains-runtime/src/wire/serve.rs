@@ -52,9 +52,9 @@ impl Duty for Serve {
         }
         self.last = head.id;
         let Some(slots) = self.slots() else {
-            // If not even this finds room, the other side has not read its answers: it will time out.
+            // Whoever asks on and does not read hears it by the end of the connection.
             let no = [&head.answered(None)[..], &[OVERLOADED]].concat();
-            self.outbox.send(frame::FAILED, |out| out.extend(no)).ok();
+            self.outbox.tell(frame::FAILED, |out| out.extend(no)).ok();
             return Ok(());
         };
         let from = PeerInfo { name: self.name.clone(), node: self.node, incarnation: head.incarnation };

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     activation::turn::drop_quietly,
     cluster::{names::MemberId, streams::StreamLink},
-    wire::{Link, SendError, Sent},
+    wire::{Link, SendError, Sent, Ticket},
 };
 
 /// The bytes of the answers that wait for room on one link. Over it, whoever does not take its answers loses that link.
@@ -56,10 +56,10 @@ impl Back {
 
     pub(super) fn fail(&self, found: Option<Found>, failure: Failure) {
         let outcome = failure.outcome();
-        let frame = ReplyFrame { call: self.call, found, answer: Err(failure) };
+        let frame = ReplyFrame::failed(self.call, found, failure);
         if let Err(why @ SendError::TooLarge { .. }) = self.tell(REPLY, |out| frame.write(out)) {
             let why = format!("its failure: {why}").into();
-            let frame = ReplyFrame { answer: Err(CallError::Codec { why, outcome }), ..frame };
+            let frame = ReplyFrame::failed(self.call, found, CallError::Codec { why, outcome });
             self.tell(REPLY, |out| frame.write(out)).ok();
         }
     }
@@ -121,13 +121,13 @@ impl Back {
         let (back, acting) = (self.clone(), acting.clone());
         let tasks = acting.tenure.clone();
         tasks.tasks.spawn(async move {
-            let mut waited = false;
+            let mut ticket = Ticket::default();
             let sent = poll_fn(|cx| match acting.tenure.may_act() {
-                true => link.poll_answer(cx, std::mem::replace(&mut waited, true), REPLY, &body),
+                true => link.poll_answer(cx, &mut ticket, REPLY, &body),
                 false => Poll::Ready(Err(SendError::Closed)),
             });
             let sent = sent.await;
-            drop(waiting);
+            drop((waiting, ticket));
             match sent {
                 Ok(_) => back.export(&acting, link, streams),
                 // Closed: its node hears of the link's end.

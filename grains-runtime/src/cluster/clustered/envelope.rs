@@ -37,6 +37,10 @@ pub(crate) const HEARD: u8 = 9;
 /// Entries of a request context: its bytes are bounded too, this bounds what a hostile peer makes us allocate.
 const CONTEXT_ENTRIES_MAX: u64 = 1024;
 
+/// The longest text of a failure, of which it has three at most. Panics and errors say what users let them; failures have to
+/// find room where little is left, see `wire::outbox`.
+const FAILURE_TEXT_BYTES_MAX: usize = 4 * 1024;
+
 /// A call on its way.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CallFrame {
@@ -193,6 +197,13 @@ impl CallFrame {
         let chain = from.chain()?;
         let one_way = flags & ONE_WAY != 0;
         Ok(Self { call, grain, method, one_way, left_us, target, void, request, chain, args: from.0.into() })
+    }
+}
+
+impl ReplyFrame<'_> {
+    /// A failure. Of long texts it has the beginning.
+    pub(crate) fn failed(call: u64, found: Option<Found>, failure: Failure) -> Self {
+        Self { call, found, answer: Err(failure.with_texts_cut(FAILURE_TEXT_BYTES_MAX)) }
     }
 }
 
@@ -362,7 +373,7 @@ impl<'b> Reader<'b> {
         let mut room = HOP_TURNS_MAX as u64 * 2;
         for _ in 0..hops {
             let (origin, call, turns) = (self.number()?, self.number()?, self.number()?);
-            room = room.checked_sub(turns + 1).ok_or(BadFrame("a chain that is too long"))?;
+            room = room.checked_sub(turns.saturating_add(1)).ok_or(BadFrame("a chain that is too long"))?;
             let turns = (0..turns).map(|_| self.turn()).collect::<Result<_, _>>()?;
             chain.push(Hop { origin, call, turns });
         }
@@ -443,6 +454,22 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_a_small_frame_whatever_it_says() {
+        let said = "x".repeat(3 << 20);
+        let (grain, method) = ("cart/7".into(), "pay".into());
+        let panicked = CallError::Panicked { grain, method, message: said.clone().into() };
+        let refused = CallError::NotActivated { grain: "cart/7".into(), error: grains_core::Error::new(&said) };
+        for failure in [panicked, refused, CallError::Deadlock { cycle: vec!["cart/7.pay".into(); 100_000] }] {
+            let mut bytes = Vec::new();
+            ReplyFrame::failed(77, None, failure).write(&mut bytes);
+            assert!((4000..6000).contains(&bytes.len()), "{} bytes", bytes.len());
+            let told = ReplyFrame::read(&bytes).unwrap().answer.unwrap_err().to_string();
+            assert!(told.starts_with(&"cart/7") || told.contains("cart/7.pay"), "{told}");
+            assert!(told.contains("(cut, "), "{told}");
+        }
+    }
+
+    #[test]
     fn garbage_is_refused_and_never_panics() {
         let mut bytes = Vec::new();
         call().write(&mut bytes);
@@ -460,5 +487,15 @@ mod tests {
             let _ = CallFrame::read(&bytes);
             let _ = ReplyFrame::read(&bytes);
         }
+    }
+
+    #[test]
+    fn a_hop_of_more_turns_than_there_are_numbers_is_refused() {
+        let mut bytes = Vec::new();
+        (CallFrame { chain: Vec::new(), void: None, args: [].into(), ..call() }).write(&mut bytes);
+        assert_eq!(bytes.pop(), Some(0), "no hops");
+        // One: its origin, its call, and how many turns.
+        [1, 4, 5, u64::MAX].into_iter().for_each(|n| number(&mut bytes, n));
+        assert!(CallFrame::read(&bytes).is_err());
     }
 }

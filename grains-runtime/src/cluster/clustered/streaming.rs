@@ -21,7 +21,7 @@ use crate::{
         names::MemberId,
         streams::{LinkGone, NotSent, StreamFrame, StreamLink, StreamLinks, Streams},
     },
-    wire::{Link, SendError},
+    wire::{Link, SendError, Ticket},
 };
 
 /// The way of stream frames to other members.
@@ -54,8 +54,8 @@ impl StreamLink for LinkWay {
         self.0.tell(STREAM, |out| out.extend_from_slice(&body)).map(drop).map_err(|_| LinkGone)
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, frame: &[u8]) -> Poll<Result<(), NotSent>> {
-        self.0.poll_answer(cx, true, STREAM, frame).map(|sent| match sent {
+    fn poll_send(&self, cx: &mut Context<'_>, ticket: &mut Ticket, frame: &[u8]) -> Poll<Result<(), NotSent>> {
+        self.0.poll_answer(cx, ticket, STREAM, frame).map(|sent| match sent {
             Ok(_) => Ok(()),
             Err(why @ SendError::TooLarge { .. }) => Err(NotSent::TooLarge(why.to_string())),
             Err(SendError::Closed | SendError::Overloaded { .. }) => Err(NotSent::Gone),

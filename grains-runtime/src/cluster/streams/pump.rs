@@ -16,7 +16,7 @@ use super::{
     Hub, NotSent, StreamLink,
     frame::{StreamFrame, StreamId},
 };
-use crate::cluster::names::MemberId;
+use crate::{cluster::names::MemberId, wire::Ticket};
 
 /// What the reader's node says about one stream, for its pump.
 pub(super) struct Gate {
@@ -106,6 +106,7 @@ pub(super) struct Pump {
 struct Leaving {
     bytes: Vec<u8>,
     is_end: bool,
+    ticket: Ticket,
 }
 
 /// Whether the reader's node has heard of the stream.
@@ -140,9 +141,9 @@ impl Pump {
                 return Poll::Ready(());
             }
             // What was taken from the source has its credit already.
-            if let Some(leaving) = &self.leaving {
-                let sent = ready!(self.hub.poll_send(&*self.link, cx, &leaving.bytes));
-                let was_end = leaving.is_end;
+            if let Some(Leaving { bytes, is_end, ticket }) = &mut self.leaving {
+                let sent = ready!(self.hub.poll_send(&*self.link, cx, ticket, bytes));
+                let was_end = *is_end;
                 self.leaving = None;
                 match sent {
                     Ok(()) if was_end => return Poll::Ready(()),
@@ -189,7 +190,8 @@ impl Pump {
     fn leave(&mut self, frame: &StreamFrame) {
         self.told = Told::Something;
         let bytes = codec::encode(frame).expect("frames are made of bytes, texts and numbers");
-        self.leaving = Some(Leaving { bytes, is_end: matches!(frame, StreamFrame::End { .. }) });
+        let is_end = matches!(frame, StreamFrame::End { .. });
+        self.leaving = Some(Leaving { bytes, is_end, ticket: Ticket::default() });
     }
 
     /// Says once that there is a stream, if nothing else has said so. If its link has ended, the gate is told.

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use super::*;
 
-fn outbox(bytes_max: usize) -> Outbox {
-    Outbox::new(bytes_max, 100)
+fn outbox(bytes_max: usize) -> Arc<Outbox> {
+    Arc::new(Outbox::new(bytes_max, 100))
 }
 
 fn send(outbox: &Outbox, len: usize) -> Result<Sent, SendError> {
     outbox.send(1, |out| out.resize(out.len() + len, 7))
+}
+
+fn answer(outbox: &Outbox, len: usize) -> Result<Sent, SendError> {
+    outbox.send_in_turn(1, |out| out.resize(out.len() + len, 7))
 }
 
 fn take(outbox: &Outbox, used: &mut Chunk) -> Poll<Option<Chunk>> {
@@ -99,7 +103,7 @@ fn what_was_written_before_may_have_arrived() {
 
 #[test]
 fn a_panic_while_encoding_leaves_nothing_behind() {
-    let outbox = Arc::new(outbox(1000));
+    let outbox = outbox(1000);
     send(&outbox, 10).unwrap();
     let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         outbox.send(1, |out| {
@@ -123,8 +127,8 @@ fn a_smaller_limit_of_the_other_side_is_kept() {
 
 #[tokio::test]
 async fn whoever_waits_for_room_gets_it_or_hears_of_the_end() {
-    let outbox = Arc::new(outbox(105));
-    send(&outbox, 99).unwrap();
+    let outbox = outbox(105);
+    answer(&outbox, 99).unwrap();
     let spawn = || {
         let outbox = outbox.clone();
         tokio::spawn(async move { outbox.send_when_room(1, &[&[1; 50], &[2; 40]]).await })
@@ -133,7 +137,7 @@ async fn whoever_waits_for_room_gets_it_or_hears_of_the_end() {
     tokio::task::yield_now().await;
     let mut chunk = taken(&outbox);
     assert!(take(&outbox, &mut chunk).is_pending());
-    while send(&outbox, 0) != Err(SendError::Overloaded { limit: 105 }) {
+    while !outbox.has_backlog() {
         tokio::task::yield_now().await;
     }
     outbox.close();
@@ -150,28 +154,45 @@ impl std::task::Wake for Woken {
     }
 }
 
+/// One that can wait for room.
+struct Waiter {
+    woken: Arc<Woken>,
+    ticket: Ticket,
+}
+
+impl Waiter {
+    fn new() -> Self {
+        Self { woken: Arc::new(Woken(AtomicBool::new(false))), ticket: Ticket::default() }
+    }
+
+    fn poll(&mut self, outbox: &Arc<Outbox>, body: &[u8]) -> Poll<Result<Sent, SendError>> {
+        let waker = Waker::from(self.woken.clone());
+        outbox.poll_send(&mut Context::from_waker(&waker), &mut self.ticket, 1, &[body])
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::SeqCst)
+    }
+}
+
 #[test]
 fn who_waits_for_room_is_woken_when_there_is_some_or_it_is_closed() {
     for closes in [false, true] {
         let outbox = outbox(210);
-        (0..2).for_each(|_| assert!(send(&outbox, 99).is_ok()));
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
-        let waker = Waker::from(woken.clone());
-        let mut cx = Context::from_waker(&waker);
-        assert!(outbox.poll_send(&mut cx, true, 1, &[7; 50]).is_pending());
-        assert_eq!(
-            outbox.poll_send(&mut cx, true, 1, &[7; 100]),
-            Poll::Ready(Err(SendError::TooLarge { bytes: 101, max: 100 }))
-        );
+        (0..2).for_each(|_| assert!(answer(&outbox, 99).is_ok()));
+        let mut waiter = Waiter::new();
+        assert!(waiter.poll(&outbox, &[7; 50]).is_pending());
+        let too_large = SendError::TooLarge { bytes: 101, max: 100 };
+        assert_eq!(Waiter::new().poll(&outbox, &[7; 100]), Poll::Ready(Err(too_large)));
         let mut chunk = taken(&outbox);
-        assert!(!woken.0.load(Ordering::SeqCst));
+        assert!(!waiter.is_woken());
         match closes {
             true => outbox.close(),
             false => assert!(take(&outbox, &mut chunk).is_pending()),
         }
-        assert!(woken.0.load(Ordering::SeqCst));
+        assert!(waiter.is_woken());
         let sent = if closes { Err(SendError::Closed) } else { Ok(Sent(3)) };
-        assert_eq!(outbox.poll_send(&mut cx, true, 1, &[7; 50]), Poll::Ready(sent));
+        assert_eq!(waiter.poll(&outbox, &[7; 50]), Poll::Ready(sent));
     }
 }
 
@@ -190,39 +211,126 @@ fn small_frames_have_room_of_their_own_and_beyond_it_the_outbox_is_closed() {
 }
 
 #[test]
-fn whoever_waits_for_room_is_served_in_turn_and_overtaken_by_nobody() {
-    let outbox = Outbox::new(3 * CHUNK_BYTES, CHUNK_BYTES);
-    let body = vec![7; CHUNK_BYTES - frame::HEAD_BYTES];
-    while outbox.send(1, |out| out.extend_from_slice(&body)).is_ok() {}
-    let bells = [Arc::new(Woken(AtomicBool::new(false))), Arc::new(Woken(AtomicBool::new(false)))];
-    let rung = || bells.each_ref().map(|bell| bell.0.load(Ordering::Acquire));
-    let wakers = bells.each_ref().map(|bell| Waker::from(bell.clone()));
-    for waker in &wakers {
-        // Twice: it stands in the queue once.
-        for waited in [false, true] {
-            assert!(outbox.poll_send(&mut Context::from_waker(waker), waited, 1, &body).is_pending());
-        }
+fn small_words_that_may_be_lost_leave_room_for_those_that_may_not() {
+    let outbox = outbox(105);
+    send(&outbox, 99).unwrap();
+    assert_eq!(send(&outbox, 10), Err(SendError::Overloaded { limit: 105 }));
+    while outbox.send_small(2, |out| out.resize(out.len() + 95, 7)).is_ok() {}
+    assert!(!outbox.is_closed());
+    let mut told = 0;
+    while outbox.tell(2, |out| out.resize(out.len() + 95, 7)).is_ok() {
+        told += 100;
     }
-    let mut chunk = Chunk::default();
-    let mut take = || match outbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut chunk) {
+    assert!((SMALL_BYTES_MAX / 2 - 200..=SMALL_BYTES_MAX / 2 + 200).contains(&told), "{told}");
+}
+
+#[test]
+fn who_can_wait_and_who_cannot_do_not_keep_each_other_out() {
+    let outbox = outbox(105);
+    send(&outbox, 99).unwrap();
+    assert!(matches!(send(&outbox, 0), Err(SendError::Overloaded { .. })));
+    assert!(answer(&outbox, 99).is_ok(), "calls are full, answers are not");
+    let mut waiter = Waiter::new();
+    assert!(waiter.poll(&outbox, &[7; 99]).is_pending());
+    let mut chunk = taken(&outbox);
+    assert!(take(&outbox, &mut chunk).is_pending());
+    assert!(waiter.is_woken());
+    assert!(waiter.poll(&outbox, &[7; 99]).is_ready());
+    assert!(Waiter::new().poll(&outbox, &[7; 99]).is_pending(), "answers are full again");
+    assert!(send(&outbox, 99).is_ok(), "and calls are not");
+}
+
+/// Fills it with answers, of which each is a chunk.
+fn full_of_chunks() -> (Arc<Outbox>, Vec<u8>) {
+    let outbox = Arc::new(Outbox::new(3 * CHUNK_BYTES, CHUNK_BYTES));
+    let body = vec![7; CHUNK_BYTES - frame::HEAD_BYTES];
+    while outbox.send_in_turn(1, |out| out.extend_from_slice(&body)).is_ok() {}
+    (outbox, body)
+}
+
+#[test]
+fn whoever_waits_for_room_is_served_in_turn_and_overtaken_by_nobody() {
+    let (outbox, body) = full_of_chunks();
+    let mut waiters = [Waiter::new(), Waiter::new()];
+    for waiter in &mut waiters {
+        // Twice: it stands in line once.
+        assert!([(); 2].iter().all(|()| waiter.poll(&outbox, &body).is_pending()));
+    }
+    let mut chunk = taken(&outbox);
+    let mut leaves = || match take(&outbox, &mut chunk) {
         Poll::Ready(Some(next)) => chunk = next,
         other => panic!("{other:?}"),
     };
-    take();
-    assert_eq!(rung(), [false, false], "nothing has left yet");
-    take();
-    assert_eq!(rung(), [true, false], "room for one");
-    // There is room, and it is not for those who come now.
-    assert!(matches!(outbox.send(1, |_| {}), Err(SendError::Overloaded { .. })));
-    let late = &mut Context::from_waker(Waker::noop());
-    assert!(outbox.poll_send(late, false, 1, b"late").is_pending());
-    let first = outbox.poll_send(&mut Context::from_waker(&wakers[0]), true, 1, &body);
-    assert!(matches!(first, Poll::Ready(Ok(_))), "{first:?}");
-    take();
-    assert_eq!(rung(), [true, true]);
-    let second = outbox.poll_send(&mut Context::from_waker(&wakers[1]), true, 1, &body);
-    assert!(matches!(second, Poll::Ready(Ok(_))), "{second:?}");
-    take();
-    assert!(outbox.poll_send(late, true, 1, b"late").is_ready());
-    assert!(outbox.send(1, |_| {}).is_ok(), "nobody waits any more");
+    leaves();
+    assert_eq!(waiters.each_ref().map(Waiter::is_woken), [true, false], "room for one");
+    // There is room, and it is not for those who come now, also when they come again.
+    let mut late = Waiter::new();
+    for _ in 0..2 {
+        assert!(matches!(answer(&outbox, 0), Err(SendError::Overloaded { .. })));
+        assert!(late.poll(&outbox, b"late").is_pending());
+        assert!(waiters[1].poll(&outbox, &body).is_pending());
+    }
+    assert!(waiters[0].poll(&outbox, &body).is_ready());
+    leaves();
+    assert!(waiters[1].is_woken() && !late.is_woken());
+    // What others send at once does not take what is kept for it.
+    assert!(send(&outbox, 0).is_ok() && outbox.tell(2, |_| {}).is_ok());
+    assert!(waiters[1].poll(&outbox, &body).is_ready());
+    leaves();
+    assert!(late.is_woken());
+    assert!(late.poll(&outbox, b"late").is_ready());
+    assert!(answer(&outbox, 0).is_ok(), "nobody waits any more");
+}
+
+#[test]
+fn whoever_is_dropped_in_line_takes_no_wake_up_along() {
+    let (outbox, body) = full_of_chunks();
+    let [mut first, mut second, mut small] = [(); 3].map(|()| Waiter::new());
+    assert!(first.poll(&outbox, &body).is_pending() && second.poll(&outbox, &body).is_pending());
+    assert!(small.poll(&outbox, b"small").is_pending());
+    let mut chunk = taken(&outbox);
+    assert!(take(&outbox, &mut chunk).is_ready());
+    assert!(first.is_woken() && !second.is_woken());
+    drop(first);
+    assert!(second.is_woken() && !small.is_woken(), "what was kept for the first is kept for the second");
+    drop(second);
+    assert!(small.is_woken());
+    assert!(small.poll(&outbox, b"small").is_ready());
+    let [mut large, mut small] = [(); 2].map(|()| Waiter::new());
+    assert!(large.poll(&outbox, &body).is_pending() && small.poll(&outbox, b"small").is_pending());
+    drop(large);
+    assert!(small.is_woken(), "it waited only because the large one did");
+}
+
+/// Readers of many streams give so much credit that their items alone would always fill most of the outbox.
+#[test]
+fn a_large_answer_gets_out_beside_items_without_end() {
+    const FRAME_BYTES_MAX: usize = 9 * CHUNK_BYTES;
+    let outbox = Arc::new(Outbox::new(16 * CHUNK_BYTES, FRAME_BYTES_MAX));
+    let (item, large) = (vec![7; 1000], vec![7; FRAME_BYTES_MAX - 1]);
+    while lock(&outbox.state).waiting() < 12 * CHUNK_BYTES {
+        assert!(Waiter::new().poll(&outbox, &item).is_ready());
+    }
+    let mut answer = Waiter::new();
+    assert!(answer.poll(&outbox, &large).is_pending());
+    let (mut chunk, mut left, mut items) = (Chunk::default(), 0, Vec::new());
+    for _ in 0..12 {
+        let Poll::Ready(Some(next)) = take(&outbox, &mut chunk) else { panic!("there is more") };
+        // What has left is read, and is credit again.
+        let read = std::mem::replace(&mut left, next.frames());
+        chunk = next;
+        if answer.is_woken() {
+            break;
+        }
+        items.extend((0..read).map(|_| Waiter::new()));
+        assert!(items.iter_mut().all(|waiter| waiter.poll(&outbox, &item).is_pending()), "one overtakes");
+        assert!(send(&outbox, 0).is_ok(), "calls have room meanwhile");
+        assert!(outbox.tell(2, |_| {}).is_ok(), "and so have small words");
+    }
+    assert!(answer.poll(&outbox, &large).is_ready());
+    while items.iter().any(|waiter| !waiter.is_woken()) {
+        let Poll::Ready(Some(next)) = take(&outbox, &mut chunk) else { panic!("some wait, and nothing leaves") };
+        chunk = next;
+        items.retain_mut(|waiter| !waiter.is_woken() || waiter.poll(&outbox, &item).is_pending());
+    }
 }

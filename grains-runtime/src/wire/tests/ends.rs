@@ -166,17 +166,21 @@ async fn a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link(m
     let body = vec![7; 100_000];
     let mut in_a_row = 0;
     while in_a_row < 100 {
-        match link.send(1, |out| out.extend_from_slice(&body)) {
-            Ok(_) => in_a_row = 0,
-            Err(_) => {
+        let call = link.send(1, |out| out.extend_from_slice(&body));
+        let answer = link.answer(1, |out| out.extend_from_slice(&body));
+        match (call, answer) {
+            (Err(_), Err(_)) => {
                 in_a_row += 1;
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
+            _ => in_a_row = 0,
         }
     }
-    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, true, 1, &body));
+    let mut ticket = Ticket::default();
+    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, &mut ticket, 1, &body));
     let waits = tokio::time::timeout(Duration::from_millis(50), waits).await;
     assert!(waits.is_err(), "there is no room for it: {waits:?}");
+    assert!(link.send_small(2, |out| out.push(2)).is_ok());
     assert!(link.tell(2, |out| out.push(2)).is_ok());
     let mut told = 0;
     while link.tell(2, |out| out.resize(out.len() + 1000, 2)).is_ok() {
@@ -184,7 +188,7 @@ async fn a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link(m
         assert!(told < 10_000, "no limit");
     }
     assert!(told > 500 && link.is_closed());
-    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, true, 1, &body));
+    let waits = std::future::poll_fn(|cx| link.poll_answer(cx, &mut ticket, 1, &body));
     assert_eq!(waits.await, Err(SendError::Closed));
     seen.down(1).await;
     drop(raw);

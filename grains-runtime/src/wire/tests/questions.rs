@@ -15,6 +15,7 @@ in_both_worlds! {
     a_question_seen_twice_is_handled_once
     an_answer_that_comes_twice_does_no_harm
     too_many_questions_are_refused_on_both_sides
+    a_refusal_arrives_also_where_answers_wait_for_room
     sizes_have_limits_by_lane
     a_panic_over_a_question_is_told
     an_idle_connection_is_given_up_and_made_anew
@@ -184,6 +185,25 @@ async fn too_many_questions_are_refused_on_both_sides(mut setup: Setup) {
     stuck[0].abort();
     until("given up", || stuck[0].is_finished()).await;
     assert!(ask(b"hi").await.unwrap().is_ok());
+}
+
+async fn a_refusal_arrives_also_where_answers_wait_for_room(mut setup: Setup) {
+    setup.limits.requests_max = 8;
+    setup.limits.frame_bytes_max = 1 << 20;
+    setup.limits.outgoing_bytes_max = 1 << 20;
+    let (b, _) = setup.node(2).await;
+    let mut raw = raw_dial(&setup, &b, 9, Purpose::Control).await;
+    let body = vec![1; 300_000];
+    for id in 1..=100 {
+        assert!(raw.say(frame::REQUEST, &question(id, &body)).await);
+    }
+    let mut refused = 0;
+    for heard in 0..100 {
+        let word = tokio::time::timeout(LONG, raw.hear_word()).await;
+        let (kind, _) = word.unwrap_or_else(|_| panic!("{heard} of 100 are answered")).expect("it goes on");
+        refused += usize::from(kind == frame::FAILED);
+    }
+    assert!(refused > 0, "all were answered");
 }
 
 async fn sizes_have_limits_by_lane(setup: Setup) {
