@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, members};
 /// Longer than a handshake may take, on a busy machine.
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
 
+const CALL: u8 = 1;
 const HELLO: u8 = 0x80;
 const WELCOME: u8 = 0x81;
 const REQUEST: u8 = 0x83;
@@ -118,6 +119,18 @@ fn closes(mut connection: TcpStream) {
     }
 }
 
+/// It may be about to become a member, so what it says is kept: but not without end.
+#[test]
+fn one_who_says_much_before_anybody_knows_it_is_closed() {
+    const FRAMES: usize = 64;
+    let cluster = Cluster::three();
+    let address = &cluster.orders[0].listen;
+    let mut early = greet_as(address, b'D', Some(1 << 40));
+    let frame = whole_frame(CALL, &vec![0; 1 << 20]);
+    let taken = (0..FRAMES).take_while(|_| early.write_all(&frame).is_ok()).count();
+    assert!(taken < FRAMES, "it takes all it is told");
+}
+
 /// What a node says of itself.
 #[derive(Serialize)]
 struct About {
@@ -132,16 +145,20 @@ struct About {
 
 /// A connection for questions, as a node that is no member opens it.
 fn greet(address: &str) -> TcpStream {
+    greet_as(address, b'C', None)
+}
+
+fn greet_as(address: &str, purpose: u8, incarnation: Option<u64>) -> TcpStream {
     let about = About {
         cluster: "test",
         generation: None,
         name: "stranger",
         node: 4_711,
-        incarnation: None,
+        incarnation,
         to: None,
         frame_bytes_max: 1 << 20,
     };
-    let body = [b"GRNSC\x01\x00\x01\x00".to_vec(), codec::encode(&about).unwrap()].concat();
+    let body = [b"GRNS", &[purpose][..], b"\x01\x00\x01\x00", &codec::encode(&about).unwrap()].concat();
     let mut connection = connect(address);
     connection.write_all(&whole_frame(HELLO, &body)).unwrap();
     let (kind, body) = read_frame(&mut connection);

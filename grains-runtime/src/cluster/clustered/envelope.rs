@@ -464,7 +464,7 @@ mod tests {
             ReplyFrame::failed(77, None, failure).write(&mut bytes);
             assert!((4000..6000).contains(&bytes.len()), "{} bytes", bytes.len());
             let told = ReplyFrame::read(&bytes).unwrap().answer.unwrap_err().to_string();
-            assert!(told.starts_with(&"cart/7") || told.contains("cart/7.pay"), "{told}");
+            assert!(told.contains("cart/7"), "{told}");
             assert!(told.contains("(cut, "), "{told}");
         }
     }
