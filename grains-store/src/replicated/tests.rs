@@ -88,16 +88,20 @@ struct Place {
     node: NodeId,
     disk: TestDisk,
     wires: Wires,
+    patience: Duration,
 }
+
+/// Longer than an election takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Place {
     fn new(wires: &Wires, address: &str) -> Self {
         let node = NodeId(u64::from(address.as_bytes()[0]));
-        Self { address: address.into(), node, disk: TestDisk::default(), wires: wires.clone() }
+        Self { address: address.into(), node, disk: TestDisk::default(), wires: wires.clone(), patience: PATIENCE }
     }
 
     async fn start(&self) -> ReplicatedStore {
-        let config = ReplicatedConfig { patience: Duration::from_secs(5), ..ReplicatedConfig::default() };
+        let config = ReplicatedConfig { patience: self.patience, ..ReplicatedConfig::default() };
         let store = ReplicatedStore::new(&world_with(&self.disk), config);
         let opening = Opening {
             folder: Some("data".into()),
@@ -149,8 +153,13 @@ async fn leads(store: &ReplicatedStore) {
 
 /// Three voters, of which the first has founded the group.
 async fn three() -> (Wires, Vec<Place>, Vec<ReplicatedStore>) {
+    three_with(PATIENCE).await
+}
+
+async fn three_with(patience: Duration) -> (Wires, Vec<Place>, Vec<ReplicatedStore>) {
     let wires = Wires::default();
-    let places: Vec<_> = ["a", "b", "c"].map(|address| Place::new(&wires, address)).into();
+    let place = |address| Place { patience, ..Place::new(&wires, address) };
+    let places: Vec<_> = ["a", "b", "c"].map(place).into();
     let mut stores = Vec::new();
     for place in &places {
         stores.push(place.start().await);

@@ -34,7 +34,8 @@ impl Harness for Three {
     }
 
     async fn open(&self) -> Arc<ReplicatedStore> {
-        let (_, places, stores) = three().await;
+        // An outage is waited out again and again.
+        let (_, places, stores) = three_with(Duration::from_secs(2)).await;
         self.keep(places, stores)
     }
 
