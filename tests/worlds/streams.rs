@@ -364,7 +364,7 @@ fn panics_with_much_to_say_end_no_connection() {
             let source: SourceRef = two.nodes[CALLER].get(format!("panics {n}"));
             two.there(async move { source.panic(3 << 20).await })
         };
-        let panics: Vec<_> = (0..60).map(panic).collect();
+        let panics: Vec<_> = (0..30).map(panic).collect();
         two.scene.wait("all to be told", || panics.iter().all(Told::is_there)).await;
         for told in panics {
             let told = told.take().expect("it is there");

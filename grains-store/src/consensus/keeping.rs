@@ -1,21 +1,27 @@
 //! Keeping the log short beside a state on disk: the state is made durable when enough was applied to it, and what the log
 //! has from before that goes, but for what a voter that is a little behind may ask for.
 
-use openraft::{Raft, async_runtime::watch::WatchReceiver};
+use std::time::Duration;
 
-use super::{log::Log, machine::Driven, types::Types};
+use openraft::{Raft, async_runtime::watch::WatchReceiver, rt::AsyncRuntime};
+
+use super::{log::Log, machine::Driven, runtime::WorldRuntime, types::Types};
+
+/// How long until a snapshot that is being made is looked for again: some fsyncs.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Works until openraft ends.
 pub(super) async fn short(raft: Raft<Types, Driven>, log: Log, driven: Driven, bytes_kept_max: usize) {
-    let mut metrics = raft.metrics();
+    let metrics = raft.metrics();
     loop {
         driven.grown().await;
         let applied = metrics.borrow_watched().last_applied;
         // Asked for again until it is there: while one is being made, which may be older, openraft begins no other.
-        while metrics.borrow_and_update().snapshot < applied {
-            if raft.trigger().snapshot().await.is_err() || metrics.changed().await.is_err() {
+        while metrics.borrow_watched().snapshot < applied {
+            if raft.trigger().snapshot().await.is_err() {
                 return;
             }
+            WorldRuntime::sleep(LOOK_AGAIN).await;
         }
         // openraft drops nothing that the snapshot does not have.
         if let Some(upto) = log.beyond(bytes_kept_max)
