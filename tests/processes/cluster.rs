@@ -55,12 +55,22 @@ impl Cluster {
             listen: listen.clone(),
             join: join.clone(),
             data_dir: Some(folder.path().join(name(n))),
+            keeps_states: false,
             records: folder.path().join("records"),
             join_timeout_ms: 60_000,
             stop_timeout_ms: 10_000,
         });
         let orders = orders.collect();
         Self { nodes: (0..nodes).map(|_| None).collect(), orders, folder, _alone: alone }
+    }
+
+    /// Three nodes that are ready and keep the states of grains.
+    pub fn three_that_keep_states() -> Self {
+        let mut cluster = Self::of(3);
+        cluster.orders.iter_mut().for_each(|orders| orders.keeps_states = true);
+        (0..3).for_each(|n| cluster.start(n));
+        cluster.ready();
+        cluster
     }
 
     /// Three nodes that are ready.

@@ -21,3 +21,4 @@ mod leaving;
 mod mistakes;
 mod new_keys;
 mod starts;
+mod states;

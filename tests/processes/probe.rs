@@ -136,3 +136,36 @@ impl Only for OnlyGrain {
         Ok(Seen { activation: self.ctx.activation().to_string(), node: home().node.clone(), counter: 0 })
     }
 }
+
+/// What is in it is stored.
+#[rpc_trait]
+pub trait Ledger {
+    /// Adds one.
+    async fn enter(&mut self) -> Result<u64>;
+    /// How many were added.
+    async fn sum(&self) -> Result<u64>;
+}
+
+#[grain(Ledger)]
+pub struct LedgerGrain {
+    sum: State<u64>,
+}
+
+impl Lifecycle for LedgerGrain {
+    async fn activate(ctx: Ctx<Self>) -> Result<Self> {
+        Ok(Self { sum: ctx.state("sum").await? })
+    }
+}
+
+impl Ledger for LedgerGrain {
+    async fn enter(&mut self) -> Result<u64> {
+        let mut sum = self.sum.edit();
+        *sum += 1;
+        sum.commit().await?;
+        Ok(*self.sum)
+    }
+
+    async fn sum(&self) -> Result<u64> {
+        Ok(*self.sum)
+    }
+}

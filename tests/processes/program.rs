@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    probe::{HOME, Home, OnlyGrain, OnlyRef, ProbeGrain, ProbeRef, Seen},
+    probe::{HOME, Home, LedgerGrain, LedgerRef, OnlyGrain, OnlyRef, ProbeGrain, ProbeRef, Seen},
     record::Record,
     traffic::{Traffic, add, told},
 };
@@ -33,6 +33,8 @@ pub struct Orders {
     pub listen: String,
     pub join: Vec<String>,
     pub data_dir: Option<PathBuf>,
+    /// Whether the cluster keeps the states of grains itself.
+    pub keeps_states: bool,
     /// Where its record goes.
     pub records: PathBuf,
     pub join_timeout_ms: u64,
@@ -72,6 +74,9 @@ async fn run(orders: Orders) -> i32 {
     let mut config = ClusterConfig::new(orders.cluster).listen(orders.listen).join(orders.join);
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
     let mut builder = Node::builder().name(orders.name).cluster(config).host::<ProbeGrain>().singleton::<OnlyGrain>();
+    if orders.keeps_states {
+        builder = builder.host::<LedgerGrain>().replicated_store();
+    }
     let stop_timeout = Duration::from_millis(orders.stop_timeout_ms);
     builder = builder.configure(|config| config.stop_timeout = stop_timeout);
     if let Some(folder) = orders.data_dir {
@@ -169,6 +174,25 @@ impl Program {
                 let probe: ProbeRef = node.get(key);
                 told(key, probe.slow(number(ms), number(step_ms)).timeout(CALL_MAX).await)
             }
+            // Adds one to each of many ledgers, so many times. What was acknowledged, by key.
+            ["enter", prefix, keys, times] => {
+                let times = number(times);
+                of_ledgers(node, prefix, keys, move |ledger| async move {
+                    let mut acknowledged = 0;
+                    for _ in 0..times {
+                        acknowledged += u64::from(ledger.enter().timeout(CALL_MAX).await.is_ok());
+                    }
+                    acknowledged
+                })
+                .await
+            }
+            // What stands in each of many ledgers, by key.
+            ["ledgers", prefix, keys] => {
+                of_ledgers(node, prefix, keys, |ledger| async move {
+                    ledger.sum().timeout(CALL_MAX).retry(50).await.expect("a ledger answers")
+                })
+                .await
+            }
             ["only"] => told("the-singleton", node.get::<OnlyRef>(()).home().timeout(CALL_MAX).await),
             ["status"] => serde_json::to_value(node.status()).unwrap(),
             ["traffic", prefix, keys, workers] => {
@@ -217,6 +241,18 @@ where
         async move { told(&key, call.await) }
     });
     join_all(calls).await.into()
+}
+
+async fn of_ledgers<F>(node: &Node, prefix: &str, keys: &str, ask: impl Fn(LedgerRef) -> F) -> Value
+where
+    F: Future<Output = u64>,
+{
+    let asked = (0..number(keys)).map(|key| {
+        let key = format!("{prefix}{key}");
+        let answer = ask(node.get(key.as_str()));
+        async move { (key, Value::from(answer.await)) }
+    });
+    Value::Object(join_all(asked).await.into_iter().collect())
 }
 
 fn number(word: &str) -> u64 {

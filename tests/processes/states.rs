@@ -1,0 +1,66 @@
+//! What grains have committed outlives the nodes, with nothing beside the cluster to keep it.
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use serde_json::Value;
+
+use crate::{cluster::Cluster, process::Answer};
+
+const KEYS: u64 = 20;
+const TIMES: u64 = 15;
+
+type Ledgers = BTreeMap<String, u64>;
+
+fn ledgers(answer: Value) -> Ledgers {
+    serde_json::from_value(answer).expect("a number for each key")
+}
+
+/// Has every running node enter into all ledgers, and does `fault` while they do. Gives what was acknowledged by those that
+/// still run; nothing of that may be lost, and nothing may be there twice.
+fn enters_during(cluster: &mut Cluster, standing: &Ledgers, fault: impl FnOnce(&mut Cluster)) {
+    let asked: Vec<(usize, Answer)> = (0..cluster.nodes.len())
+        .filter_map(|n| Some((n, cluster.nodes[n].as_mut()?.begin(&format!("enter l {KEYS} {TIMES}")))))
+        .collect();
+    let entering = asked.len() as u64;
+    fault(cluster);
+    let survivors = asked.into_iter().filter(|(n, _)| cluster.nodes[*n].is_some());
+    let answers: Vec<Ledgers> = survivors.map(|(_, answer)| ledgers(answer.get_within(PATIENCE))).collect();
+    let now = read(cluster);
+    let mut acknowledged = 0;
+    for (key, sum) in &now {
+        let before = standing.get(key).copied().unwrap_or_default();
+        let certain: u64 = answers.iter().map(|answer| answer[key]).sum();
+        acknowledged += certain;
+        assert!(*sum >= before + certain, "{key} stood at {before}, {certain} were acknowledged, and it is {sum}");
+        assert!(*sum <= before + entering * TIMES, "{key} stood at {before}, and it is {sum}: some were entered twice");
+    }
+    assert!(acknowledged > 0, "nothing was acknowledged");
+}
+
+/// Each call waits up to 30 s, and a few may have to.
+const PATIENCE: Duration = Duration::from_secs(200);
+
+fn read(cluster: &mut Cluster) -> Ledgers {
+    let node = cluster.running().next().expect("a node that runs");
+    ledgers(node.begin(&format!("ledgers l {KEYS}")).get_within(PATIENCE))
+}
+
+#[test]
+fn what_was_acknowledged_outlives_each_node_and_all_of_them() {
+    let mut cluster = Cluster::three_that_keep_states();
+    for dead in 0..3 {
+        let standing = if dead == 0 { Ledgers::new() } else { read(&mut cluster) };
+        enters_during(&mut cluster, &standing, |cluster| {
+            thread::sleep(Duration::from_millis(150));
+            cluster.kill(dead);
+        });
+        cluster.start(dead);
+        cluster.ready();
+    }
+    let standing = read(&mut cluster);
+    (0..3).for_each(|n| cluster.kill(n));
+    (0..3).for_each(|n| cluster.start(n));
+    cluster.ready();
+    assert_eq!(read(&mut cluster), standing, "all were killed and came back");
+    enters_during(&mut cluster, &standing, |_| {});
+}
