@@ -263,6 +263,9 @@ async fn a_writer_is_not_starved_by_readers() {
 async fn shared_turns_overlap_on_two_threads() {
     let node = node().await;
     let desk: DeskRef = node.get("a");
+    // Alive before: who waits for an activation is woken by the thread that did it, and a thread that spins keeps whom it
+    // has woken to itself.
+    desk.add(0).await.unwrap();
     let (one, two) = (desk.clone(), desk.clone());
     let one = tokio::spawn(async move { one.meet().await.unwrap() });
     let two = tokio::spawn(async move { two.meet().await.unwrap() });
