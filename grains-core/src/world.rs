@@ -7,7 +7,7 @@ use std::{
     io,
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -29,6 +29,26 @@ pub struct World {
     pub disk: Arc<dyn Disk>,
     /// Connections.
     pub transport: Arc<dyn Transport>,
+}
+
+impl World {
+    /// Runs work that blocks its thread where it holds up no task, from now on, and gives its result; `None` if the runtime
+    /// ends before it ran. When the future is dropped, the work goes on and its result is dropped where it ends.
+    pub fn off_thread<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Option<T>> + Send + use<T, W> {
+        let result = Arc::new(Mutex::new(None));
+        let place = result.clone();
+        let running = self.tasks.blocking(Box::new(move || {
+            let done = work();
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+        }));
+        async move {
+            running.await;
+            result.lock().unwrap_or_else(PoisonError::into_inner).take()
+        }
+    }
 }
 
 impl fmt::Debug for World {

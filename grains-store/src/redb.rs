@@ -118,12 +118,8 @@ impl RedbStore {
 
     /// Runs `work` where it holds up no grain; `None` if the runtime ends before.
     async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> T + Send + 'static) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
         let shared = self.shared.clone();
-        // An error means that the caller has stopped waiting.
-        let work = move || drop(answer.send(work(&shared)));
-        self.shared.world.tasks.blocking(Box::new(work)).await;
-        answered.await.ok()
+        self.shared.world.off_thread(move || work(&shared)).await
     }
 
     /// Reads in a snapshot of its own. Not on this thread: a cached page takes microseconds, but a cold one may take

@@ -31,7 +31,7 @@ use grains_core::{
     store::{CommitError, LoadError, Store, Stored, WriteSet},
     world::{BoxFuture, World},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 pub use self::{
     asking::{Peers, Unanswered},
@@ -45,7 +45,7 @@ use self::{
 };
 use crate::{
     NodeId, NodeName,
-    consensus::{Consensus, FoundError, OpenError, Part, State, Storage, Timing},
+    consensus::{Consensus, OpenError, Part, State, Storage, Timing},
 };
 
 /// The limits of a [`ReplicatedStore`].
@@ -152,7 +152,7 @@ impl ReplicatedStore {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Opens the files of this node and takes part: with nothing in them, to wait until it [founds](Self::found) the group or
+    /// Opens the files of this node and takes part: with nothing in them, to wait until it [founds](Consensus::found) the group or
     /// is made a voter of it.
     pub fn open(&self, opening: Opening) -> BoxFuture<'_, Result<(), OpenError>> {
         Box::pin(async move {
@@ -183,17 +183,14 @@ impl ReplicatedStore {
         };
         let path = folder.join(format!("states-{group}.redb"));
         let world = self.shared.world.clone();
-        let opened = self.shared.off_thread(move || States::in_file(&world, &path)).await;
+        let opened = self.shared.world.off_thread(move || States::in_file(&world, &path)).await;
         let unusable = |why: String| OpenError::Unusable { why };
         opened.ok_or_else(|| unusable("the runtime has ended".into()))?.map_err(|why| unusable(why.to_string()))
     }
 
-    /// Begins the group, with this node as its only voter.
-    pub async fn found(&self, address: &str) -> Result<(), FoundError> {
-        match self.consensus() {
-            Some(consensus) => consensus.found(address).await,
-            None => Err(FoundError::Closed { why: "the store was not opened".into() }),
-        }
+    /// The number of the group in which this node takes part.
+    pub fn group(&self) -> Option<u64> {
+        self.shared.part.borrow().as_ref().map(|running| running.group)
     }
 
     /// This node's part in the group, once it was opened.
@@ -230,14 +227,6 @@ impl ReplicatedStore {
 }
 
 impl Shared {
-    /// Does `work` where it holds up nobody; `None` if the runtime ends before.
-    async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        // An error means that the caller has stopped waiting.
-        self.world.tasks.blocking(Box::new(move || drop(answer.send(work())))).await;
-        answered.await.ok()
-    }
-
     /// Has `work` applied, once, and gives what it came to.
     async fn apply(&self, work: Work) -> Result<Outcome, Unanswered> {
         let mut serial = self.serial.lock().await;

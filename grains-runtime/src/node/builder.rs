@@ -363,12 +363,9 @@ impl NodeBuilder {
 /// Opens the store in `folder`, which takes reads and writes that block.
 #[cfg(feature = "redb")]
 async fn open(world: &World, folder: PathBuf) -> Result<RedbStore, StartError> {
-    let (sender, opened) = tokio::sync::oneshot::channel();
     let (file, inside) = (folder.join("grains.redb"), world.clone());
-    let work = move || drop(sender.send(RedbStore::open(&inside, &file)));
-    world.tasks.blocking(Box::new(work)).await;
-    let opened = opened.await.map_err(|_| StartError::NoRuntime(NoRuntime))?;
-    opened.map_err(|why| StartError::DataDir { folder, why })
+    let opened = world.off_thread(move || RedbStore::open(&inside, &file)).await;
+    opened.ok_or(StartError::NoRuntime(NoRuntime))?.map_err(|why| StartError::DataDir { folder, why })
 }
 
 fn next_number() -> u64 {

@@ -130,13 +130,8 @@ impl AsyncRuntime for WorldRuntime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (end, ended) = oneshot::channel();
-        // An error means that nobody waits for its end.
-        let running = world().tasks.blocking(Box::new(move || drop(end.send(work()))));
-        async move {
-            running.await;
-            ended.await.map_err(|_| io::Error::other("the runtime has ended"))
-        }
+        let running = world().off_thread(work);
+        async move { running.await.ok_or_else(|| io::Error::other("the runtime has ended")) }
     }
 }
 

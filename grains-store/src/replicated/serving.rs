@@ -67,7 +67,7 @@ impl Shared {
                 answer => answer,
             };
         }
-        match self.off_thread(read).await {
+        match self.world.off_thread(read).await {
             Some(read) => answer(read),
             None => Answer::Refused("the runtime has ended".into()),
         }

@@ -19,7 +19,7 @@ use std::{
 
 use grains_core::{
     codec,
-    store::{CommitError, LoadError, Stored},
+    store::{CommitError, LoadError, Stored, Write},
     world::World,
 };
 use redb::{
@@ -265,9 +265,9 @@ fn apply(
 }
 
 fn write(rows: &mut Rows<'_>, set: Set) -> Result<Result<(), CommitError>, redb::Error> {
-    let token = set.token;
-    let (grain_type, key) = (set.grain_type.clone(), set.key.clone());
-    match rows.apply(&grain_type, &key, token, &set.into_writes()) {
+    let Set { grain_type, key, token, writes } = set;
+    let writes: Vec<_> = writes.into_iter().map(Write::from).collect();
+    match rows.apply(&grain_type, &key, token, &writes) {
         Ok(()) => Ok(Ok(())),
         Err(Refused::Rules(why)) => Ok(Err(why)),
         // Other voters may be able to read it: going on would make this one another state.

@@ -164,7 +164,7 @@ async fn three_with(patience: Duration) -> (Wires, Vec<Place>, Vec<ReplicatedSto
     for place in &places {
         stores.push(place.start().await);
     }
-    stores[0].found("a").await.unwrap();
+    stores[0].consensus().unwrap().found("a").await.unwrap();
     vote(&[(&places[0], &stores[0]), (&places[1], &stores[1]), (&places[2], &stores[2])]).await;
     (wires, places, stores)
 }

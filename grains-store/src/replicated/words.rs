@@ -66,11 +66,9 @@ impl From<WriteSet> for Set {
     }
 }
 
-impl Set {
-    /// The writes as stores know them.
-    pub(super) fn into_writes(self) -> Vec<Write> {
-        let one = |OneWrite { name, expected, value }| Write { name, expected, value: value.map(|Bytes(value)| value) };
-        self.writes.into_iter().map(one).collect()
+impl From<OneWrite> for Write {
+    fn from(OneWrite { name, expected, value }: OneWrite) -> Self {
+        Self { name, expected, value: value.map(|Bytes(value)| value) }
     }
 }
 

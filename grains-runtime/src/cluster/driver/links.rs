@@ -41,28 +41,16 @@ impl Peers for StatePeers {
         body: Vec<u8>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<u8>, Unanswered>> {
-        let failed = |why: String, sent| Unanswered { why, sent };
-        let Some(wire) = self.wire.get() else {
-            return Box::pin(async move { Err(failed("this node does not listen yet".into(), false)) });
-        };
         let lane = match lane {
             consensus::Lane::Control => Lane::States,
             consensus::Lane::Bulk => Lane::Bulk,
         };
-        let body = codec::encode(&Ask::States(body)).expect("bytes can be encoded");
-        let asking = wire.request(address, lane, body, timeout);
+        let asking = ask(&self.wire, to, address, lane, &Ask::States(body), timeout);
         Box::pin(async move {
-            let response = asking.await.map_err(|why| {
-                let sent = matches!(why, RequestError::Unanswered { .. });
-                failed(why.to_string(), sent)
-            })?;
-            if let Some(to) = to.filter(|to| *to != response.from.node) {
-                return Err(failed(format!("node {} is where {to} was", response.from.node), true));
-            }
-            match codec::decode(&response.body) {
-                Ok(Answer::States(body)) => Ok(body),
-                Ok(Answer::Refused(why)) => Err(failed(why, false)),
-                _ => Err(failed("the answer is none of a store's".into(), true)),
+            match asking.await? {
+                Some(Answer::States(body)) => Ok(body),
+                Some(Answer::Refused(why)) => Err(Unanswered { why, sent: false }),
+                _ => Err(Unanswered { why: "the answer is none of a store's".into(), sent: true }),
             }
         })
     }
@@ -94,25 +82,42 @@ impl RaftLinks for Links {
         body: Vec<u8>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<u8>, LinkError>> {
-        let failed = |why: String| LinkError { why };
-        let Some(wire) = self.wire.get() else {
-            return Box::pin(async move { Err(failed("this node does not listen yet".into())) });
-        };
         let lane = match lane {
             consensus::Lane::Control => Lane::Control,
             consensus::Lane::Bulk => Lane::Bulk,
         };
-        let body = codec::encode(&Ask::Raft(body)).expect("bytes can be encoded");
-        let asking = wire.request(address, lane, body, timeout);
+        let asking = ask(&self.wire, Some(to), address, lane, &Ask::Raft(body), timeout);
         Box::pin(async move {
-            let response = asking.await.map_err(|why| failed(why.to_string()))?;
-            if response.from.node != to {
-                return Err(failed(format!("node {} is where {to} was", response.from.node)));
-            }
-            match codec::decode(&response.body) {
-                Ok(Answer::Raft(body)) => Ok(body),
-                _ => Err(failed("the answer is none of Raft's".into())),
+            match asking.await.map_err(|Unanswered { why, .. }| LinkError { why })? {
+                Some(Answer::Raft(body)) => Ok(body),
+                _ => Err(LinkError { why: "the answer is none of Raft's".into() }),
             }
         })
+    }
+}
+
+/// Asks the node at `address`, which has to be `to` if that is given. No answer if this node cannot read it.
+fn ask(
+    wire: &OnceLock<Arc<Wire>>,
+    to: Option<NodeId>,
+    address: &str,
+    lane: Lane,
+    ask: &Ask,
+    timeout: Duration,
+) -> impl Future<Output = Result<Option<Answer>, Unanswered>> + Send + use<> {
+    let body = codec::encode(ask).expect("bytes can be encoded");
+    let asking = wire.get().map(|wire| wire.request(address, lane, body, timeout));
+    async move {
+        let Some(asking) = asking else {
+            return Err(Unanswered { why: "this node does not listen yet".into(), sent: false });
+        };
+        let response = asking.await.map_err(|error| {
+            let sent = matches!(error, RequestError::Unanswered { .. });
+            Unanswered { why: error.to_string(), sent }
+        })?;
+        if let Some(to) = to.filter(|to| *to != response.from.node) {
+            return Err(Unanswered { why: format!("node {} is where {to} was", response.from.node), sent: true });
+        }
+        Ok(codec::decode(&response.body).ok())
     }
 }

@@ -1,10 +1,6 @@
 //! The promise that a fresh node with a disk has made about who founds its cluster, in a small file of its own.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{io, path::PathBuf};
 
 use grains_core::{
     codec,
@@ -12,7 +8,7 @@ use grains_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{activation::lock, cluster::founding::Promise, fnv::fnv1a};
+use crate::{cluster::founding::Promise, fnv::fnv1a};
 
 const FILE: &str = "founding";
 /// Promises are written to these two places of the file in turn, so that one which is cut short takes nothing away from
@@ -85,16 +81,13 @@ async fn blocking<T: Send + 'static>(
     world: &World,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let result = Arc::new(Mutex::new(None));
-    let place = result.clone();
-    world.tasks.blocking(Box::new(move || *lock(&place) = Some(work()))).await;
-    let result = lock(&result).take();
-    result.unwrap_or_else(|| Err(io::Error::other("the runtime is ending")))
+    let worked = world.off_thread(work).await;
+    worked.unwrap_or_else(|| Err(io::Error::other("the runtime is ending")))
 }
 
 #[cfg(all(test, feature = "sim"))]
 mod tests {
-    use std::path::Path;
+    use std::{path::Path, sync::Arc};
 
     use grains_core::world::Disk;
 

@@ -1,7 +1,7 @@
 //! The group that keeps the states of grains, as a part of the cluster: one member begins it, its voters are those of the
 //! cluster, and a node that leaves hands its leadership on.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use grains_store::{
     consensus::Timing,
@@ -11,7 +11,7 @@ use grains_store::{
 use super::{Driver, links::StatePeers};
 use crate::{
     activation::lock,
-    cluster::{command::Command, control::Answer, names::NodeId, state::StatesGroup},
+    cluster::{command::Command, control::Answer, state::StatesGroup},
 };
 
 /// How often a node looks whether the group is begun, and its leader who should vote.
@@ -30,11 +30,10 @@ impl Driver {
     pub(super) async fn keep_states(self: Arc<Self>) {
         let Some(states) = &self.states else { return };
         let clock = &self.world.clock;
-        let mut opened = None;
         loop {
             let pause = match self.latest().states() {
                 _ if self.incarnation().is_none() => LOOK_EVERY,
-                Some(group) if self.is_ours(&group) => self.take_part(states, group, &mut opened).await,
+                Some(group) if self.is_ours(&group) => self.take_part(states, group).await,
                 // Nobody has begun it, or who wanted to is gone.
                 _ => {
                     self.claim_states().await;
@@ -56,20 +55,18 @@ impl Driver {
         self.put(self.numbered(Command::ClaimStates(me))).await;
     }
 
-    async fn take_part(&self, states: &States, group: StatesGroup, opened: &mut Option<u64>) -> Duration {
+    async fn take_part(&self, states: &States, group: StatesGroup) -> Duration {
         let is_mine = self.incarnation() == Some(group.by);
         if !group.is_founded && !is_mine {
             return LOOK_EVERY;
         }
-        if *opened != Some(group.number) {
+        if states.store.group() != Some(group.number) {
             // Of a group that came to nothing.
             states.store.leave().await;
-            *opened = None;
             if let Err(why) = states.store.open(self.opening(states, group.number)).await {
                 tracing::error!(node = %self.clustered.name, %why, "the states of grains cannot be opened; it is tried again");
                 return OPEN_AGAIN;
             }
-            *opened = Some(group.number);
         }
         let Some(consensus) = states.store.consensus() else { return OPEN_AGAIN };
         if !group.is_founded {
@@ -85,9 +82,10 @@ impl Driver {
             return LOOK_EVERY;
         }
         if consensus.leadership().borrow().is_me {
-            let wanted = consensus.unfinished().unwrap_or_else(|| self.voters());
-            if !wanted.is_empty()
-                && (wanted != consensus.voters() || consensus.unfinished().is_some())
+            let unfinished = consensus.unfinished();
+            let is_whole = unfinished.is_none();
+            let wanted = unfinished.unwrap_or_else(|| self.voters());
+            if !(wanted.is_empty() || is_whole && wanted == consensus.voters())
                 && let Err(why) = consensus.set_voters(wanted).await
             {
                 tracing::debug!(%why, "the voters of the states were not changed; it is tried again");
@@ -120,8 +118,7 @@ impl Driver {
         if !consensus.leadership().borrow().is_me {
             return;
         }
-        let others: BTreeMap<NodeId, String> = consensus.voters();
-        for voter in others.into_keys().filter(|voter| *voter != self.node_id()) {
+        for voter in consensus.voters().into_keys().filter(|voter| *voter != self.node_id()) {
             if consensus.hand_over(voter).await.is_ok() {
                 return;
             }

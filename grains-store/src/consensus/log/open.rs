@@ -7,7 +7,6 @@ use std::{
 
 use grains_core::world::World;
 use redb::Database;
-use tokio::sync::oneshot;
 
 use super::{Kept, rows};
 use crate::{
@@ -131,17 +130,15 @@ pub(super) struct Opened {
 
 /// Opens the log in `folder` where that blocks nobody.
 pub(super) async fn open(world: &World, folder: &Path, file: &str, part: &Part) -> Result<Opened, OpenError> {
-    let (answer, answered) = oneshot::channel();
     let (on, at, of, whose) = (world.clone(), folder.to_owned(), file.to_owned(), part.clone());
-    // An error means that the caller has stopped waiting; the file is closed again with the answer.
-    let work = move || drop(answer.send(open_now(&on, &at, &of, &whose)));
-    world.tasks.blocking(Box::new(work)).await;
+    // If the caller stops waiting, the file is closed again with the answer.
+    let opened = world.off_thread(move || open_now(&on, &at, &of, &whose)).await;
     let ended = || OpenError::Io {
         folder: folder.to_owned(),
         file: file.to_owned(),
         source: io::Error::other("the runtime has ended"),
     };
-    answered.await.unwrap_or_else(|_| Err(ended()))
+    opened.unwrap_or_else(|| Err(ended()))
 }
 
 fn open_now(world: &World, folder: &Path, file: &str, part: &Part) -> Result<Opened, OpenError> {

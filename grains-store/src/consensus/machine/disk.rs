@@ -12,7 +12,7 @@ use std::{
 use grains_core::{codec, world::World};
 use openraft::EntryPayload;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::{
     super::{
@@ -48,11 +48,9 @@ impl Shelf {
         &self,
         work: impl FnOnce(&dyn DiskState) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let (answer, answered) = oneshot::channel();
         let state = self.state.clone();
-        // An error means that nobody waits any more.
-        self.world.tasks.blocking(Box::new(move || drop(answer.send(work(state.as_ref()))))).await;
-        answered.await.unwrap_or_else(|_| Err(io::Error::other("the runtime has ended")))
+        let worked = self.world.off_thread(move || work(state.as_ref())).await;
+        worked.unwrap_or_else(|| Err(io::Error::other("the runtime has ended")))
     }
 
     pub(super) async fn grown(&self) {

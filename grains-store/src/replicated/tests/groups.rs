@@ -41,7 +41,7 @@ async fn a_store_that_is_not_open_says_so_and_one_that_opens_answers_who_waits()
         peers: Arc::new(End { address: "a".into(), wires: Wires::default() }),
     };
     store.open(opening).await.unwrap();
-    store.found("a").await.unwrap();
+    store.consensus().unwrap().found("a").await.unwrap();
     soon("for the commit", waiting).await.unwrap().unwrap();
     assert_eq!(value(&store, "k").await, Some((1, b"v".to_vec())));
 }
