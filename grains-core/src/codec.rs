@@ -5,10 +5,11 @@
 //! as serde lets them.
 
 pub mod bytes;
+mod decode;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::value::UnitDeserializer};
 
-/// How deep values may nest. Deeper input would overflow the stack of the thread that decodes it.
+/// How deep values may nest, options and newtypes included.
 pub const DEPTH_MAX: usize = 128;
 
 /// A value that could not be turned into bytes, or bytes that are not the wanted value.
@@ -51,9 +52,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
 }
 
 fn decode_from<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, CodecError> {
-    let mut decoder = rmp_serde::Deserializer::new(&mut *rest);
-    decoder.set_max_depth(DEPTH_MAX);
-    T::deserialize(&mut decoder).map_err(|why| CodecError::new(std::any::type_name::<T>(), why))
+    let mut decoder = decode::Decoder::new(rest, DEPTH_MAX);
+    let value = T::deserialize(&mut decoder).map_err(|why| CodecError::new(std::any::type_name::<T>(), why))?;
+    *rest = decoder.rest();
+    Ok(value)
 }
 
 /// Writes an argument list.
