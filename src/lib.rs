@@ -32,8 +32,12 @@ pub mod store {
     pub use grains_core::store::{
         CommitError, LoadError, STATE_BYTES_MAX, Store, Stored, Write, WriteSet, memory::MemoryStore,
     };
+    #[cfg(feature = "runtime")]
+    pub use grains_runtime::store::StoreChoice;
     #[cfg(feature = "conformance")]
     pub use grains_runtime::store::{Fault, FaultyStore, conformance};
+    #[cfg(feature = "cluster")]
+    pub use grains_runtime::store::{MoveError, Moved};
     #[cfg(feature = "redb")]
     pub use grains_runtime::store::{OpenError, RedbConfig, RedbStore};
 }

@@ -221,7 +221,7 @@ fn the_file_in_the_docs_is_complete_and_shows_the_defaults() {
     assert_eq!(without_comments(sample), without_comments(&printed));
 
     let mut node = settings.node;
-    node.name = NodeConfig::default().name;
+    (node.name, node.store) = (NodeConfig::default().name, NodeConfig::default().store);
     assert_eq!(node, NodeConfig::default());
     let cluster = settings.cluster.unwrap();
     let mut default = ClusterConfig::new(&cluster.name).listen(&cluster.listen).join(&cluster.join);

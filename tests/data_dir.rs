@@ -93,9 +93,10 @@ async fn a_folder_in_use_is_named_with_the_fix() {
 }
 
 #[tokio::test]
-async fn two_stores_are_one_too_many() {
+async fn a_folder_for_nothing_is_refused() {
     let folder = Folder::new("two");
     let both = Node::builder().store(MemoryStore::default()).data_dir(&folder.0).start().await;
-    assert!(both.unwrap_err().to_string().contains("not both"));
+    let error = both.unwrap_err().to_string();
+    assert!(error.contains("data_dir") && error.contains("\"own\""), "{error}");
     assert!(!folder.0.exists(), "nothing was made");
 }

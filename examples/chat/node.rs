@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use grains::{ClusterConfig, Error, GrainOptions, Node, NodeBuilder, Result, StartError};
+use grains::{ClusterConfig, Error, GrainOptions, Node, NodeBuilder, Result, StartError, store::StoreChoice};
 use tokio::net::TcpSocket;
 
 use crate::{
@@ -91,6 +91,7 @@ impl NodeArgs {
         let patient = GrainOptions::new().idle_timeout(ROOM_IDLE_TIMEOUT);
         builder
             .cluster(config)
+            .keep_in(StoreChoice::Memory)
             .host_with::<RoomGrain>(patient.clone())
             .host_with::<RoomsGrain>(patient)
             .singleton::<PagesGrain>()

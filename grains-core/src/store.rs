@@ -1,5 +1,7 @@
 //! Where state is kept: the trait every store implements, its errors, and the store in memory.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -47,6 +49,30 @@ pub trait Store: Send + Sync + 'static {
     /// A number larger than any this store has given before, also in an earlier process: the epoch of a node that has
     /// no cluster to number it.
     fn next_epoch(&self) -> BoxFuture<'_, Result<u64, LoadError>>;
+}
+
+/// For a store that is shared, or chosen at run time.
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn load<'a>(&'a self, grain: &'a GrainId, name: &'a str) -> BoxFuture<'a, Result<Option<Stored>, LoadError>> {
+        (**self).load(grain, name)
+    }
+
+    fn commit(&self, writes: WriteSet) -> BoxFuture<'_, Result<(), CommitError>> {
+        (**self).commit(writes)
+    }
+
+    fn list<'a>(
+        &'a self,
+        grain_type: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, LoadError>> {
+        (**self).list(grain_type, after, limit)
+    }
+
+    fn next_epoch(&self) -> BoxFuture<'_, Result<u64, LoadError>> {
+        (**self).next_epoch()
+    }
 }
 
 /// One state as it is stored.

@@ -112,6 +112,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Opens the file for reading and writing, made empty (its folder too) if there is none, and keeps every other
     /// process and every other `open` out of it until it is dropped (error kind `WouldBlock` for those).
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Whether there is such a file.
+    fn has(&self, path: &Path) -> io::Result<bool>;
 }
 
 /// One open file.

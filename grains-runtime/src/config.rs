@@ -6,6 +6,7 @@ use grains_core::store::STATE_BYTES_MAX;
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{Placement, Strategy};
+use crate::store::StoreChoice;
 
 /// The limits of one node. Every field has a default; see each for its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ use crate::cluster::{Placement, Strategy};
 pub struct NodeConfig {
     /// The name of the node, for logs and for people. Default `"node"`.
     pub name: String,
+    /// Which store keeps the states of grains. Default: the one that [`StoreChoice`] says.
+    pub store: Option<StoreChoice>,
     /// How long the outermost call of a chain waits. Default 30 s: longer than any healthy request, short enough that a
     /// stuck one is noticed by whoever sent it.
     pub call_timeout: Duration,
@@ -44,6 +47,7 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             name: "node".to_owned(),
+            store: None,
             call_timeout: Duration::from_secs(30),
             activate_timeout: Duration::from_secs(20),
             deactivate_timeout: Duration::from_secs(10),
@@ -66,6 +70,8 @@ pub struct GrainOptions {
     pub idle_timeout: Option<Duration>,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
+    /// Which store keeps the states of this type.
+    pub store: Option<StoreChoice>,
     /// How the node for a new activation of this type is chosen in a cluster.
     #[cfg(feature = "cluster")]
     pub placement: Placement,
@@ -88,6 +94,13 @@ impl GrainOptions {
     #[must_use]
     pub fn mailbox_len_max(mut self, max: usize) -> Self {
         self.mailbox_len_max = Some(max);
+        self
+    }
+
+    /// Sets which store keeps the states of this type. The same on all nodes of a cluster that host it.
+    #[must_use]
+    pub fn store(mut self, choice: StoreChoice) -> Self {
+        self.store = Some(choice);
         self
     }
 

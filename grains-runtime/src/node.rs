@@ -33,14 +33,17 @@ pub use self::{
     builder::{NodeBuilder, StartError},
     stop::Stopped,
 };
-#[cfg(feature = "cluster")]
-use crate::cluster::{Placement, clustered::Clustered, driver::Driver};
 use crate::{
     activation::{AnyActivation, GrainTypeInfo, Numbering, Place, arrived::Arrived},
     ambient,
     catalog::{Catalog, Made},
     config::NodeConfig,
     tenure::Tenure,
+};
+#[cfg(feature = "cluster")]
+use crate::{
+    cluster::{Placement, clustered::Clustered, driver::Driver},
+    store::StoreChoice,
 };
 
 /// One process's part in hosting grains. Cloning gives another handle to the same node; when the last handle is dropped
@@ -82,7 +85,7 @@ pub(crate) struct NodeInner {
     /// What keeps it there.
     #[cfg(feature = "cluster")]
     pub(crate) driver: Option<Arc<Driver>>,
-    /// Larger than in every earlier start of a node over the same store.
+    /// Larger than in every earlier start of a node over the same store, as its own store says.
     pub(crate) epoch: u64,
     types: BTreeMap<&'static str, HostedType>,
     hasher: RandomState,
@@ -99,6 +102,9 @@ struct HostedType {
     kind: HostingKind,
     #[cfg(feature = "cluster")]
     placement: Placement,
+    /// The name of what keeps its states.
+    #[cfg(feature = "cluster")]
+    kept_in: StoreChoice,
     accepts: fn(&str) -> bool,
     make: MakeActivation,
 }
@@ -144,7 +150,7 @@ impl Node {
         &self.inner.world
     }
 
-    /// The store of this node.
+    /// The store of this node. A grain type may have [another](crate::GrainOptions::store).
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
     }
@@ -239,12 +245,8 @@ impl NodeInner {
         if let Some(found) = self.catalog.find(hash, id) {
             return Ok(Made::Found(found));
         }
-        let place = Place {
-            id: id.clone(),
-            hash,
-            tenure: self.tenure.clone(),
-            numbering: Numbering::Here { epoch: self.epoch },
-        };
+        let epoch = self.types.get(id.grain_type()).map_or(self.epoch, |hosted| hosted.info.epoch);
+        let place = Place { id: id.clone(), hash, tenure: self.tenure.clone(), numbering: Numbering::Here { epoch } };
         self.make(place)
     }
 

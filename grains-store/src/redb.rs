@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | `format`, `epoch` | the format number (1); the last epoch given |
+//! | `meta` | `format`, `epoch`, `moved` | the format number (1); the last epoch given; 1 once a cluster has the states |
 //! | `grains` | type, key | newest token (epoch, counter); how many states have a value |
 //! | `states` | type, key, name | version (`u64`, little-endian), 1 or 0 for *removed*, the bytes of the value |
 //!
@@ -35,6 +35,8 @@ use tokio::sync::oneshot;
 pub use self::open::OpenError;
 #[cfg(feature = "consensus")]
 pub(crate) use self::open::{Why, check_format, open_checked};
+#[cfg(feature = "consensus")]
+use self::read::KeptGrain;
 use self::{
     queue::{Pushed, Queue, Waiting, not_stored},
     writer::{Failed, Writing},
@@ -114,6 +116,41 @@ impl RedbStore {
     pub async fn close(&self) {
         self.shared.refuse_writes("the store was closed");
         self.off_thread(|shared| shared.end_access("the store was closed")).await;
+    }
+
+    /// Whether no grain has a state here.
+    #[cfg(feature = "consensus")]
+    pub async fn is_empty(&self) -> Result<bool, LoadError> {
+        let mut after = None;
+        loop {
+            let (grains, last) = self.grains(after, 1, 1).await?;
+            match (grains.is_empty(), last) {
+                (true, Some(last)) => after = Some(last),
+                (is_empty, _) => return Ok(is_empty),
+            }
+        }
+    }
+
+    /// The next grains after the row of one, and the row of the last.
+    #[cfg(feature = "consensus")]
+    pub(crate) async fn grains(
+        &self,
+        after: Option<Vec<u8>>,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<(Vec<KeptGrain>, Option<Vec<u8>>), LoadError> {
+        self.read(move |snapshot| read::grains(snapshot, after.as_deref(), limit, bytes)).await
+    }
+
+    /// Writes down that others have all that is here: it cannot be opened any more.
+    #[cfg(feature = "consensus")]
+    pub(crate) async fn moved(&self) -> Result<(), String> {
+        let marked = self.off_thread(|shared| shared.write(writer::moved)).await;
+        match marked {
+            Some(Ok(())) => Ok(()),
+            Some(Err(Failed::Untouched(why) | Failed::InDoubt(why))) => Err(why),
+            None => Err("the runtime has ended".into()),
+        }
     }
 
     /// Runs `work` where it holds up no grain; `None` if the runtime ends before.

@@ -7,11 +7,12 @@
 //! asks the leader, which first makes sure that it still is the leader (`serving`).
 //!
 //! Reading order: `words` (what is said), `state` (what is kept), `commits` and `loads` (what waits in a node), `asking` (finding
-//! the leader), `serving` (what the leader does).
+//! the leader), `serving` (what the leader does); `moving` (what a node alone has kept).
 
 mod asking;
 mod commits;
 mod loads;
+mod moving;
 mod serving;
 mod state;
 mod words;
@@ -27,7 +28,7 @@ use std::{
 };
 
 use grains_core::{
-    GrainId, codec,
+    GrainId, Instant, codec,
     store::{CommitError, LoadError, Store, Stored, WriteSet},
     world::{BoxFuture, World},
 };
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 pub use self::{
     asking::{Peers, Unanswered},
     commits::SET_BYTES_MAX,
+    moving::{MoveError, Moved},
 };
 use self::{
     commits::Commits,
@@ -196,6 +198,14 @@ impl ReplicatedStore {
     /// This node's part in the group, once it was opened.
     pub fn consensus(&self) -> Option<Consensus> {
         self.shared.part.borrow().as_ref().map(|running| running.consensus.clone())
+    }
+
+    /// Who votes in the group, as its leader says; none if nobody says it until then. While that changes nobody does.
+    pub async fn voters(&self, until: Instant) -> Option<Vec<NodeId>> {
+        match self.shared.ask_leader(&Ask::Voters, until).await {
+            Ok(Answer::Voters(voters)) => Some(voters),
+            _ => None,
+        }
     }
 
     /// Answers what another node's [`Peers`] brought.

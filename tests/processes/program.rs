@@ -75,7 +75,7 @@ async fn run(orders: Orders) -> i32 {
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
     let mut builder = Node::builder().name(orders.name).cluster(config).host::<ProbeGrain>().singleton::<OnlyGrain>();
     if orders.keeps_states {
-        builder = builder.host::<LedgerGrain>().replicated_store();
+        builder = builder.host::<LedgerGrain>();
     }
     let stop_timeout = Duration::from_millis(orders.stop_timeout_ms);
     builder = builder.configure(|config| config.stop_timeout = stop_timeout);

@@ -52,7 +52,7 @@ impl Cluster {
         let builder = self.hosting(n).cluster(config);
         let builder = match &self.database {
             Some(database) => builder.store(database.of(&self.hosts[n].machine)),
-            None => builder.replicated_store(),
+            None => builder,
         };
         let (sim, name) = (self.sim.clone(), self.hosts[n].name.clone());
         let task = self.hosts[n].machine.spawn(async move {

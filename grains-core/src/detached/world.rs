@@ -176,6 +176,10 @@ impl Disk for Nowhere {
     fn open(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
         Err(nowhere("disk"))
     }
+
+    fn has(&self, _: &Path) -> io::Result<bool> {
+        Err(nowhere("disk"))
+    }
 }
 
 impl Transport for Nowhere {

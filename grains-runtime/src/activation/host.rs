@@ -25,7 +25,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
     }
 
     fn store(&self) -> Arc<dyn Store> {
-        self.node.store.clone()
+        self.grain_type.store.clone()
     }
 
     fn state_bytes_max(&self) -> usize {

@@ -34,7 +34,9 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot, tasks::TaskId};
+use grains_core::{
+    ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot, store::Store, tasks::TaskId,
+};
 
 use self::{arrived::Arrived, mailbox::Mailbox, waiter::Waiter};
 use crate::{
@@ -48,6 +50,10 @@ pub(crate) struct GrainTypeInfo {
     pub(crate) name: &'static str,
     pub(crate) idle_timeout: Duration,
     pub(crate) mailbox_len_max: usize,
+    /// What keeps their states.
+    pub(crate) store: Arc<dyn Store>,
+    /// Larger than in every earlier start of a node over that store; for nodes alone.
+    pub(crate) epoch: u64,
     /// How many live now.
     pub(crate) live: AtomicUsize,
 }

@@ -25,6 +25,20 @@ pub struct Joiner {
     pub grain_types: BTreeMap<String, Placement>,
     /// The grain types of singletons it can host.
     pub singletons: BTreeSet<String>,
+    /// Whether it needs the states that the cluster keeps.
+    #[serde(default)]
+    pub uses_states: bool,
+    /// Which of its grain types have their states in another store than the cluster's, and the name of that.
+    #[serde(default)]
+    pub kept_elsewhere: BTreeMap<String, String>,
+}
+
+impl Joiner {
+    /// The name of the store that has the states of a grain type, if it hosts that.
+    pub fn store_of(&self, grain_type: &str) -> Option<&str> {
+        let is_hosted = self.grain_types.contains_key(grain_type) || self.singletons.contains(grain_type);
+        is_hosted.then(|| self.kept_elsewhere.get(grain_type).map_or("replicated", String::as_str))
+    }
 }
 
 /// A member of the cluster.

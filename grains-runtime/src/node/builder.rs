@@ -1,7 +1,10 @@
 //! Describing and starting a node.
 
+#[cfg(feature = "cluster")]
+mod moving;
 #[cfg(feature = "config")]
 mod settings;
+mod stores;
 
 use std::{
     collections::BTreeMap,
@@ -15,27 +18,22 @@ use std::{
 
 use grains_core::{
     GrainKey, Lifecycle,
-    store::{LoadError, Store, memory::MemoryStore},
+    store::Store,
     tasks::TaskSet,
     world::{BoxFuture, World},
 };
 
 #[cfg(feature = "config")]
 use crate::settings::{Settings, SettingsError};
-#[cfg(feature = "redb")]
-use {
-    crate::store::{OpenError, RedbStore},
-    std::path::PathBuf,
-};
 #[cfg(feature = "cluster")]
 use {
-    crate::{
-        cluster::{BadName, ClusterConfig, JoinError},
-        store::fleeting::Fleeting,
-    },
-    grains_store::replicated::{ReplicatedConfig, ReplicatedStore},
+    crate::cluster::{BadName, ClusterConfig, JoinError},
+    grains_store::replicated::MoveError,
 };
+#[cfg(feature = "redb")]
+use {crate::store::OpenError, std::path::PathBuf};
 
+use self::stores::{Stores, Surroundings};
 #[cfg(feature = "cluster")]
 use super::membership::{Description, Membership};
 use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
@@ -43,6 +41,7 @@ use crate::{
     activation::{Activation, GrainTypeInfo},
     catalog::Catalog,
     config::{GrainOptions, NodeConfig},
+    store::StoreChoice,
     tenure::Tenure,
     world::{NoRuntime, tokio_world},
 };
@@ -53,15 +52,16 @@ use crate::{
 pub struct NodeBuilder {
     config: NodeConfig,
     types: Vec<Hosting>,
-    store: Option<Arc<dyn Store>>,
+    /// What the program has given, by name.
+    stores: BTreeMap<String, Arc<dyn Store>>,
     #[cfg(feature = "redb")]
     data_dir: Option<PathBuf>,
     world: Option<World>,
     #[cfg(feature = "cluster")]
     cluster: Option<ClusterConfig>,
-    /// The cluster keeps the states of grains itself.
+    /// It is started to move what is in its data directory.
     #[cfg(feature = "cluster")]
-    replicated: bool,
+    moves: bool,
     #[cfg(feature = "config")]
     settings: Settings,
 }
@@ -109,22 +109,42 @@ pub enum StartError {
         #[source]
         why: OpenError,
     },
-    /// Both a store and a data directory were given.
-    #[error("give the node either `.store(..)` or `.data_dir(..)`, not both")]
-    TwoStores,
-    /// Both a store and the cluster's own were given.
+    /// The data directory has the states of a node alone, and the cluster would not know them.
     #[cfg(feature = "cluster")]
-    #[error("give the node either `.store(..)` or `.replicated_store()`, not both")]
-    StoreBesides,
-    /// The cluster's own store was asked for, without a cluster.
+    #[error("`{folder}` has the states of a node without a cluster: move them with `NodeBuilder::move_states`, once, or give the node another data directory", folder = folder.display())]
+    LeftBehind {
+        /// The data directory.
+        folder: PathBuf,
+    },
+    /// The states of a node alone were not moved.
     #[cfg(feature = "cluster")]
+    #[error("the states in `{folder}` were not moved: {why}", folder = folder.display())]
+    NotMoved {
+        /// The data directory.
+        folder: PathBuf,
+        /// What went wrong. What was moved before that is in both places.
+        #[source]
+        why: MoveError,
+    },
+    /// There is a data directory and nothing to keep in it.
+    #[cfg(feature = "redb")]
     #[error(
-        "`.replicated_store()` is a store of clusters: give the node a `.cluster(..)`, of one node if need be, or a `.data_dir(..)`"
+        "the node has a `data_dir` and would keep nothing in it, because its states are in \"{store}\": leave one of the two out"
     )]
-    NoCluster,
-    /// The store did not say which start this is.
-    #[error("the store cannot be used: {0}")]
-    Store(#[from] LoadError),
+    IdleDataDir {
+        /// The store of the node.
+        store: String,
+    },
+    /// A store that was chosen cannot be had here, or does not answer.
+    #[error("the store \"{store}\" of {of} cannot be used: {why}")]
+    Store {
+        /// Its name.
+        store: String,
+        /// Who has chosen it.
+        of: String,
+        /// What is wrong, and the fix.
+        why: String,
+    },
     /// It cannot listen for other nodes.
     #[cfg(feature = "cluster")]
     #[error("{why}")]
@@ -201,15 +221,35 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps the states of grains in `store`. Default: in memory, gone with the node; in a cluster nowhere, so that a state
-    /// lives as long as its activation. All nodes of a cluster must be given the same store, for example one database.
-    pub fn store(mut self, store: impl Store) -> Self {
-        self.store = Some(Arc::new(store));
+    /// Keeps the states of grains in `store`. All nodes of a cluster must be given the same, for example one database. Without
+    /// it states are kept as [`StoreChoice`] says.
+    pub fn store(self, store: impl Store) -> Self {
+        self.named_store(StoreChoice::OWN, store).keep_in(StoreChoice::Named(StoreChoice::OWN.to_owned()))
+    }
+
+    /// Gives the node a store that can be chosen by `name`, for the node or for single grain types, in the program or in
+    /// settings.
+    ///
+    /// ```
+    /// use grains_runtime::{GrainOptions, Node, store::{MemoryStore, StoreChoice}};
+    ///
+    /// let options = GrainOptions::new().store("archive".into());
+    /// let builder = Node::builder().named_store("archive", MemoryStore::default()).keep_in(StoreChoice::Memory);
+    /// # let _ = (options, builder);
+    /// ```
+    pub fn named_store(mut self, name: impl Into<String>, store: impl Store) -> Self {
+        self.stores.insert(name.into(), Arc::new(store));
         self
     }
 
-    /// Keeps the states of grains in an embedded store in `folder`, which is made if it is not there. They survive restarts
-    /// and kills. The node opens the store when it starts and closes it when it stops;
+    /// Chooses which store keeps the states of grains that have no [other](GrainOptions::store).
+    pub fn keep_in(mut self, choice: StoreChoice) -> Self {
+        self.config.store = Some(choice);
+        self
+    }
+
+    /// Keeps the states of grains in `folder`, which is made if it is not there: those of a node alone in an embedded store,
+    /// those of a cluster as far as this node votes there. They survive restarts and kills. The node opens the store when it starts and closes it when it stops;
     /// meanwhile another node that wants it fails to start with [`StartError::DataDir`].
     #[cfg(feature = "redb")]
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -222,15 +262,6 @@ impl NodeBuilder {
     #[cfg(feature = "cluster")]
     pub fn cluster(mut self, config: ClusterConfig) -> Self {
         self.cluster = Some(config);
-        self
-    }
-
-    /// Has the cluster itself keep the states of grains: the nodes that vote have all of them, and what is committed outlives
-    /// any minority of them, with no database beside. With a data directory on every node it outlives a stop of all. The
-    /// same on all nodes of a cluster.
-    #[cfg(feature = "cluster")]
-    pub fn replicated_store(mut self) -> Self {
-        self.replicated = true;
         self
     }
 
@@ -254,68 +285,47 @@ impl NodeBuilder {
         Box::pin(self.started()) as BoxFuture<'static, _>
     }
 
+    async fn started(self) -> Result<Node, StartError> {
+        self.begun().await.map(|(node, _stores)| node)
+    }
+
     #[cfg_attr(not(feature = "config"), expect(unused_mut, reason = "only settings change it"))]
-    async fn started(mut self) -> Result<Node, StartError> {
+    async fn begun(mut self) -> Result<(Node, Stores), StartError> {
         #[cfg(feature = "config")]
         self.set_grains()?;
         check(&self.config)?;
-        let types = hosted(self.types, &self.config)?;
+        check_types(&self.types, &self.config)?;
         let config = self.config;
-        #[cfg(feature = "cluster")]
-        match (self.replicated, &self.store, &self.cluster) {
-            (true, Some(_), _) => return Err(StartError::StoreBesides),
-            (true, None, None) => return Err(StartError::NoCluster),
-            _ => {}
-        }
         let world = match self.world {
             Some(world) => world,
             None => tokio_world()?,
         };
-        #[cfg(feature = "cluster")]
-        let data_dir = self.data_dir.clone().filter(|_| self.cluster.is_none());
-        #[cfg(all(feature = "redb", not(feature = "cluster")))]
-        let data_dir = self.data_dir;
-        #[cfg(feature = "redb")]
-        let (store, close) = match (self.store, data_dir) {
-            (Some(_), Some(_)) => return Err(StartError::TwoStores),
-            (None, Some(folder)) => {
-                let store = open(&world, folder).await?;
-                let closing = store.clone();
-                (
-                    Some(Arc::new(store) as Arc<dyn Store>),
-                    Some(Box::pin(async move { closing.close().await }) as BoxFuture<_>),
-                )
-            }
-            (store, None) => (store, None),
+        let surroundings = Surroundings {
+            #[cfg(feature = "cluster")]
+            in_cluster: self.cluster.is_some(),
+            #[cfg(not(feature = "cluster"))]
+            in_cluster: false,
+            #[cfg(feature = "redb")]
+            data_dir: self.data_dir.clone(),
+            #[cfg(feature = "cluster")]
+            moves: self.moves,
+            named: self.stores,
         };
-        #[cfg(not(feature = "redb"))]
-        let (store, close) = (self.store, None);
-        #[cfg(feature = "cluster")]
-        let replicated = self.replicated.then(|| ReplicatedStore::new(&world, ReplicatedConfig::default()));
-        #[cfg(feature = "cluster")]
-        let store = store.or_else(|| {
-            self.cluster.as_ref()?;
-            if let Some(store) = &replicated {
-                return Some(Arc::new(store.clone()));
-            }
-            tracing::info!(
-                node = config.name,
-                "no store was given: in a cluster states live and end with their activations"
-            );
-            Some(Arc::new(Fleeting))
-        });
-        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
-        // In a cluster the cluster numbers the lives of nodes.
-        #[cfg(feature = "cluster")]
-        let epoch = if replicated.is_some() { 1 } else { store.next_epoch().await? };
-        #[cfg(not(feature = "cluster"))]
-        let epoch = store.next_epoch().await?;
+        let of_types = self.types.iter().filter_map(|hosting| Some((hosting.name, hosting.options.store.clone()?)));
+        let mut stores = surroundings.open(&world, config.store.as_ref(), of_types).await?;
+        let types = hosted(self.types, &config, &stores);
+        let (_, own) = stores.of(None);
         // After all else that may fail: what it opens has to be closed by name.
         #[cfg(feature = "cluster")]
         let membership = match self.cluster {
             Some(cluster) => {
-                let about =
-                    Description { name: &config.name, data_dir: self.data_dir, types: &types, store: replicated };
+                let about = Description {
+                    name: &config.name,
+                    data_dir: self.data_dir,
+                    types: &types,
+                    store: stores.replicated.clone(),
+                    own: stores.of(None).0.clone(),
+                };
                 Some(Membership::open(&world, cluster, about).await?)
             }
             None => None,
@@ -333,14 +343,14 @@ impl NodeBuilder {
             driver: membership.as_ref().map(|membership| membership.driver.clone()),
             config,
             world,
-            store,
-            epoch,
+            store: own.store,
+            epoch: own.epoch,
             types,
             hasher: RandomState::new(),
             lives: AtomicU64::new(0),
             scan: AtomicU32::new(0),
             phase: AtomicU8::new(RUNNING),
-            close: Mutex::new(close),
+            close: Mutex::new(stores.close.take()),
         });
         inner.scan_for_idle(shortest_idle);
         let node = Node { _stop: Arc::new(StopHard(inner.clone())), inner };
@@ -355,17 +365,9 @@ impl NodeBuilder {
             return Err(error);
         }
         node.inner.look_after_singletons();
-        tracing::info!(node = node.inner.config.name, epoch, "started");
-        Ok(node)
+        tracing::info!(node = node.inner.config.name, epoch = own.epoch, "started");
+        Ok((node, stores))
     }
-}
-
-/// Opens the store in `folder`, which takes reads and writes that block.
-#[cfg(feature = "redb")]
-async fn open(world: &World, folder: PathBuf) -> Result<RedbStore, StartError> {
-    let (file, inside) = (folder.join("grains.redb"), world.clone());
-    let opened = world.off_thread(move || RedbStore::open(&inside, &file)).await;
-    opened.ok_or(StartError::NoRuntime(NoRuntime))?.map_err(|why| StartError::DataDir { folder, why })
 }
 
 fn next_number() -> u64 {
@@ -394,34 +396,59 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
     }
 }
 
-fn hosted(hostings: Vec<Hosting>, config: &NodeConfig) -> Result<BTreeMap<&'static str, HostedType>, StartError> {
-    let mut types = BTreeMap::new();
+fn check_types(hostings: &[Hosting], config: &NodeConfig) -> Result<(), StartError> {
     let mut rust_names = BTreeMap::new();
-    for Hosting { kind, name, rust_name, options, accepts, make } in hostings {
-        if let Some(first) = rust_names.insert(name, rust_name) {
-            return Err(StartError::HostedTwice { grain_type: name, first, second: rust_name });
+    for hosting in hostings {
+        if let Some(first) = rust_names.insert(hosting.name, hosting.rust_name) {
+            let second = hosting.rust_name;
+            return Err(StartError::HostedTwice { grain_type: hosting.name, first, second });
         }
-        let idle_timeout = match kind {
-            HostingKind::Called => options.idle_timeout.unwrap_or(config.idle_timeout),
-            HostingKind::Singleton => Duration::MAX,
-        };
-        let mailbox_len_max = options.mailbox_len_max.unwrap_or(config.mailbox_len_max);
-        if idle_timeout.is_zero() {
+        if hosting.idle_timeout(config).is_zero() {
             return Err(StartError::ZeroLimit { limit: "idle_timeout" });
         }
-        if mailbox_len_max == 0 {
+        if hosting.mailbox_len_max(config) == 0 {
             return Err(StartError::ZeroLimit { limit: "mailbox_len_max" });
         }
-        let info = Arc::new(GrainTypeInfo { name, idle_timeout, mailbox_len_max, live: AtomicUsize::new(0) });
-        let hosted = HostedType {
-            info,
-            kind,
-            #[cfg(feature = "cluster")]
-            placement: options.placement,
-            accepts,
-            make,
-        };
-        types.insert(name, hosted);
     }
-    Ok(types)
+    Ok(())
+}
+
+impl Hosting {
+    fn idle_timeout(&self, config: &NodeConfig) -> Duration {
+        match self.kind {
+            HostingKind::Called => self.options.idle_timeout.unwrap_or(config.idle_timeout),
+            HostingKind::Singleton => Duration::MAX,
+        }
+    }
+
+    fn mailbox_len_max(&self, config: &NodeConfig) -> usize {
+        self.options.mailbox_len_max.unwrap_or(config.mailbox_len_max)
+    }
+}
+
+fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> BTreeMap<&'static str, HostedType> {
+    let hosted = hostings.into_iter().map(|hosting| {
+        #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "other nodes are told"))]
+        let (kept_in, opened) = stores.of(hosting.options.store.as_ref());
+        let info = GrainTypeInfo {
+            name: hosting.name,
+            idle_timeout: hosting.idle_timeout(config),
+            mailbox_len_max: hosting.mailbox_len_max(config),
+            store: opened.store,
+            epoch: opened.epoch,
+            live: AtomicUsize::new(0),
+        };
+        let hosted = HostedType {
+            info: Arc::new(info),
+            kind: hosting.kind,
+            #[cfg(feature = "cluster")]
+            placement: hosting.options.placement,
+            #[cfg(feature = "cluster")]
+            kept_in: kept_in.clone(),
+            accepts: hosting.accepts,
+            make: hosting.make,
+        };
+        (hosting.name, hosted)
+    });
+    hosted.collect()
 }

@@ -13,6 +13,7 @@ use crate::{
         consensus::{Group, Part, Storage, Timing},
         driver::{Driver, Ears, Links, Progress},
     },
+    store::StoreChoice,
     timeout::timeout,
     wire::{Limits, Reach, Wire, WireConfig},
 };
@@ -38,8 +39,10 @@ pub(super) struct Description<'t> {
     pub(super) name: &'t str,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) types: &'t BTreeMap<&'static str, HostedType>,
-    /// The states of the cluster, unless the node was given another store.
+    /// Its part in what the cluster keeps.
     pub(super) store: Option<ReplicatedStore>,
+    /// What keeps the states of the node.
+    pub(super) own: StoreChoice,
 }
 
 impl Membership {
@@ -59,6 +62,7 @@ impl Membership {
             Group::open(world, Part { name: name.clone(), node: None, storage, timing }, links.clone()).await;
         let consensus = consensus.map_err(|why| StartError::Log { why: why.to_string() })?;
         let of_kind = |kind| about.types.values().filter(move |hosted| hosted.kind == kind);
+        let choices = || about.types.values().map(|hosted| &hosted.kept_in);
         let joiner = Joiner {
             node: consensus.node(),
             name: name.clone(),
@@ -70,6 +74,13 @@ impl Membership {
                 .map(|hosted| (hosted.info.name.to_owned(), hosted.placement.clone()))
                 .collect(),
             singletons: of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name.to_owned()).collect(),
+            uses_states: [&about.own].into_iter().chain(choices()).any(|choice| *choice == StoreChoice::Replicated),
+            kept_elsewhere: about
+                .types
+                .values()
+                .filter(|hosted| hosted.kept_in != StoreChoice::Replicated)
+                .map(|hosted| (hosted.info.name.to_owned(), hosted.kept_in.to_string()))
+                .collect(),
         };
         let wire_config = WireConfig {
             cluster: cluster.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Mistake, Name, Origin, Settings, SettingsError};
 #[cfg(feature = "cluster")]
 use crate::cluster::{Placement, Strategy};
-use crate::config::GrainOptions;
+use crate::{config::GrainOptions, store::StoreChoice};
 
 /// What is set for one grain type. What is not set is as the program has it, in its [`GrainOptions`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct GrainSettings {
     pub idle_timeout: Option<Duration>,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
+    /// Which store keeps the states of this type.
+    pub store: Option<StoreChoice>,
     /// How the node for a new activation of this type is chosen.
     #[cfg(feature = "cluster")]
     pub placement: Option<Strategy>,
@@ -29,12 +31,14 @@ impl GrainSettings {
         let GrainOptions {
             idle_timeout,
             mailbox_len_max,
+            store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
         } = options;
         Self {
             idle_timeout,
             mailbox_len_max,
+            store,
             #[cfg(feature = "cluster")]
             placement: Some(strategy).filter(|strategy| *strategy != Strategy::default()),
             #[cfg(feature = "cluster")]
@@ -46,11 +50,13 @@ impl GrainSettings {
         let GrainOptions {
             idle_timeout,
             mailbox_len_max,
+            store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
         } = options;
         *idle_timeout = self.idle_timeout.or(*idle_timeout);
         *mailbox_len_max = self.mailbox_len_max.or(*mailbox_len_max);
+        *store = self.store.clone().or_else(|| store.take());
         #[cfg(feature = "cluster")]
         {
             *strategy = self.placement.unwrap_or(*strategy);

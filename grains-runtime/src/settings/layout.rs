@@ -54,6 +54,7 @@ type See<'t> = &'t mut dyn FnMut(&str, &mut dyn Value);
 fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn Value, see: See<'_>) {
     let NodeConfig {
         name,
+        store,
         call_timeout,
         activate_timeout,
         deactivate_timeout,
@@ -68,6 +69,7 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
     see("name", name);
     #[cfg(feature = "redb")]
     see("data_dir", data_dir);
+    see("store", store);
     see("call_timeout", call_timeout);
     see("activate_timeout", activate_timeout);
     see("deactivate_timeout", deactivate_timeout);
@@ -120,6 +122,7 @@ fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
     let GrainSettings {
         idle_timeout,
         mailbox_len_max,
+        store,
         #[cfg(feature = "cluster")]
         placement,
         #[cfg(feature = "cluster")]
@@ -127,6 +130,7 @@ fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
     } = grain;
     see("idle_timeout", idle_timeout);
     see("mailbox_len_max", mailbox_len_max);
+    see("store", store);
     #[cfg(feature = "cluster")]
     see("placement", placement);
     #[cfg(feature = "cluster")]

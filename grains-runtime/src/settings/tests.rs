@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{given::Given, name::Name, *};
-use crate::{GrainOptions, cluster::Strategy};
+use crate::{GrainOptions, cluster::Strategy, store::StoreChoice};
 
 fn read(sources: &Sources) -> Settings {
     Settings::default().read(sources).unwrap_or_else(|error| panic!("{error}"))
@@ -43,6 +43,7 @@ fn same(one: &Settings, other: &Settings) {
 const FULL: &str = r#"
 name = "a \"b\" \\ c"
 data_dir = "some where"
+store = "memory"
 call_timeout = "1s"
 activate_timeout = "2m"
 deactivate_timeout = "3h"
@@ -74,6 +75,7 @@ places_max = 13
 [grain.room]
 idle_timeout = "1h"
 mailbox_len_max = 3
+store = "archive"
 placement = "prefer_local"
 role = "web"
 
@@ -116,10 +118,12 @@ fn values_are_those_that_were_written() {
     assert_eq!(node.state_bytes_max, 3 << 10);
     assert_eq!(node.store_timeout, Duration::from_secs(4 * 24 * 60 * 60));
     assert_eq!(data_dir.as_deref(), Some(Path::new("some where")));
+    assert_eq!(node.store, Some(StoreChoice::Memory));
     let cluster = cluster.unwrap();
     assert_eq!(cluster.join, ["127.0.0.1:7101", "127.0.0.1:7102"]);
     assert_eq!(cluster.roles, ["batch", "web"].map(str::to_owned).into());
     assert_eq!(cluster.election, Duration::from_nanos(90));
+    assert_eq!(grains["room"].store, Some("archive".into()));
     assert_eq!(grains["room"].placement, Some(Strategy::PreferLocal));
     assert_eq!(grains["odd \t.\"name"].mailbox_len_max, Some(4));
 }
@@ -210,7 +214,7 @@ fn no_setting_takes_what_it_is_not() {
         assert_eq!(value.written(), before, "{name} has changed");
         names.push(name);
     });
-    assert_eq!(names.len(), 12 + 15 + 2 * 4);
+    assert_eq!(names.len(), 13 + 15 + 2 * 5);
     for name in names {
         let told = wrong_file(&format!("{name} = 1979-05-27"));
         let expected = format!("a.toml:1: `{name}` is ");

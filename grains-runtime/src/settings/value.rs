@@ -8,6 +8,7 @@ use super::{
 };
 #[cfg(feature = "cluster")]
 use crate::cluster::Strategy;
+use crate::store::StoreChoice;
 
 /// A place where a setting is kept.
 pub(super) trait Value {
@@ -192,6 +193,18 @@ impl Sort for BTreeSet<String> {
 
     fn write(&self) -> String {
         self.iter().cloned().collect::<Vec<_>>().write()
+    }
+}
+
+impl Sort for StoreChoice {
+    const EXPECTED: &'static str = "\"memory\", \"redb\", \"replicated\" or the name of a store of the program";
+
+    fn read(given: &Given) -> Option<Self> {
+        String::read(given).filter(|word| !word.is_empty()).map(|word| word.as_str().into())
+    }
+
+    fn write(&self) -> String {
+        quoted(self.as_str())
     }
 }
 

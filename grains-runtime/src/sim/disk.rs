@@ -139,6 +139,13 @@ impl Disk for SimDisk {
         })?;
         Ok(Box::new(SimFile { engine: self.engine.clone(), life: self.life, path: path.to_owned(), handle }))
     }
+
+    fn has(&self, path: &Path) -> io::Result<bool> {
+        self.engine.with(|state| match state.is_live(self.life) {
+            true => Ok(state.machines[self.life.machine.index()].files.contains_key(path)),
+            false => Err(crashed(path)),
+        })
+    }
 }
 
 fn crashed(path: &Path) -> io::Error {

@@ -19,6 +19,10 @@ impl Disk for OsDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         open(path).map(|file| Box::new(file) as Box<dyn DiskFile>).map_err(|why| about(path, why))
     }
+
+    fn has(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists().map_err(|why| about(path, why))
+    }
 }
 
 fn open(path: &Path) -> io::Result<OsFile> {

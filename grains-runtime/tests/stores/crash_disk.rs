@@ -170,6 +170,10 @@ impl Disk for CrashDisk {
         }
         Ok(Box::new(CrashFile(self.clone())))
     }
+
+    fn has(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 #[derive(Debug)]

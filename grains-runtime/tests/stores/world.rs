@@ -115,6 +115,10 @@ impl Disk for RealDisk {
         })?;
         Ok(Box::new(RealFile(Mutex::new(file))))
     }
+
+    fn has(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
 }
 
 impl DiskFile for RealFile {

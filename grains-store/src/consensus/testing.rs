@@ -146,6 +146,10 @@ impl Disk for TestDisk {
         drop(files);
         Ok(Box::new(TestFile { path: path.to_owned(), disk: self.clone() }))
     }
+
+    fn has(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.0.lock().unwrap().written.contains_key(path))
+    }
 }
 
 struct TestFile {

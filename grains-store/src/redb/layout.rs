@@ -17,6 +17,8 @@ pub(crate) const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::ne
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The row of [`META`] with the last epoch.
 pub(crate) const EPOCH: &[u8] = b"epoch";
+/// The row of [`META`] that is there once a cluster has the states.
+pub(crate) const MOVED: &[u8] = b"moved";
 /// The format that this file describes.
 pub(crate) const FORMAT_KNOWN: u64 = 1;
 
@@ -64,6 +66,36 @@ pub(crate) fn key_of_row(row: &[u8], first: &[u8]) -> Result<String, LoadError> 
         }
     }
     String::from_utf8(text).map_err(|_| damaged())
+}
+
+/// The grain type and the key in a grain's row, and the rest, which in a state's row is its name.
+#[cfg(feature = "consensus")]
+pub(crate) fn parts_of_row(row: &[u8]) -> Result<(String, String, &[u8]), LoadError> {
+    let damaged = || LoadError::Damaged { why: format!("key of a row: {row:02x?}") };
+    let (grain_type, rest) = split_part(row).ok_or_else(damaged)?;
+    let (key, rest) = split_part(rest).ok_or_else(damaged)?;
+    Ok((grain_type, key, rest))
+}
+
+/// Reads what [`push_part`] wrote, from the beginning.
+#[cfg(feature = "consensus")]
+fn split_part(row: &[u8]) -> Option<(String, &[u8])> {
+    let mut text = Vec::new();
+    let mut rest = row;
+    loop {
+        match rest {
+            [0, 0, end @ ..] => return Some((String::from_utf8(text).ok()?, end)),
+            [0, 0xFF, more @ ..] => {
+                text.push(0);
+                rest = more;
+            }
+            [byte, more @ ..] if *byte != 0 => {
+                text.push(*byte);
+                rest = more;
+            }
+            _ => return None,
+        }
+    }
 }
 
 /// How long a state's row is for a value.
@@ -140,6 +172,20 @@ mod tests {
                     assert_eq!(key_of_row(&row, &first).as_deref(), Ok(key));
                 }
             }
+        }
+    }
+
+    #[cfg(feature = "consensus")]
+    #[test]
+    fn rows_are_read_back_part_by_part() {
+        for (grain_type, key) in PARTS.iter().flat_map(|t| PARTS.iter().map(move |k| (*t, *k))) {
+            for name in PARTS {
+                let row = state_key(&grain_key(grain_type, key), name);
+                assert_eq!(parts_of_row(&row), Ok((grain_type.to_owned(), key.to_owned(), name.as_bytes())));
+            }
+        }
+        for row in [&b""[..], b"a", b"a\0", b"a\0\0", b"a\0\0k\0", b"a\0\x01\0\0k\0\0", b"\xFF\0\0k\0\0"] {
+            assert!(matches!(parts_of_row(row), Err(LoadError::Damaged { .. })), "{row:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, Tab
 use super::{
     RedbConfig,
     backend::Backend,
-    layout::{FORMAT, FORMAT_KNOWN, META},
+    layout::{FORMAT, FORMAT_KNOWN, META, MOVED},
     no_panic,
     writer::{self, Failed},
 };
@@ -42,6 +42,12 @@ pub enum OpenError {
         /// The number that this version writes.
         known: u64,
     },
+    /// A cluster has its states now.
+    #[error("the states of `{path}` were moved to a cluster: give the node the `cluster` that has them")]
+    Moved {
+        /// The file.
+        path: PathBuf,
+    },
     /// It was a store and cannot be read any more.
     #[error("`{path}` is damaged ({why}): restore it from a backup, or move it away to start empty")]
     Damaged {
@@ -61,7 +67,16 @@ pub enum OpenError {
 }
 
 pub(super) fn open(world: &World, path: &Path, config: &RedbConfig) -> Result<Database, OpenError> {
-    open_checked(world, path, config.cache_bytes_max, check_format)
+    open_checked(world, path, config.cache_bytes_max, |database| match check_format(database) {
+        Ok(()) if is_moved(database)? => Err(Why::Moved),
+        checked => checked,
+    })
+}
+
+fn is_moved(database: &Database) -> Result<bool, Why> {
+    let snapshot = database.begin_read().map_err(redb::Error::from)?;
+    let meta = snapshot.open_table(META).map_err(redb::Error::from)?;
+    Ok(meta.get(MOVED)?.is_some())
 }
 
 /// Opens redb's file at `path`, made if there is none, and lets `check` look at what it holds. For other rooms that keep
@@ -89,6 +104,7 @@ pub(crate) enum Why {
     Locked,
     Foreign,
     Format(u64),
+    Moved,
     Damaged(String),
     Io(io::Error),
 }
@@ -100,6 +116,7 @@ impl Why {
             Self::Locked => OpenError::Locked { path },
             Self::Foreign => OpenError::Foreign { path },
             Self::Format(found) => OpenError::Format { path, found, known: FORMAT_KNOWN },
+            Self::Moved => OpenError::Moved { path },
             Self::Damaged(why) => OpenError::Damaged { path, why },
             Self::Io(source) => OpenError::Io { path, source },
         }

@@ -90,6 +90,12 @@ pub(super) fn next_epoch(database: &Database) -> Result<u64, Failed> {
     transact(database, |rows| rows.next_epoch())
 }
 
+/// Says that others have all that is here, durably.
+#[cfg(feature = "consensus")]
+pub(super) fn moved(database: &Database) -> Result<(), Failed> {
+    transact(database, |rows| rows.moved())
+}
+
 /// Runs `work` in a transaction and commits it if it changed anything.
 pub(super) fn transact<T>(
     database: &Database,
@@ -158,6 +164,13 @@ impl<'t> Rows<'t> {
     /// Writes the format into an empty file.
     pub(super) fn found(&mut self) -> Result<(), redb::Error> {
         self.meta.insert(layout::FORMAT, layout::FORMAT_KNOWN)?;
+        self.changed = true;
+        Ok(())
+    }
+
+    #[cfg(feature = "consensus")]
+    pub(super) fn moved(&mut self) -> Result<(), redb::Error> {
+        self.meta.insert(layout::MOVED, 1)?;
         self.changed = true;
         Ok(())
     }

@@ -35,6 +35,11 @@ impl Shared {
                 Ok(Committed { outcome, .. }) => Answer::Applied(outcome),
                 Err(error) => refused(error),
             },
+            Ask::Voters if !running.consensus.leadership().borrow().is_me => Answer::NotLeader(None),
+            Ask::Voters if running.consensus.unfinished().is_some() => {
+                Answer::Refused("another one is about to vote".into())
+            }
+            Ask::Voters => Answer::Voters(running.consensus.agreed_voters().into_keys().collect()),
             Ask::Load(names) => {
                 let states = running.states.clone();
                 let read = move || states.load(&names, LOADED_BYTES_MAX);

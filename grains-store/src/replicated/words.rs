@@ -4,6 +4,8 @@ use grains_core::store::{CommitError, LoadError, Stored, Write, WriteSet};
 use grains_core::{FencingToken, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::NodeId;
+
 /// A command of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Command {
@@ -66,6 +68,15 @@ impl From<WriteSet> for Set {
     }
 }
 
+impl Set {
+    /// The first value of one state, by a token that is older than any that a cluster gives.
+    pub(super) fn first(name: Name, value: Vec<u8>) -> Self {
+        let Name { grain_type, key, name } = name;
+        let write = OneWrite { name, expected: Version(0), value: Some(Bytes(value)) };
+        Self { grain_type, key, token: FencingToken { epoch: 0, counter: 0 }, writes: vec![write] }
+    }
+}
+
 impl From<OneWrite> for Write {
     fn from(OneWrite { name, expected, value }: OneWrite) -> Self {
         Self { name, expected, value: value.map(|Bytes(value)| value) }
@@ -98,6 +109,8 @@ pub(super) enum Ask {
         /// At most so many.
         limit: u64,
     },
+    /// Who votes, and nobody else? Answered by the leader only.
+    Voters,
 }
 
 /// A question with the number of the group it is for.
@@ -120,6 +133,8 @@ pub(super) enum Answer {
     Loaded(Vec<Result<Option<Held>, LoadError>>),
     /// The keys.
     Listed(Result<Vec<String>, LoadError>),
+    /// Those who vote.
+    Voters(Vec<NodeId>),
     /// Only the leader answers that, and this is where it may be.
     NotLeader(Option<String>),
     /// It cannot be done here, now: nothing was done.

@@ -27,6 +27,9 @@ fn job(access: AccessKind) -> Job {
     Job { access, withdrawn: Arc::default() }
 }
 
+/// More than all threads of a test make: the mailbox is never full.
+const CALLS_MAX: usize = 1_000;
+
 /// A mailbox with an instance behind it that notices whoever breaks a rule.
 struct Grain {
     mailbox: Mailbox<Job>,
@@ -123,7 +126,7 @@ impl Grain {
             self.turn(access);
             return true;
         }
-        match self.mailbox.enqueue(job(access), 8) {
+        match self.mailbox.enqueue(job(access), CALLS_MAX) {
             Enqueued::Waits => true,
             Enqueued::Granted(job) => {
                 self.granted(job.access);

@@ -35,6 +35,8 @@ pub(crate) fn member(id: MemberId) -> Member {
         capacity: 1,
         grain_types: Default::default(),
         singletons: Default::default(),
+        uses_states: false,
+        kept_elsewhere: Default::default(),
     };
     Member { id, joiner, state: MemberState::Active }
 }

@@ -96,6 +96,8 @@ impl Driver {
                 && node.catalog.len() == 0
                 && lock(&self.clustered.pending).len() == 0
                 && self.clustered.answers_waiting() == 0
+                && self.has_given_its_seat()
+                && self.states_can_do_without(until.min(clock.now() + LAST_WORD)).await
             {
                 return;
             }
@@ -129,6 +131,14 @@ impl Driver {
                 Err(why) => tracing::debug!(%voter, %why, "it does not take over Raft"),
             }
         }
+    }
+
+    /// Whether it does not vote, or nobody is there who could instead. Several voters that left one after the other would
+    /// leave too few behind for a majority.
+    fn has_given_its_seat(&self) -> bool {
+        let (state, voters) = (self.latest(), self.voters());
+        let others = || state.view().members.values().filter(|member| !voters.contains_key(&member.id.node));
+        !voters.contains_key(&self.node_id()) || !others().any(|member| member.state == MemberState::Active)
     }
 
     fn is_leaving(&self, me: MemberId) -> bool {

@@ -128,6 +128,10 @@ mod tests {
         fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
             Ok(Box::new(PowerlessFile(self.0.open(path)?)))
         }
+
+        fn has(&self, path: &Path) -> io::Result<bool> {
+            self.0.has(path)
+        }
     }
 
     impl DiskFile for PowerlessFile {

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use grains_core::Instant;
 use grains_store::{
     consensus::Timing,
     replicated::{Opening, ReplicatedStore},
@@ -34,6 +35,8 @@ impl Driver {
             let pause = match self.latest().states() {
                 _ if self.incarnation().is_none() => LOOK_EVERY,
                 Some(group) if self.is_ours(&group) => self.take_part(states, group).await,
+                // Nobody needs it yet.
+                None if !self.is_needed() => LOOK_EVERY,
                 // Nobody has begun it, or who wanted to is gone.
                 _ => {
                     self.claim_states().await;
@@ -42,6 +45,10 @@ impl Driver {
             };
             clock.sleep_until(clock.now() + pause).await;
         }
+    }
+
+    fn is_needed(&self) -> bool {
+        self.latest().view().members.values().any(|member| member.joiner.uses_states)
     }
 
     /// Whether the group stands, or this node is the one to begin it, or another is at it.
@@ -123,6 +130,17 @@ impl Driver {
                 return;
             }
         }
+    }
+
+    /// Whether this node need not stay for the sake of the states: it has no vote there that another node is to have.
+    pub(super) async fn states_can_do_without(&self, until: Instant) -> bool {
+        let Some(states) = &self.states else { return true };
+        // Nobody tells a voter that it is none any more, so its own part may say for ever that it is.
+        let is_voter = states.store.consensus().is_some_and(|part| part.voters().contains_key(&self.node_id()));
+        if !is_voter || self.voters().contains_key(&self.node_id()) {
+            return true;
+        }
+        states.store.voters(until).await.is_some_and(|voters| !voters.contains(&self.node_id()))
     }
 
     /// Answers what another node asks of this one's part.

@@ -30,6 +30,10 @@ pub(super) fn join(view: &mut View, entry: Entry, joiner: Joiner, over: Option<E
     if view.members.len() - earlier.len() >= MEMBERS_MAX {
         return Outcome::Refused(format!("the cluster has {MEMBERS_MAX} members, which is the most it can have"));
     }
+    let others = view.members.values().filter(|member| !same(member, &joiner));
+    if let Some(why) = others.into_iter().find_map(|member| differs(member, &joiner)) {
+        return Outcome::Refused(why);
+    }
     for member in earlier {
         view.members.remove(&member.id.node);
     }
@@ -43,6 +47,18 @@ fn same(member: &Member, joiner: &Joiner) -> bool {
     member.id.node == joiner.node || member.joiner.name == joiner.name
 }
 
+/// Why the joiner may not be a member beside this one: a grain would find other states on one than on the other.
+fn differs(member: &Member, joiner: &Joiner) -> Option<String> {
+    let hosted = joiner.grain_types.keys().chain(&joiner.singletons);
+    hosted.into_iter().find_map(|grain_type| {
+        let (here, there) = (joiner.store_of(grain_type)?, member.joiner.store_of(grain_type)?);
+        (here != there).then(|| {
+            let name = &member.joiner.name;
+            format!("it keeps the states of \"{grain_type}\" in \"{here}\", and node {name} in \"{there}\": choose the same on both")
+        })
+    })
+}
+
 /// Everything about a joiner is kept in every view from then on.
 fn check(joiner: &Joiner) -> Result<(), String> {
     if joiner.capacity == 0 {
@@ -50,11 +66,12 @@ fn check(joiner: &Joiner) -> Result<(), String> {
     }
     let placements = joiner.grain_types.values().filter_map(|placement| placement.role.as_ref());
     let names = || joiner.roles.iter().chain(joiner.grain_types.keys()).chain(&joiner.singletons);
-    let count = names().count();
+    let stores = || joiner.kept_elsewhere.iter().flat_map(|(grain_type, store)| [grain_type, store]);
+    let count = names().count() + joiner.kept_elsewhere.len();
     if count > JOINER_NAMES_MAX {
         return Err(format!("{count} roles and grain types are too many: at most {JOINER_NAMES_MAX}"));
     }
-    let texts = names().chain(placements).chain([&joiner.address]);
+    let texts = names().chain(placements).chain(stores()).chain([&joiner.address]);
     if let Some(long) = texts.map(String::len).find(|len| *len > JOINER_TEXT_BYTES_MAX) {
         return Err(format!(
             "an address, role or grain type of {long} bytes is too long: at most {JOINER_TEXT_BYTES_MAX}"

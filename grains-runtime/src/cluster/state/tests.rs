@@ -21,6 +21,8 @@ pub(crate) fn joiner(node: u64, name: &str) -> Joiner {
         capacity: 1,
         grain_types: BTreeMap::from([("cart".to_owned(), Placement::default())]),
         singletons: BTreeSet::new(),
+        uses_states: false,
+        kept_elsewhere: BTreeMap::new(),
     }
 }
 
@@ -471,4 +473,19 @@ fn replicas_that_apply_the_same_log_agree_and_so_does_one_restored_halfway() {
         }
     }
     assert!(one.state == other.state && one.view().version.0 > 50);
+}
+
+#[test]
+fn members_that_host_a_type_keep_its_states_in_the_same_store() {
+    let elsewhere = |store: &str| BTreeMap::from([("cart".to_owned(), store.to_owned())]);
+    let mut cluster = Cluster::of(&[1]);
+    let other = Joiner { kept_elsewhere: elsewhere("memory"), ..joiner(2, "b") };
+    let Outcome::Refused(why) = cluster.apply(Command::Join { joiner: other.clone(), over: None }) else { panic!() };
+    assert_eq!(
+        why,
+        r#"it keeps the states of "cart" in "memory", and node m1 in "replicated": choose the same on both"#
+    );
+    // Of a type that only one of them hosts, nobody minds.
+    let alone = Joiner { grain_types: BTreeMap::new(), ..other };
+    assert!(matches!(cluster.apply(Command::Join { joiner: alone, over: None }), Outcome::Joined(_)));
 }

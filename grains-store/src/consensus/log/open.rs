@@ -115,6 +115,8 @@ impl OpenError {
             store::OpenError::Locked { .. } => Self::Locked { folder },
             store::OpenError::Foreign { .. } => Self::Foreign { folder, file },
             store::OpenError::Format { found, .. } => Self::Format { folder, file, found, known: rows::FORMAT_KNOWN },
+            // Only a store of states is ever moved away.
+            store::OpenError::Moved { .. } => Self::Foreign { folder, file },
             store::OpenError::Damaged { why, .. } => Self::Damaged { folder, file, why },
             store::OpenError::Io { source, .. } => Self::Io { folder, file, source },
         }
