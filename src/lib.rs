@@ -15,7 +15,7 @@ pub use grains_core::{
 pub use grains_macros::{GrainKey, grain, main, rpc_trait};
 
 #[cfg(feature = "cluster")]
-pub use grains_runtime::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, cluster};
+pub use grains_runtime::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus, cluster};
 #[cfg(feature = "runtime")]
 pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped};
 

@@ -37,7 +37,7 @@ pub(crate) mod wire;
 pub mod world;
 
 #[cfg(feature = "cluster")]
-pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus};
+pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus};
 pub use config::{GrainOptions, NodeConfig};
 pub(crate) use grains_core::timeout;
 #[doc(hidden)]

@@ -36,7 +36,7 @@ use tokio::sync::watch;
 
 pub use self::{
     asking::{Peers, Unanswered},
-    commits::SET_BYTES_MAX,
+    commits::{CommitCounts, SET_BYTES_MAX},
     moving::{MoveError, Moved},
 };
 use self::{
@@ -47,7 +47,7 @@ use self::{
 };
 use crate::{
     NodeId, NodeName,
-    consensus::{Consensus, OpenError, Part, State, Storage, Timing},
+    consensus::{Consensus, LogProgress, OpenError, Part, State, Storage, Timing},
 };
 
 /// The limits of a [`ReplicatedStore`].
@@ -81,6 +81,19 @@ impl Default for ReplicatedConfig {
             patience: Duration::from_secs(8),
         }
     }
+}
+
+/// How the store of a cluster does, as one node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreMetrics {
+    /// Who leads the group.
+    pub leader: Option<NodeId>,
+    /// Who votes in it, as far as this node has been told: one without a vote may not have been.
+    pub voters: Vec<NodeId>,
+    /// How far this node has come.
+    pub progress: LogProgress,
+    /// What this node has asked for.
+    pub commits: CommitCounts,
 }
 
 /// What a node must be told to take part.
@@ -205,6 +218,18 @@ impl ReplicatedStore {
         match self.shared.ask_leader(&Ask::Voters, until).await {
             Ok(Answer::Voters(voters)) => Some(voters),
             _ => None,
+        }
+    }
+
+    /// How it does, as this node sees it.
+    pub fn metrics(&self) -> StoreMetrics {
+        let consensus = self.consensus();
+        let leadership = consensus.as_ref().map(|part| part.leadership().borrow().clone());
+        StoreMetrics {
+            leader: leadership.and_then(|known| known.leader).map(|(node, _)| node),
+            voters: consensus.as_ref().map(|part| part.voters().into_keys().collect()).unwrap_or_default(),
+            progress: consensus.map(|part| part.progress()).unwrap_or_default(),
+            commits: lock(&self.shared.commits).counts(),
         }
     }
 

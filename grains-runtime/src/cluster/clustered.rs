@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use self::{pending::Pending, table::Table};
 use super::{
-    ClusterConfig, ClusterStatus, Leadership, MemberStatus,
+    ClusterConfig, ClusterStatus, Leadership, MemberStatus, StatesStatus,
     driver::Driver,
     leader::Known,
     names::{MemberId, NodeId, NodeName, ViewVersion},
@@ -212,6 +212,7 @@ impl Clustered {
         let voters = self.driver().map(|driver| driver.voters()).unwrap_or_default();
         let voters = voters.keys().filter_map(|id| view.members.get(id)).map(|member| member.joiner.name.to_string());
         let raft = self.driver().map(|driver| driver.raft()).unwrap_or_default();
+        let states = self.driver().and_then(|driver| driver.states_metrics());
         let raft_leader = raft.leader.and_then(|(id, _)| view.members.get(&id));
         let held = view.singletons.iter().filter_map(|(name, assignment)| Some((name.clone(), assignment.holder()?)));
         ClusterStatus {
@@ -228,6 +229,20 @@ impl Clustered {
             activations: node.activations(),
             singletons: held.filter_map(|(name, holder)| Some((name, name_of(holder)?))).collect(),
             partitions,
+            states: states.map(|metrics| {
+                let name = |node: NodeId| view.members.get(&node).map(|member| member.joiner.name.to_string());
+                StatesStatus {
+                    leader: metrics.leader.and_then(name),
+                    voters: metrics.voters.into_iter().filter_map(name).collect(),
+                    logged: metrics.progress.logged,
+                    applied: metrics.progress.applied,
+                    lag: metrics.progress.lag.into_iter().filter_map(|(node, lag)| Some((name(node)?, lag))).collect(),
+                    commits: metrics.commits.answered,
+                    batches: metrics.commits.batches,
+                    batches_us: u64::try_from(metrics.commits.time.as_micros()).unwrap_or(u64::MAX),
+                    waiting: metrics.commits.waiting,
+                }
+            }),
         }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Driver {
     joiner: Mutex<Joiner>,
     data_dir: Option<PathBuf>,
     /// None if the node was given another store.
-    states: Option<States>,
+    states: States,
     rules: LeaseRules,
     grants: Mutex<Grants>,
     lease: Mutex<Option<Lease>>,
@@ -98,7 +98,7 @@ impl Driver {
         cluster: NodeName,
         joiner: Joiner,
         data_dir: Option<PathBuf>,
-        store: Option<ReplicatedStore>,
+        store: ReplicatedStore,
     ) -> Arc<Self> {
         let rules = LeaseRules { length: clustered.config.lease, ..LeaseRules::default() };
         let (standing, _) = watch::channel(Progress::Waiting("it has just started".into()));
@@ -112,7 +112,7 @@ impl Driver {
             cluster,
             joiner: Mutex::new(joiner),
             data_dir,
-            states: store.map(|store| States { store, peers: Arc::default() }),
+            states: States { store, peers: Arc::default() },
             rules,
             grants: Mutex::new(Grants::new(rules)),
             lease: Mutex::new(None),
@@ -134,9 +134,7 @@ impl Driver {
     /// Begins, once the node listens.
     pub(crate) fn start(&self, wire: Arc<Wire>) {
         lock(&self.joiner).address = wire.address().to_owned();
-        if let Some(states) = &self.states {
-            states.peers.tie(wire.clone(), self.me.clone());
-        }
+        self.states.peers.tie(wire.clone(), self.me.clone());
         drop(self.wire.set(wire));
         let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 6] = [
             |me| Box::pin(async move { me.live().await }),
@@ -214,9 +212,7 @@ impl Driver {
     /// Ends everything of it: the node has stopped.
     pub(crate) async fn close(&self) {
         self.end();
-        if let Some(states) = &self.states {
-            states.store.close().await;
-        }
+        self.states.store.close().await;
         self.consensus.close().await;
         if let Some(wire) = self.wire.get() {
             wire.close().await;

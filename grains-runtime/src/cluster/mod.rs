@@ -31,6 +31,6 @@ pub use self::{
     leader::{Leader, Leadership},
     member::{Joiner, Member, MemberState, Placement, Strategy},
     names::{BadName, Epoch, Incarnation, MemberId, NODE_NAME_BYTES_MAX, NodeId, NodeName, PartitionId, ViewVersion},
-    status::{ClusterStatus, MemberStatus},
+    status::{ClusterStatus, MemberStatus, StatesStatus},
     view::{Assignment, Grant, Partition, View},
 };

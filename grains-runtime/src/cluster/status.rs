@@ -35,6 +35,32 @@ pub struct ClusterStatus {
     pub singletons: BTreeMap<String, String>,
     /// How many partitions this node owns.
     pub partitions: usize,
+    /// The states that the cluster keeps, once anybody has needed them.
+    pub states: Option<StatesStatus>,
+}
+
+/// What the cluster keeps, in a [`ClusterStatus`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StatesStatus {
+    /// The name of the member that takes commits and loads, as far as this node knows.
+    pub leader: Option<String>,
+    /// The names of the members that have all states, as far as this node has been told.
+    pub voters: Vec<String>,
+    /// The number of the last entry in this node's log; 0 if it has none.
+    pub logged: u64,
+    /// The number of the last entry that this node has applied.
+    pub applied: u64,
+    /// How many entries each other voter lacks, if this node leads.
+    pub lag: BTreeMap<String, u64>,
+    /// How many commits of this node were answered since it started.
+    pub commits: u64,
+    /// In how many batches they went.
+    pub batches: u64,
+    /// How long these batches took to be agreed on, all together, in microseconds.
+    pub batches_us: u64,
+    /// How many commits wait on this node now.
+    pub waiting: usize,
 }
 
 /// One member in a [`ClusterStatus`].

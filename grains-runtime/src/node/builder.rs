@@ -323,7 +323,7 @@ impl NodeBuilder {
                     name: &config.name,
                     data_dir: self.data_dir,
                     types: &types,
-                    store: stores.replicated.clone(),
+                    store: stores.replicated.clone().expect("every node of a cluster has a part"),
                     own: stores.of(None).0.clone(),
                 };
                 Some(Membership::open(&world, cluster, about).await?)

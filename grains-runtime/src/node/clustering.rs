@@ -96,6 +96,7 @@ impl NodeInner {
             activations: self.activations(),
             singletons: BTreeMap::new(),
             partitions: 0,
+            states: None,
         }
     }
 

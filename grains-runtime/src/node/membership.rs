@@ -40,7 +40,7 @@ pub(super) struct Description<'t> {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) types: &'t BTreeMap<&'static str, HostedType>,
     /// Its part in what the cluster keeps.
-    pub(super) store: Option<ReplicatedStore>,
+    pub(super) store: ReplicatedStore,
     /// What keeps the states of the node.
     pub(super) own: StoreChoice,
 }

@@ -61,6 +61,7 @@ pub use self::{
     machine::{DiskState, Machine, Picture, Read, Reading, State},
     network::{Lane, LinkError, RaftLinks},
     propose::{Committed, ProposeError},
+    voters::LogProgress,
 };
 use crate::{NodeId, NodeName};
 

@@ -16,9 +16,20 @@ use super::{
     machine::Driven,
     propose::{ProposeError, of_fatal, of_write},
     runtime::{WorldInstant, WorldRuntime},
-    types::Types,
+    types::{LogId, Types},
 };
 use crate::NodeId;
+
+/// How far a node has come in what is agreed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogProgress {
+    /// The number of the last entry in its log.
+    pub logged: u64,
+    /// The number of the last entry that it has applied.
+    pub applied: u64,
+    /// How many entries each of the others lacks, if this node leads.
+    pub lag: BTreeMap<NodeId, u64>,
+}
 
 /// How long until a change is tried again that another one stands in the way of.
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
@@ -57,6 +68,20 @@ impl Consensus {
         let is_whole = groups.len() < 2 && membership.learner_ids().next().is_none();
         let voters = groups.last().filter(|_| !is_whole)?;
         Some(with_addresses(membership, voters.iter().copied()))
+    }
+
+    /// How far this node has come.
+    pub fn progress(&self) -> LogProgress {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let logged = metrics.last_log_index.unwrap_or(0);
+        let has = |at: &Option<_>| at.as_ref().map_or(0, |at: &LogId| at.index);
+        let lag = |(node, at): (&u64, &Option<_>)| (NodeId(*node), logged.saturating_sub(has(at)));
+        LogProgress {
+            logged,
+            applied: has(&metrics.last_applied),
+            lag: metrics.replication.iter().flatten().map(lag).collect(),
+        }
     }
 
     /// Makes exactly these nodes the voters, at these addresses, with joint consensus. New ones first get the log without

@@ -1,7 +1,7 @@
 //! Commits that wait in a node, and the one task that sends them: all that wait go together, and while they are under way the
 //! next ones gather. So throughput grows with load, and a lone commit waits for nobody.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use grains_core::{
     store::{CommitError, WriteSet},
@@ -17,10 +17,28 @@ use super::{
 /// The largest set of states that is written together, in bytes. It has to fit into a message.
 pub const SET_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// How often a batch is held back for those just answered, by the time that work takes to another thread and back: a quarter
+/// of a millisecond at most, all together.
+const HOPS_MAX: usize = 8;
+
 /// What a set takes beside its values and names, at most.
 const SET_HEAD_BYTES: usize = 256;
 
+/// The commits of one node since it started. All but `waiting` only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitCounts {
+    /// How many were sent and answered, whatever the answer.
+    pub answered: u64,
+    /// How many commands they went in: `answered / batches` is the mean size of a batch.
+    pub batches: u64,
+    /// How long these commands took, all together: `time / batches` is the mean time to agree on one.
+    pub time: Duration,
+    /// How many wait now for the next.
+    pub waiting: usize,
+}
+
 pub(super) struct Commits {
+    counts: CommitCounts,
     waiting: VecDeque<Waiting>,
     bytes: usize,
     sender: Sender,
@@ -47,6 +65,7 @@ enum Sender {
 impl Commits {
     pub(super) fn new(config: &ReplicatedConfig) -> Self {
         Self {
+            counts: CommitCounts::default(),
             waiting: VecDeque::new(),
             bytes: 0,
             sender: Sender::Idle,
@@ -55,6 +74,10 @@ impl Commits {
             batch_len_max: config.batch_len_max,
             batch_bytes_max: config.batch_bytes_max,
         }
+    }
+
+    pub(super) fn counts(&self) -> CommitCounts {
+        CommitCounts { waiting: self.waiting.len(), ..self.counts }
     }
 
     /// Whether the sender has to be started.
@@ -170,24 +193,50 @@ impl Sending {
             // A binding of its own, or the lock would be held while it is sent.
             let batch = lock(&self.shared.commits).next_batch();
             let Some(batch) = batch else { break };
-            self.send(batch).await;
+            let answered = batch.len();
+            let waiting = self.send(batch).await;
+            if answered > 1 {
+                self.wait_for(waiting + answered).await;
+            }
         }
         self.is_done = true;
     }
 
-    async fn send(&self, batch: Vec<Waiting>) {
+    /// Lets those just answered commit again, so that all share the next batch instead of taking turns by halves: a moment
+    /// against the time of an fsync.
+    async fn wait_for(&self, len: usize) {
+        for _ in 0..HOPS_MAX {
+            if lock(&self.shared.commits).waiting.len() >= len {
+                return;
+            }
+            let _ended = self.shared.world.off_thread(|| ()).await;
+        }
+    }
+
+    /// Gives how many wait when it is answered.
+    async fn send(&self, batch: Vec<Waiting>) -> usize {
         let (sets, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.set.into(), one.answer)).unzip();
         let wanted = answers.len();
+        let begun = self.shared.world.clock.now();
         let results = match self.shared.apply(Work::Write(sets)).await {
             Ok(Outcome::Written(results)) if results.len() == wanted => results,
             Ok(_) => vec![Err(CommitError::Unknown { why: "the answer is to another question".into() }); wanted],
             Err(Unanswered { why, sent: true }) => vec![Err(CommitError::Unknown { why }); wanted],
             Err(Unanswered { why, sent: false }) => vec![Err(not_stored(why)); wanted],
         };
+        let took = self.shared.world.clock.now().since(begun);
+        let waiting = {
+            let mut commits = lock(&self.shared.commits);
+            commits.counts.answered += wanted as u64;
+            commits.counts.batches += 1;
+            commits.counts.time += took;
+            commits.waiting.len()
+        };
         for (answer, result) in answers.into_iter().zip(results) {
             // An error means that the caller has dropped its commit, as it may.
             let _ = answer.send(result);
         }
+        waiting
     }
 }
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use grains_core::Instant;
 use grains_store::{
     consensus::Timing,
-    replicated::{Opening, ReplicatedStore},
+    replicated::{Opening, ReplicatedStore, StoreMetrics},
 };
 
 use super::{Driver, links::StatePeers};
@@ -29,7 +29,7 @@ pub(crate) struct States {
 impl Driver {
     /// Keeps this node's part in the group as the cluster says.
     pub(super) async fn keep_states(self: Arc<Self>) {
-        let Some(states) = &self.states else { return };
+        let states = &self.states;
         let clock = &self.world.clock;
         loop {
             let pause = match self.latest().states() {
@@ -119,9 +119,14 @@ impl Driver {
         }
     }
 
+    /// How the states do; none before anybody has needed them.
+    pub(crate) fn states_metrics(&self) -> Option<StoreMetrics> {
+        self.latest().states().map(|_| self.states.store.metrics())
+    }
+
     /// Has another voter lead the group.
     pub(super) async fn hand_over_states(&self) {
-        let Some(consensus) = self.states.as_ref().and_then(|states| states.store.consensus()) else { return };
+        let Some(consensus) = self.states.store.consensus() else { return };
         if !consensus.leadership().borrow().is_me {
             return;
         }
@@ -134,20 +139,16 @@ impl Driver {
 
     /// Whether this node need not stay for the sake of the states: it has no vote there that another node is to have.
     pub(super) async fn states_can_do_without(&self, until: Instant) -> bool {
-        let Some(states) = &self.states else { return true };
         // Nobody tells a voter that it is none any more, so its own part may say for ever that it is.
-        let is_voter = states.store.consensus().is_some_and(|part| part.voters().contains_key(&self.node_id()));
+        let is_voter = self.states.store.consensus().is_some_and(|part| part.voters().contains_key(&self.node_id()));
         if !is_voter || self.voters().contains_key(&self.node_id()) {
             return true;
         }
-        states.store.voters(until).await.is_some_and(|voters| !voters.contains(&self.node_id()))
+        self.states.store.voters(until).await.is_some_and(|voters| !voters.contains(&self.node_id()))
     }
 
     /// Answers what another node asks of this one's part.
     pub(super) async fn answer_states(&self, body: Vec<u8>) -> Answer {
-        match &self.states {
-            Some(states) => Answer::States(states.store.handle(body).await),
-            None => Answer::Refused("this node keeps no states".into()),
-        }
+        Answer::States(self.states.store.handle(body).await)
     }
 }
