@@ -4,15 +4,20 @@
 //! |---|---|
 //! | `GET /` | the page |
 //! | `GET /status.json` | what the node knows of its cluster, see `status` |
-//! | `GET /nodes` | `{"node":"a","history":"stored","pages":[..]}`: its name, what becomes of lines, the URLs of other nodes |
+//! | `GET /nodes` | `{"node":"a","pages":[..]}`: its name, the URLs of other nodes |
 //! | `GET /rooms` | the names of the rooms in which something was said |
-//! | `POST /rooms/{room}/lines` with `{"who":..,"text":..}` | `{"number":7}`, once the line is stored |
-//! | `GET /rooms/{room}/lines?after=N` | the lines kept with numbers above N (default 0) |
+//! | `GET /users` | `[{"who":"ann","rooms":["lobby"]},..]`: who is online |
+//! | `GET /users/{name}` | `{"first_seen_ms":..,"last_seen_ms":..,"rooms":{"lobby":..}}`: when they were seen |
+//! | `POST /rooms/{room}/lines` with `{"who":..,"text":..,"id":{"client":C,"serial":N}}` | `{"number":7}`, once the line is stored |
+//! | `GET /rooms/{room}/lines?before=N&limit=M` | the last M lines (default and most 1,000) with numbers below N (default: of all) |
+//! | `GET /rooms/{room}/lines?after=N&limit=M` | the first M lines with numbers above N |
 //! | `GET /rooms/{room}/watch?after=N` | a line of JSON per line above N (default: new ones only), until the node stops |
+//! | `GET /rooms/{room}/watch?after=N&who=NAME` | the same, and being there |
 //! | `GET /rooms/{room}/visit?who=NAME&after=N` | a WebSocket, see `socket` |
 //!
-//! Among the lines of a `watch` are other steps (see `follow`), which have a `type`. With `after=N&history=H`, N counts
-//! only in that history of the room (see `log::Mark`).
+//! A line with an `id` can be said again when no answer came, through any node: it is one line (see `said::SayId`). Among
+//! the lines of a `watch` are other steps (see `follow`), which have a `type`. With `after=N&history=H`, N counts only in
+//! that history of the room (see `log::Mark`).
 //!
 //! Errors are `{"error":".."}` with a fitting status: 422 says that another word has to be chosen.
 
@@ -38,16 +43,19 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    follow::{Follower, Step},
-    log::Mark,
+    follow::{Followed, Follower, Step},
+    log::{Line, Mark, Wanted},
     neighbours::Neighbours,
-    origins,
+    online::{OnlineRef, Person},
+    origins, reading,
     refusal::Refusal,
     room::RoomRef,
     rooms::RoomsRef,
+    said::SayId,
     socket,
     status::Status,
     stopping::Stopping,
+    user::{Profile, UserRef},
     words::{LineText, RoomName, UserName},
 };
 
@@ -56,7 +64,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How often a silent `watch` gives an empty line, so that a client that is gone is noticed.
 const WATCH_BEAT: Duration = Duration::from_secs(15);
 
-/// How often a call that failed before it ran is made again. With [`CALL_MAX`] it is the time in which a grain whose node
+/// How often a call that failed is made again: all that is asked here may be asked twice. With [`CALL_MAX`] it is the time in which a grain whose node
 /// has died finds another.
 const RETRIES: u32 = 100;
 /// How long a call may take, all tries together: less than clients wait.
@@ -67,22 +75,10 @@ const CALL_MAX: Duration = Duration::from_secs(15);
 pub struct Desk {
     /// Where the grains are reached.
     pub node: Node,
-    /// What becomes of lines.
-    pub history: History,
     /// The other pages that may talk to this node.
     pub neighbours: Neighbours,
     /// When to end.
     pub stopping: Stopping,
-}
-
-/// What becomes of the lines of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum History {
-    /// They are stored on disk.
-    Stored,
-    /// They live as long as the activation of the room.
-    WithTheRoom,
 }
 
 /// The routes of a node.
@@ -92,6 +88,8 @@ pub fn router(desk: Desk) -> Router {
         .route("/status.json", get(status))
         .route("/nodes", get(nodes))
         .route("/rooms", get(rooms))
+        .route("/users", get(users))
+        .route("/users/{name}", get(profile))
         .route("/rooms/{room}/lines", get(history).post(say))
         .route("/rooms/{room}/watch", get(watch))
         .route("/rooms/{room}/visit", get(visit))
@@ -124,49 +122,82 @@ async fn status(State(Desk { node, .. }): State<Desk>) -> Json<Status> {
     Json(node.status().into())
 }
 
-async fn nodes(State(Desk { node, history, neighbours, .. }): State<Desk>) -> Json<serde_json::Value> {
-    Json(json!({ "node": node.name(), "history": history, "pages": neighbours.all() }))
+async fn nodes(State(Desk { node, neighbours, .. }): State<Desk>) -> Json<serde_json::Value> {
+    Json(json!({ "node": node.name(), "pages": neighbours.all() }))
 }
 
 async fn rooms(State(Desk { node, .. }): State<Desk>) -> Result<Json<Vec<RoomName>>, Refusal> {
     Ok(Json(node.get::<RoomsRef>(()).list().timeout(CALL_MAX).retry(RETRIES).await?))
 }
 
+async fn users(State(Desk { node, .. }): State<Desk>) -> Result<Json<Vec<Person>>, Refusal> {
+    Ok(Json(node.get::<OnlineRef>(()).list().timeout(CALL_MAX).retry(RETRIES).await?))
+}
+
+async fn profile(State(Desk { node, .. }): State<Desk>, Path(name): Path<String>) -> Result<Json<Profile>, Refusal> {
+    let who = UserName::try_from(name)?;
+    let profile = node.get::<UserRef>(who.to_string()).profile().timeout(CALL_MAX).retry(RETRIES).await?;
+    profile.map(Json).ok_or_else(|| Refusal::unknown_user(&who))
+}
+
 #[derive(Deserialize)]
 struct Say {
     who: String,
     text: String,
+    id: Option<SayId>,
 }
 
-async fn say(Called(room): Called, say: Result<Json<Say>, JsonRejection>) -> Result<Json<serde_json::Value>, Refusal> {
-    let Json(Say { who, text }) = say?;
-    let said = room.say(UserName::try_from(who)?, LineText::try_from(text)?);
+async fn say(
+    State(Desk { node, .. }): State<Desk>,
+    Called(room): Called,
+    say: Result<Json<Say>, JsonRejection>,
+) -> Result<Json<serde_json::Value>, Refusal> {
+    let Json(Say { who, text, id }) = say?;
+    let (who, text) = (UserName::try_from(who)?, LineText::try_from(text)?);
+    // Without one it cannot be known again if it comes here twice, but we can ask its room twice.
+    let id = id.unwrap_or_else(SayId::random);
+    let said = node.get::<RoomRef>(room.to_string()).say(id, who, text);
     let number = said.timeout(CALL_MAX).retry(RETRIES).await?;
     Ok(Json(json!({ "number": number })))
 }
 
 #[derive(Deserialize)]
-struct After {
+struct Excerpt {
+    after: Option<u64>,
+    before: Option<u64>,
+    limit: Option<u64>,
+}
+
+async fn history(
+    State(Desk { node, .. }): State<Desk>,
+    Called(room): Called,
+    wanted: Result<Query<Excerpt>, QueryRejection>,
+) -> Result<Json<Vec<Line>>, Refusal> {
+    let Query(Excerpt { after, before, limit }) = wanted?;
+    let wanted = Wanted { after, before, limit: limit.unwrap_or(reading::LINES_MAX) };
+    Ok(Json(reading::lines(&node, &room, wanted, CALL_MAX).await?))
+}
+
+#[derive(Deserialize)]
+struct Watcher {
+    who: Option<String>,
     after: Option<u64>,
     history: Option<u64>,
 }
 
-async fn history(
-    Called(room): Called,
-    after: Result<Query<After>, QueryRejection>,
-) -> Result<impl IntoResponse, Refusal> {
-    let Query(After { after, .. }) = after?;
-    Ok(Json(room.history(after.unwrap_or(0)).timeout(CALL_MAX).retry(RETRIES).await?))
-}
-
 async fn watch(
-    Called(room): Called,
-    State(Desk { stopping, .. }): State<Desk>,
-    after: Result<Query<After>, QueryRejection>,
+    State(Desk { node, stopping, .. }): State<Desk>,
+    Called(name): Called,
+    watcher: Result<Query<Watcher>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let Query(After { after, history }) = after?;
+    let Query(Watcher { who, after, history }) = watcher?;
+    let who = who.map(UserName::try_from).transpose()?;
     stays(&stopping)?;
-    let follower = Follower::watch(room, after.map(|number| Mark { history, number })).await?;
+    let (room, after) = (Followed { node, name }, after.map(|number| Mark { history, number }));
+    let follower = match who {
+        Some(who) => Follower::enter(room, who, after.unwrap_or_default()).await?,
+        None => Follower::watch(room, after).await?,
+    };
     let body = Body::from_stream(stream::unfold((follower, stopping), next_piece));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
@@ -182,7 +213,7 @@ async fn next_piece((mut follower, mut stopping): Watched) -> Option<(Result<Byt
         };
         match step {
             Ok(Some(Ok(Step::Lines { lines }))) => break json_lines(&lines),
-            Ok(Some(Ok(Step::Joined { .. } | Step::Left { .. }))) => {}
+            Ok(Some(Ok(Step::Joined { .. } | Step::Left { .. }))) if !follower.is_seen() => {}
             Ok(Some(Ok(step))) => break json_lines(&[step]),
             Ok(Some(Err(error))) => {
                 tracing::warn!(%error, "a watch ends early");
@@ -211,8 +242,8 @@ struct Visitor {
 }
 
 async fn visit(
-    Called(room): Called,
-    State(Desk { stopping, neighbours, .. }): State<Desk>,
+    State(Desk { node, stopping, neighbours }): State<Desk>,
+    Called(name): Called,
     headers: HeaderMap,
     visitor: Result<Query<Visitor>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -222,7 +253,7 @@ async fn visit(
     origins::check(&headers, &neighbours)?;
     stays(&stopping)?;
     let upgrade = upgrade?.max_message_size(socket::MESSAGE_BYTES_MAX);
-    let follower = Follower::enter(room, who, Mark { history, number: after }).await?;
+    let follower = Follower::enter(Followed { node, name }, who, Mark { history, number: after }).await?;
     Ok(upgrade.on_upgrade(|socket| socket::run(socket, follower, stopping)))
 }
 
@@ -232,13 +263,12 @@ fn stays(stopping: &Stopping) -> Result<(), Refusal> {
 }
 
 /// The room that the path names.
-struct Called(RoomRef);
+struct Called(RoomName);
 
 impl FromRequestParts<Desk> for Called {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Refusal> {
         let Path(name) = Path::<String>::from_request_parts(parts, desk).await?;
-        let name = RoomName::try_from(name)?;
-        Ok(Self(desk.node.get(name.to_string())))
+        Ok(Self(RoomName::try_from(name)?))
     }
 }

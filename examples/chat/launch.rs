@@ -2,44 +2,122 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::{ExitStatus, Stdio},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 use grains::{Error, Result};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout},
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
+use self::plans::plans;
+pub use self::plans::{Plan, free_ports, plans_at};
 use crate::{
-    node::{DATA_DIR, NodeArgs},
+    node::{self, CLUSTER, DATA_DIR, LONE_STORE, NodeArgs},
     signals::Signals,
-    url::NodeUrl,
 };
 
+mod plans;
+
 /// The most nodes: each has a letter as its name, and a person has to look at all of them.
-pub const NODES_MAX: i64 = 9;
+const NODES_MAX: i64 = 9;
+/// How many nodes unless told otherwise: the fewest of which one may die.
+const NODES: u8 = 3;
 /// The ports that are taken if they are free, one for each node from these on.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7101);
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8101);
 
-/// Starts `count` nodes, says what becomes of them, and ends when all have ended. `args` are those of the first one.
-pub async fn run(count: u8, args: &NodeArgs) -> Result<()> {
+/// What to start, without a command.
+#[derive(clap::Args, Debug)]
+pub struct LaunchArgs {
+    /// How many nodes of one cluster, each a process with a page and a folder in `--data-dir`; 1 is a node alone
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=NODES_MAX), default_value_t = NODES)]
+    nodes: u8,
+    /// Where other nodes reach the first one; the others take the next ports, or any where these are taken
+    /// [default: 127.0.0.1:7101]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where the page of the first node is; the others take the next ports, or any where these are taken
+    /// [default: 127.0.0.1:8101, of a node alone 127.0.0.1:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
+    /// The name of the cluster
+    #[arg(long, value_name = "NAME", default_value = CLUSTER)]
+    cluster: String,
+    /// The folder that keeps what must survive; made if it is not there [default: chat-data]
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Where the launcher has its pages if nobody else is there.
+pub fn pages() -> Vec<SocketAddr> {
+    (HTTP.port()..).take(usize::from(NODES)).map(|port| SocketAddr::new(HTTP.ip(), port)).collect()
+}
+
+/// Starts nodes, says what becomes of them, and ends when all have ended. One is a node alone, in this process.
+pub async fn run(args: &LaunchArgs) -> Result<()> {
+    args.tell_of_others();
+    match args.nodes {
+        1 => node::run(args.alone()).await,
+        _ => run_all(args).await,
+    }
+}
+
+impl LaunchArgs {
+    fn folder(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR))
+    }
+
+    fn alone(&self) -> NodeArgs {
+        NodeArgs {
+            name: node::NAME.to_owned(),
+            listen: self.listen,
+            join: Vec::new(),
+            cluster: self.cluster.clone(),
+            http: self.http,
+            pages: Vec::new(),
+            data_dir: self.data_dir.clone(),
+            leashed: false,
+        }
+    }
+
+    /// A node alone and a cluster can have the same folder, and neither reads what the other keeps there.
+    fn tell_of_others(&self) {
+        let folder = self.folder();
+        let first = folder.join("a");
+        match self.nodes {
+            1 if first.exists() => say(&format!(
+                "what was said on several nodes is in {} and the folders beside it: it stays there, and this node does not \
+                 have it; to read it, start without `--nodes 1`",
+                first.display()
+            )),
+            2.. if folder.join(LONE_STORE).exists() => say(&format!(
+                "what was said on a node alone is in {}: it stays there, and these nodes do not have it; to read it, start \
+                 with `--nodes 1`",
+                folder.join(LONE_STORE).display()
+            )),
+            _ => {}
+        }
+    }
+}
+
+async fn run_all(args: &LaunchArgs) -> Result<()> {
     let mut signals = Signals::take()?;
     let (wish, wishes) = watch::channel(Wish::Run);
     let (tell, mut told) = mpsc::channel(16);
     let mut running = JoinSet::new();
-    for plan in plans(count, args)? {
+    for plan in plans(args)? {
         let child = plan.command()?.spawn()?;
         running.spawn(tend(plan, child, wishes.clone(), tell.clone()));
     }
     drop(tell);
 
-    let mut all = Nodes { starting: usize::from(count), ..Nodes::default() };
+    let mut all = Nodes { starting: usize::from(args.nodes), ..Nodes::default() };
     loop {
         tokio::select! {
             happened = told.recv() => match happened {
@@ -184,108 +262,4 @@ async fn next_line(words: &mut Option<tokio::io::Lines<BufReader<ChildStdout>>>)
     }
     *words = None;
     std::future::pending().await
-}
-
-/// One node to be started.
-struct Plan {
-    name: String,
-    args: Vec<String>,
-}
-
-impl Plan {
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("node").args(&self.args).arg("--leashed").stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Ctrl-C is for this process, which passes it on once. Otherwise each node would be asked twice.
-        #[cfg(unix)]
-        command.process_group(0);
-        Ok(command)
-    }
-
-    /// The command by which a person starts it.
-    fn as_typed(&self) -> String {
-        format!("cargo run --release --example chat -- node {}", self.args.join(" "))
-    }
-}
-
-fn plans(count: u8, args: &NodeArgs) -> Result<Vec<Plan>> {
-    let mut held = Vec::new();
-    let listen = free_ports(count, args.listen.unwrap_or(LISTEN), &mut held)?;
-    let http = free_ports(count, args.http.unwrap_or(HTTP), &mut held)?;
-    drop(held);
-    let join = listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
-    let pages = http.iter().map(|address| NodeUrl::of(*address).to_string()).collect::<Vec<_>>().join(",");
-    let folder = args.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR));
-    let plan = |((name, listen), http): ((char, &SocketAddr), &SocketAddr)| {
-        let data_dir = folder.join(name.to_string());
-        let named = [
-            ("--name", name.to_string()),
-            ("--cluster", args.cluster.clone()),
-            ("--listen", listen.to_string()),
-            ("--join", join.clone()),
-            ("--http", http.to_string()),
-            ("--pages", pages.clone()),
-            ("--data-dir", data_dir.display().to_string()),
-        ];
-        let args = named.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect();
-        Plan { name: name.to_string(), args }
-    };
-    Ok(('a'..).zip(&listen).zip(&http).map(plan).collect())
-}
-
-/// So many free ports, from that of `first` on; port 0, and what is taken, gives any. They are held, so that none is given
-/// twice, and free again when `held` is dropped: a moment in which somebody else may come first, and the node says so.
-fn free_ports(count: u8, first: SocketAddr, held: &mut Vec<TcpListener>) -> Result<Vec<SocketAddr>> {
-    let mut ports = Vec::new();
-    for n in 0..u16::from(count) {
-        let wanted = match first.port() {
-            0 => None,
-            port => port.checked_add(n),
-        };
-        let wanted = wanted.and_then(|port| TcpListener::bind((first.ip(), port)).ok());
-        let listener = match wanted {
-            Some(listener) => listener,
-            None => TcpListener::bind((first.ip(), 0))
-                .map_err(|error| Error::new(format!("no port of {} can be used: {error}", first.ip())))?,
-        };
-        ports.push(listener.local_addr()?);
-        held.push(listener);
-    }
-    Ok(ports)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_port_is_given_twice_and_one_in_use_is_passed_over() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let taken_at = taken.local_addr().unwrap();
-        let mut held = Vec::new();
-        let mut all = free_ports(3, taken_at, &mut held).unwrap();
-        all.extend(free_ports(3, "127.0.0.1:0".parse().unwrap(), &mut held).unwrap());
-        all.push(taken_at);
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 7, "{all:?}");
-    }
-
-    #[test]
-    fn every_node_knows_all_addresses_and_has_a_folder_of_its_own() {
-        let any = Some("127.0.0.1:0".parse().unwrap());
-        let args = NodeArgs { listen: any, http: any, data_dir: Some("d".into()), ..NodeArgs::default() };
-        let plans = plans(3, &args).unwrap();
-        let value = |plan: &Plan, option: &str| {
-            let at = plan.args.iter().position(|arg| arg == option).unwrap();
-            plan.args[at + 1].clone()
-        };
-        assert_eq!(plans.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-        let listen: Vec<_> = plans.iter().map(|plan| value(plan, "--listen")).collect();
-        for plan in &plans {
-            assert_eq!(value(plan, "--join"), listen.join(","));
-            assert_eq!(value(plan, "--pages").split(',').count(), 3);
-            assert!(value(plan, "--data-dir").ends_with(&plan.name));
-        }
-    }
 }

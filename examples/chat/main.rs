@@ -1,20 +1,22 @@
 //! People who chat in a browser, through grains, in one process or in several that are one cluster.
 //!
 //! ```text
-//! cargo run --release --example chat                     # then open the URL it prints
-//! cargo run --release --example chat -- --nodes 3        # three nodes: three URLs, one chat
-//! cargo run --release --example chat -- node --name a --http 127.0.0.1:8101 --data-dir d
+//! cargo run --release --example chat                     # three nodes, one chat: open any of the URLs it prints
+//! cargo run --release --example chat -- --nodes 1        # a node alone
 //! cargo run --release --example chat -- node --name a --listen 127.0.0.1:7101 \
 //!     --join 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103 --http 127.0.0.1:8101 --data-dir d
+//! cargo run --release --example chat -- join --room lobby --as me
 //! cargo run --release --example chat -- say --room lobby --as me "hello"
-//! cargo run --release --example chat -- history --room lobby
+//! cargo run --release --example chat -- history --room lobby --limit 20
 //! cargo run --release --example chat -- watch --room lobby
+//! cargo run --release --example chat -- bench --clients 30 --rooms 10 --seconds 30 --kill
 //! ```
 //!
-//! Reading order: `room` (the grain, and what can be asked of it), `log` and `presence` (what it is made of), `rooms` (the
-//! list of all rooms), `words` (what may be typed); then `node` (how grains are hosted), `http`, `follow` and `socket` (how
-//! browsers reach them), `client` (the other commands). For several nodes: `launch` (starts them), `pages`, `neighbours` and
-//! `origins` (how browsers find another node).
+//! Reading order: `room` (the grain, and what can be asked of it), `log`, `said` and `presence` (what it is made of), `leaf`
+//! (where its older lines are), `rooms`, `user` and `online` (what is known over all rooms), `words` (what may be typed); then
+//! `node` (how grains are hosted), `http`, `reading`, `follow` and `socket` (how browsers reach them), `client` (the other
+//! commands), `bench` (many clients, and nodes that are killed). For several nodes: `launch` (starts them), `pages`,
+//! `neighbours` and `origins` (how browsers find another node).
 
 #![allow(unreachable_pub, reason = "nobody names items of a program: `pub` shows what the other files use")]
 
@@ -30,50 +32,48 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    client::At,
-    launch::NODES_MAX,
+    bench::BenchArgs,
+    client::{At, Which},
+    launch::LaunchArgs,
     node::NodeArgs,
     words::{LineText, UserName},
 };
 
+mod bench;
 mod client;
 mod follow;
 mod http;
 mod launch;
+mod leaf;
 mod leash;
 mod log;
 mod neighbours;
 mod node;
+mod online;
 mod origins;
 mod pages;
 mod presence;
+mod reading;
 mod refusal;
 mod room;
 mod rooms;
+mod said;
 mod signals;
 mod socket;
 mod status;
 mod stopping;
 mod url;
+mod user;
 mod words;
 
-/// Chat through grains. Without a command: a node at http://127.0.0.1:8080/ that keeps what is said in ./chat-data
+/// Chat through grains. Without a command: three nodes that are one chat, with what is said kept in ./chat-data
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Runs so many nodes of one cluster, each a process with a page and a folder in `--data-dir`; their ports are those of
-    /// `--listen` (7101) and `--http` (8101) and the next ones, or others where these are taken
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = clap::value_parser!(u8).range(1..=NODES_MAX),
-        conflicts_with_all = ["name", "join", "pages", "leashed"]
-    )]
-    nodes: Option<u8>,
     #[command(flatten)]
-    node: NodeArgs,
+    launch: LaunchArgs,
 }
 
 #[derive(Subcommand)]
@@ -90,16 +90,28 @@ enum Command {
         /// What is said: one line of at most 1,000 characters
         text: LineText,
     },
-    /// Prints the lines a room keeps, as number, name and text with tabs between
+    /// Prints what was said in a room, as number, name and text with tabs between: all of it, unless told otherwise
     History {
         #[command(flatten)]
         at: At,
+        #[command(flatten)]
+        which: Which,
     },
-    /// Prints new lines as they are said, until Ctrl-C or the node stops
+    /// Prints new lines as they are said, until Ctrl-C or no node is left
     Watch {
         #[command(flatten)]
         at: At,
     },
+    /// Takes part in a room: says each line of the standard input, and prints what is said and who comes and goes
+    Join {
+        #[command(flatten)]
+        at: At,
+        /// Who takes part
+        #[arg(long = "as", value_name = "NAME")]
+        who: UserName,
+    },
+    /// Starts three nodes, lets clients talk, and counts what was lost, repeated or missed; ends with a line of JSON
+    Bench(BenchArgs),
 }
 
 #[grains::main]
@@ -118,14 +130,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
-    if let (None, Some(count)) = (&args.command, args.nodes) {
-        return launch::run(count, &args.node).await;
-    }
     // The clients block this thread: nothing else runs in their process.
-    match args.command.unwrap_or(Command::Node(args.node)) {
-        Command::Node(args) => node::run(args).await,
-        Command::Say { at, who, text } => client::say(&at, &who, &text),
-        Command::History { at } => client::history(&at),
-        Command::Watch { at } => client::watch(&at),
+    match args.command {
+        None => launch::run(&args.launch).await,
+        Some(Command::Node(args)) => node::run(args).await,
+        Some(Command::Say { at, who, text }) => client::say(&at, &who, &text),
+        Some(Command::History { at, which }) => client::history(&at, &which),
+        Some(Command::Watch { at }) => client::watch(&at),
+        Some(Command::Join { at, who }) => client::join(&at, &who),
+        Some(Command::Bench(args)) => bench::run(&args).await,
     }
 }

@@ -15,6 +15,8 @@ use crate::{
     url::NodeUrl,
 };
 
+/// How many pages a node or a client remembers.
+pub const NEIGHBOURS_MAX: usize = PAGES_MAX;
 /// How often a node announces its page, and hears of others.
 const ANNOUNCE_PERIOD: Duration = Duration::from_secs(2);
 
@@ -46,7 +48,7 @@ impl Neighbours {
         let mut known = self.lock();
         known.retain(|page| !pages.contains(page));
         known.extend(pages);
-        let surplus = known.len().saturating_sub(PAGES_MAX);
+        let surplus = known.len().saturating_sub(NEIGHBOURS_MAX);
         known.drain(..surplus);
     }
 

@@ -1,20 +1,28 @@
 //! One node: hosts the grains, serves the page, and takes everything down in the right order.
 
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
-use grains::{ClusterConfig, Error, GrainOptions, Node, NodeBuilder, Result, StartError, store::StoreChoice};
+use grains::{ClusterConfig, Error, Node, NodeBuilder, Result, StartError};
 use tokio::net::TcpSocket;
 
 use crate::{
-    http::{self, Desk, History},
+    http::{self, Desk},
+    leaf::LeafGrain,
     leash::Leash,
     neighbours::{Neighbours, keep_announced},
+    online::OnlineGrain,
     pages::PagesGrain,
     room::RoomGrain,
     rooms::RoomsGrain,
     signals::Signals,
     stopping,
     url::NodeUrl,
+    user::UserGrain,
 };
 
 /// How long requests and connections have to end when the node has stopped; what is left is cut.
@@ -24,15 +32,12 @@ const CONNECTIONS_END_MAX: Duration = Duration::from_secs(5);
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How long a room of a cluster stays when nobody comes, and the list of rooms: what they know goes with them.
-const ROOM_IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What to run.
 #[derive(clap::Args, Debug)]
-#[cfg_attr(test, derive(Default))]
 pub struct NodeArgs {
     /// Its name; no two nodes of a cluster have the same
-    #[arg(long, default_value = "chat")]
+    #[arg(long, default_value = NAME)]
     pub name: String,
     /// Where other nodes reach it; with this or `--join` it is part of a cluster
     #[arg(long, value_name = "IP:PORT")]
@@ -41,7 +46,7 @@ pub struct NodeArgs {
     #[arg(long, value_name = "IP:PORT,..", value_delimiter = ',')]
     pub join: Vec<SocketAddr>,
     /// The name of the cluster
-    #[arg(long, value_name = "NAME", default_value = "chat")]
+    #[arg(long, value_name = "NAME", default_value = CLUSTER)]
     pub cluster: String,
     /// Where the page and the commands find it; port 0 takes any free port, and prints it [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT")]
@@ -57,8 +62,16 @@ pub struct NodeArgs {
     pub leashed: bool,
 }
 
+/// What a node alone is called unless told otherwise.
+pub const NAME: &str = "chat";
+/// What a cluster is called unless told otherwise.
+pub const CLUSTER: &str = "chat";
 /// Where nodes keep things unless told otherwise.
 pub const DATA_DIR: &str = "chat-data";
+/// Where a node alone has its page.
+pub const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// What a node alone keeps, in its folder.
+pub const LONE_STORE: &str = "grains.redb";
 
 impl NodeArgs {
     /// Its part in a cluster, if it has one.
@@ -73,6 +86,7 @@ impl NodeArgs {
         })
     }
 
+    /// Where it keeps things.
     fn folder(&self) -> PathBuf {
         let is_clustered = self.clustering().is_some();
         self.data_dir.clone().unwrap_or_else(|| match is_clustered {
@@ -81,20 +95,17 @@ impl NodeArgs {
         })
     }
 
-    fn history(&self) -> History {
-        if self.clustering().is_some() { History::WithTheRoom } else { History::Stored }
-    }
-
     fn builder(&self) -> NodeBuilder {
-        let builder = Node::builder().name(&self.name).data_dir(self.folder());
-        let Some(config) = self.clustering() else { return builder.host::<RoomGrain>().host::<RoomsGrain>() };
-        let patient = GrainOptions::new().idle_timeout(ROOM_IDLE_TIMEOUT);
-        builder
-            .cluster(config)
-            .keep_in(StoreChoice::Memory)
-            .host_with::<RoomGrain>(patient.clone())
-            .host_with::<RoomsGrain>(patient)
-            .singleton::<PagesGrain>()
+        let builder = Node::builder()
+            .name(&self.name)
+            .data_dir(self.folder())
+            .host::<RoomGrain>()
+            .host::<LeafGrain>()
+            .host::<RoomsGrain>()
+            .host::<UserGrain>()
+            .host::<OnlineGrain>();
+        let Some(config) = self.clustering() else { return builder };
+        builder.cluster(config).singleton::<PagesGrain>()
     }
 }
 
@@ -103,7 +114,7 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     // From here on a signal is ours: whoever reads the URL below may send one.
     let mut asked =
         Asked { signals: Signals::take()?, leash: if args.leashed { Leash::of_stdin()? } else { Leash::none() } };
-    let at = args.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let at = args.http.unwrap_or(HTTP);
     let socket = bind(at)?;
     let node = tokio::select! {
         node = args.builder().start() => node.map_err(|why| args.explain(why))?,
@@ -116,10 +127,10 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     let neighbours = Neighbours::new(args.pages.clone());
     let (stop, stopping) = stopping::stop();
     let (quiet_now, mut quiet) = stopping::stop();
-    if args.history() == History::WithTheRoom {
+    if args.clustering().is_some() {
         tokio::spawn(keep_announced(node.clone(), page.clone(), neighbours.clone(), stopping.clone()));
     }
-    let desk = Desk { node: node.clone(), history: args.history(), neighbours, stopping };
+    let desk = Desk { node: node.clone(), neighbours, stopping };
     let server = tokio::spawn(async move {
         axum::serve(listener, http::router(desk)).with_graceful_shutdown(async move { quiet.begun().await }).await
     });
@@ -147,15 +158,13 @@ pub async fn run(args: NodeArgs) -> Result<()> {
 
 impl NodeArgs {
     fn announce(&self, page: &NodeUrl) {
-        let kept = match self.history() {
-            History::Stored => format!("what is said is kept in {}", self.folder().display()),
-            History::WithTheRoom => {
-                "what is said lives with its room, and is lost when the room's node dies".to_owned()
-            }
+        let kept = match self.clustering() {
+            None => "what is said is kept in",
+            Some(_) => "what is said is kept by the cluster, here in",
         };
         let mut text = format!("node {}: {page}/\n", self.name);
         if !self.leashed {
-            text += &format!("{kept}; Ctrl-C stops the node\n");
+            text += &format!("{kept} {}; Ctrl-C stops the node\n", self.folder().display());
         }
         // Not `println!`, which panics when nobody reads: whoever started the node may be gone.
         if io::Write::write_all(&mut io::stdout(), text.as_bytes()).is_err() {

@@ -14,7 +14,11 @@ use axum::{
 use grains::{CallError, Outcome};
 use serde_json::json;
 
-use crate::{room::RoomError, rooms::RoomsError, words::BadWord};
+use crate::{
+    room::RoomError,
+    rooms::RoomsError,
+    words::{BadWord, UserName},
+};
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
@@ -31,6 +35,11 @@ impl Refusal {
     /// There is no such route.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "there is nothing here: the page is at `/`, rooms are below `/rooms/`")
+    }
+
+    /// Nobody of that name was ever seen.
+    pub fn unknown_user(who: &UserName) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format_args!("nobody called {who} was ever here"))
     }
 
     /// The node is about to go.
@@ -65,7 +74,7 @@ pub trait Status: fmt::Display {
 impl Status for RoomError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotOpened(CallError::Grain(RoomsError::Full)) => StatusCode::CONFLICT,
+            Self::NotOpened(CallError::Grain(RoomsError::Full)) | Self::Passed => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

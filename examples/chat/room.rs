@@ -6,9 +6,13 @@ use grains::{CommitError, FanoutLimits, Instant, ScheduleError, prelude::*, stre
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    log::{Line, Log, Mark},
+    leaf::{self, LeafError, LeafRef},
+    log::{Excerpt, Line, Log, Mark, Span, Wanted},
+    online::{self, OnlineRef},
     presence::{Arrival, Presence, Seat},
     rooms::{RoomsError, RoomsRef},
+    said::{Memory, SayId},
+    user::{Told, UserRef},
     words::{LineText, RoomName, UserName},
 };
 
@@ -18,11 +22,13 @@ mod tests;
 /// A chat room.
 #[rpc_trait]
 pub trait Room {
-    /// Says a line and answers its number. The line is stored when the answer comes.
-    async fn say(&mut self, who: UserName, text: LineText) -> Result<u64, RoomError>;
-    /// The lines kept with numbers above `after`, oldest first.
+    /// Says a line and answers its number. The line is stored when the answer comes. The same `id` again is the same line,
+    /// and gets the same answer.
     #[rpc(idempotent)]
-    async fn history(&self, after: u64) -> Result<Vec<Line>>;
+    async fn say(&mut self, id: SayId, who: UserName, text: LineText) -> Result<u64, RoomError>;
+    /// Some lines of the history, as far as the room keeps them itself.
+    #[rpc(idempotent)]
+    async fn excerpt(&self, wanted: Wanted) -> Result<Excerpt>;
     /// The lines above `after` and everything from now on, without being seen. `None`: only from now on.
     #[rpc(idempotent)]
     async fn watch(&self, after: Option<Mark>) -> Result<Watch, RoomError>;
@@ -34,7 +40,7 @@ pub trait Room {
 /// What a room asks of itself.
 #[rpc_trait(grain_type = "room")]
 pub trait Doorkeeper {
-    /// Tells everybody who has left, and the list of rooms, now and then, that the room is there.
+    /// Tells everybody who has left, and those who keep it, now and then, who is here.
     #[rpc(idempotent)]
     async fn look_who_left(&mut self) -> Result<()>;
 }
@@ -46,8 +52,8 @@ pub struct Watch {
     pub history: u64,
     /// The number of the last line of the room.
     pub said: u64,
-    /// The lines that were asked for, oldest first.
-    pub lines: Vec<Line>,
+    /// The lines that were asked for.
+    pub excerpt: Excerpt,
     /// What happens after them.
     pub events: Streaming<Event>,
 }
@@ -83,6 +89,12 @@ pub enum RoomError {
     /// The room could not be put on the list of rooms.
     #[error("the room could not be opened: {0}")]
     NotOpened(#[from] CallError<RoomsError>),
+    /// Older lines have to make room, and could not be moved; they may later.
+    #[error("the line was not said, because older lines could not be moved: {0}")]
+    NotMoved(#[from] CallError<LeafError>),
+    /// Lines of a client are said in order.
+    #[error("the line comes too late: its client has said a later one")]
+    Passed,
     /// Too many people are here, or just were; try later.
     #[error("the room is crowded: {0}")]
     Crowded(#[from] FanoutFull),
@@ -98,51 +110,69 @@ pub struct RoomGrain {
     log: State<Log>,
     /// The history of `log`, or the one that begins with the first line.
     history: u64,
-    /// When the list of rooms was last told of this one.
-    listed: Option<Instant>,
     events: Fanout<Event>,
     presence: Presence,
+    /// When it was last told who is here.
+    counted: Option<Instant>,
+    told: Told,
 }
 
 impl Lifecycle for RoomGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
         let log: State<Log> = ctx.state("log").await?;
         let history = log.history().unwrap_or_else(|| ctx.random_u64() >> (u64::BITS - HISTORY_BITS));
-        Ok(Self { ctx, log, history, listed: None, events: Fanout::default(), presence: Presence::default() })
+        let (events, presence, told) = Default::default();
+        Ok(Self { ctx, log, history, events, presence, counted: None, told })
     }
 }
 
 impl Room for RoomGrain {
-    async fn say(&mut self, who: UserName, text: LineText) -> Result<u64, RoomError> {
+    async fn say(&mut self, id: SayId, who: UserName, text: LineText) -> Result<u64, RoomError> {
+        match self.log.recall(id) {
+            Memory::Said(number) => return Ok(number),
+            Memory::Passed => return Err(RoomError::Passed),
+            Memory::None => {}
+        }
         if self.log.said() == 0 {
             self.open().await?;
         }
-        self.stay_listed();
+        self.tell_of(&who);
+        let name = self.ctx.key();
         let mut log = self.log.edit();
         log.begin(self.history);
-        let line = log.push(self.ctx.wall_ms(), who, text);
+        // Kept there before they are dropped here: whatever happens between, no line is in neither place. They are dropped
+        // with the commit of the new line.
+        while let Some(surplus) = log.surplus() {
+            let Some(newest) = surplus.last().map(|line| line.number) else { break };
+            self.ctx.get::<LeafRef>((name.clone(), leaf::of(newest))).keep(surplus).await?;
+            log.forget(newest);
+        }
+        let line = log.push(id, self.ctx.wall_ms(), who, text);
         log.commit().await?;
         let number = line.number;
         self.events.send(Event::Said(line));
         Ok(number)
     }
 
-    async fn history(&self, after: u64) -> Result<Vec<Line>> {
-        Ok(self.log.after(Mark { history: None, number: after }))
+    async fn excerpt(&self, wanted: Wanted) -> Result<Excerpt> {
+        Ok(self.log.excerpt(wanted))
     }
 
     async fn watch(&self, after: Option<Mark>) -> Result<Watch, RoomError> {
         let said = self.log.said();
-        let lines = self.log.after(after.unwrap_or(Mark { history: None, number: said }));
-        Ok(Watch { history: self.history, said, lines, events: self.events.try_subscribe()? })
+        let none = Excerpt { older: Span::NONE, lines: Vec::new() };
+        let excerpt = after.map_or(none, |mark| self.log.after(mark));
+        Ok(Watch { history: self.history, said, excerpt, events: self.events.try_subscribe()? })
     }
 
     async fn enter(&mut self, who: UserName, after: Mark) -> Result<Visit, RoomError> {
         self.has_room()?;
         self.watch_the_door()?;
         let (arrival, seat) = self.presence.sit(who.clone());
+        self.tell_of(&who);
         if arrival == Arrival::New {
             self.events.send(Event::Joined(who));
+            self.tell_who_is_here();
         }
         let watch = self.watch(Some(after)).await?;
         Ok(Visit { here: self.presence.here(), seat, watch })
@@ -152,7 +182,13 @@ impl Room for RoomGrain {
 impl Doorkeeper for RoomGrain {
     async fn look_who_left(&mut self) -> Result<()> {
         self.say_who_left();
-        self.stay_listed();
+        let now = self.ctx.now();
+        if self.counted.is_none_or(|counted| now.since(counted) >= online::TELL_PERIOD) {
+            self.tell_who_is_here();
+        }
+        for who in self.presence.here() {
+            self.tell_of(&who);
+        }
         if self.presence.is_empty() {
             self.ctx.cancel_timer(DOOR_TIMER);
         }
@@ -165,20 +201,28 @@ impl RoomGrain {
     /// harm, one with lines that nobody finds does.
     async fn open(&mut self) -> Result<(), RoomError> {
         self.ctx.get::<RoomsRef>(()).add(self.name()).await?;
-        self.listed = Some(self.ctx.now());
         Ok(())
     }
 
-    /// Puts the room on the list again when the list may have been lost with its node. Nobody waits for that.
-    fn stay_listed(&mut self) {
-        let now = self.ctx.now();
-        let is_listed = self.listed.is_some_and(|listed| now.since(listed) < LISTED_FOR);
-        if self.log.said() == 0 || is_listed {
-            return;
+    /// Tells who is here to the grain that knows it of all rooms. Nobody waits for that: it is told again.
+    fn tell_who_is_here(&mut self) {
+        self.counted = Some(self.ctx.now());
+        if let Err(error) = self.ctx.get::<OnlineRef>(()).tell(self.name(), self.presence.here()).send() {
+            tracing::info!(%error, "it cannot be told who is here");
         }
-        self.listed = Some(now);
-        if let Err(error) = self.ctx.get::<RoomsRef>(()).add(self.name()).send() {
-            tracing::info!(%error, "the list of rooms cannot be told");
+    }
+
+    /// Tells the grain of a user that they are here, unless it was told lately.
+    fn tell_of(&mut self, who: &UserName) {
+        if self.told.is_due(who, self.ctx.now()) {
+            self.seen(who);
+        }
+    }
+
+    fn seen(&self, who: &UserName) {
+        let user: UserRef = self.ctx.get(who.to_string());
+        if let Err(error) = user.seen(self.name(), self.ctx.wall_ms()).send() {
+            tracing::info!(%error, "a user cannot be told of");
         }
     }
 
@@ -209,7 +253,13 @@ impl RoomGrain {
     }
 
     fn say_who_left(&mut self) {
-        for who in self.presence.sweep() {
+        let left = self.presence.sweep();
+        if left.is_empty() {
+            return;
+        }
+        self.tell_who_is_here();
+        for who in left {
+            self.seen(&who);
             self.events.send(Event::Left(who));
         }
     }
@@ -218,7 +268,5 @@ impl RoomGrain {
 const DOOR_TIMER: &str = "door";
 /// Long enough that reloading a page is not leaving.
 const DOOR_PERIOD: Duration = Duration::from_secs(1);
-/// How long the list of rooms is trusted to know this one.
-const LISTED_FOR: Duration = Duration::from_secs(10);
 /// As many as a number of JavaScript holds.
 const HISTORY_BITS: u32 = 53;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use grains::{ClusterStatus, MemberStatus};
+use grains::{ClusterStatus, MemberStatus, StatesStatus};
 use serde::Serialize;
 
 /// The status of a node. The keys up to `singletons` stay as they are; more may follow.
@@ -18,6 +18,7 @@ pub struct Status {
     ready: bool,
     incarnation: u64,
     voters: Vec<String>,
+    states: Option<StatesStatus>,
     partitions: usize,
 }
 
@@ -41,6 +42,7 @@ impl From<ClusterStatus> for Status {
             ready: status.ready,
             incarnation: status.incarnation,
             voters: status.voters,
+            states: status.states,
             partitions: status.partitions,
         }
     }

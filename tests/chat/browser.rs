@@ -183,11 +183,11 @@ async fn pages_of_the_other_nodes_may_enter_and_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_learns_where_the_other_nodes_are_and_what_becomes_of_lines() {
+async fn the_page_learns_where_the_other_nodes_are() {
     let folder = Folder::new();
     let node = Node::start_with(folder.path(), &["--pages", "http://127.0.0.1:9/,http://127.0.0.1:10"]).await;
     let told: serde_json::Value = serde_json::from_str(&get(&format!("{}/nodes", node.url)).await).unwrap();
     let pages = ["http://127.0.0.1:9", "http://127.0.0.1:10"];
-    assert_eq!(told, json!({ "node": "a", "history": "stored", "pages": pages }));
+    assert_eq!(told, json!({ "node": "a", "pages": pages }));
     node.stop("TERM").await;
 }

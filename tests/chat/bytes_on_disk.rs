@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     process::{Folder, Node},
-    writers::{Lines, Writers, history},
+    window::Window,
+    writers::{Lines, ROOM, Writers, excerpt, history},
 };
 
 const ROUNDS: usize = 8;
@@ -26,6 +27,41 @@ async fn acknowledged_lines_survive_kill_9_exactly_once_and_in_order() {
         check(&history(&node.url).await, &acknowledged);
         node.kill().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_lines_move_to_leaves_without_loss_or_repeat_also_across_kill_9() {
+    let folder = Folder::new();
+    let mut acknowledged = Lines::new();
+    // The first leaf is filled when the room has a thousand lines, and the second 200 later.
+    for (round, lines) in [990, 20, 210].into_iter().enumerate() {
+        let node = Node::start(folder.path()).await;
+        let writers = Writers::start(&node.url, &format!("round{round}"));
+        writers.acknowledged(lines).await;
+        node.kill().await;
+        acknowledged.append(&mut writers.end().await);
+    }
+    let node = Node::start(folder.path()).await;
+    let all = history(&node.url).await;
+    check(&all, &acknowledged);
+    let part = |first: usize, last: usize| &all[first - 1..last];
+    assert_eq!(excerpt(&node.url, "before=211&limit=20").await, part(191, 210), "from leaves only");
+    assert_eq!(excerpt(&node.url, "before=450&limit=300").await, part(150, 449), "from leaves and the room");
+    assert_eq!(excerpt(&node.url, "after=395&limit=10").await, part(396, 405));
+    assert_eq!(
+        excerpt(&node.url, "").await,
+        part(all.len() - 999, all.len()),
+        "the last thousand unless told otherwise"
+    );
+
+    let mut watch = Window::open(&node, ROOM, "ann", 100).await;
+    watch.next().await;
+    let mut seen = Vec::new();
+    while seen.len() < all.len() - 100 {
+        seen.extend(watch.lines().await);
+    }
+    assert_eq!(seen, part(101, all.len()), "who comes back gets all of them in order");
+    node.stop("TERM").await;
 }
 
 fn check(lines: &[(u64, String)], acknowledged: &Lines) {

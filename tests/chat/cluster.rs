@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    sync::{Mutex, MutexGuard},
+    sync::{Semaphore, SemaphorePermit},
 };
 
 use crate::{
@@ -20,10 +20,17 @@ use crate::{
 /// How long grains may be out of reach after their node has died.
 const AGAIN_MAX: Duration = Duration::from_secs(8);
 
-/// One test at a time: they measure how fast a cluster recovers, not how many of them a machine carries.
-async fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::const_new(());
-    ALONE.lock().await
+/// Two tests at a time, of which most of the time is waiting.
+static ROOM: Semaphore = Semaphore::const_new(2);
+
+/// For tests that measure how fast a cluster recovers, not how many of them a machine carries.
+async fn alone() -> SemaphorePermit<'static> {
+    ROOM.acquire_many(2).await.unwrap()
+}
+
+/// For all others.
+pub async fn beside_another() -> SemaphorePermit<'static> {
+    ROOM.acquire().await.unwrap()
 }
 
 /// What a node says of itself, if it does.
@@ -60,7 +67,7 @@ fn member_names(status: &Value) -> Vec<&str> {
 }
 
 /// Waits until all of `nodes` say the same of the cluster, and that these are its members, all of them active.
-async fn agreed(nodes: &[Node]) -> Value {
+pub async fn agreed(nodes: &[Node]) -> Value {
     let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
     until("all nodes agree", PATIENCE, async || {
         let mut agreed: Option<Value> = None;
@@ -75,7 +82,8 @@ async fn agreed(nodes: &[Node]) -> Value {
                 return None;
             }
             // Until three vote, the death of the one that does is the end of the cluster.
-            if names.len() == 3 && status["voters"].as_array()?.len() < 3 {
+            let voters = |of: &str| status.pointer(of).and_then(Value::as_array).map_or(0, Vec::len);
+            if names.len() == 3 && (voters("/voters") < 3 || voters("/states/voters") < 3) {
                 return None;
             }
             let shared = ["leader", "term", "view", "members", "singletons"].map(|key| status[key].clone());
@@ -92,7 +100,7 @@ async fn agreed(nodes: &[Node]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_are_one_chat() {
-    let _alone = alone().await;
+    let _room = beside_another().await;
     let launched = Launched::start(3).await;
     let [a, b, c] = &launched.nodes[..] else { panic!("three nodes") };
     let status = agreed(&launched.nodes).await;
@@ -126,7 +134,7 @@ async fn three_nodes_are_one_chat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn visitors_of_different_nodes_see_each_other() {
-    let _alone = alone().await;
+    let _room = beside_another().await;
     let launched = Launched::start(3).await;
     agreed(&launched.nodes).await;
     let [a, b, _] = &launched.nodes[..] else { panic!("three nodes") };
@@ -192,18 +200,19 @@ async fn whoever_follows_a_room_finds_it_again_when_its_node_was_killed() {
     assert_eq!(window.next().await["type"], "gone");
     let again = window.next().await;
     assert!(killed.elapsed() < AGAIN_MAX, "{:?}", killed.elapsed());
-    assert_eq!((&again["type"], &again["said"], &again["here"]), (&json!("entered"), &json!(0), &json!(["ann"])));
-    assert_ne!(again["history"], first["history"], "what was said is lost, and it is told");
-    say(&other, "lobby", "anew").await.unwrap();
-    assert_eq!(lines_of(&window.next().await).unwrap(), [(1, "anew".to_owned())]);
-    let listed = async || (ask(&other, "/rooms").await? == json!(["lobby"])).then_some(());
-    until("the room is on the list again", PATIENCE, listed).await;
+    assert_eq!((&again["type"], &again["said"], &again["here"]), (&json!("entered"), &json!(1), &json!(["ann"])));
+    assert_eq!(again["history"], first["history"], "it goes on");
+    assert_eq!(say(&other, "lobby", "two").await, Some(2));
+    assert_eq!(lines_of(&window.next().await).unwrap(), [(2, "two".to_owned())]);
+    assert_eq!(ask(&other, "/rooms").await, Some(json!(["lobby"])));
+    let online = async || (ask(&other, "/users").await? == json!([{ "who": "ann", "rooms": ["lobby"] }])).then_some(());
+    until("ann is still online", PATIENCE, online).await;
     launched.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_pages_moves_when_its_node_dies_and_is_whole_again() {
-    let _alone = alone().await;
+    let _room = beside_another().await;
     let launched = Launched::start(3).await;
     let holder = agreed(&launched.nodes).await["singletons"]["pages"].as_str().unwrap().to_owned();
     let others = launched.others(&holder);
@@ -259,32 +268,74 @@ const TRAFFIC: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_died_comes_back_with_the_command_that_is_printed() {
-    let _alone = alone().await;
+    let _room = beside_another().await;
     let launched = Launched::start(3).await;
     agreed(&launched.nodes).await;
     let victim = launched.node("c");
     victim.signal("KILL").await;
-    let command = launched.says("to start it again").await;
-    let (_, args) = command.split_once(" -- ").unwrap();
-    let args: Vec<_> = args.split(' ').collect();
-    let mut back = chat(&args).spawn().unwrap();
-    let mut stdout = BufReader::new(back.stdout.take().unwrap()).lines();
-    let first = within("start of a node", stdout.next_line()).await.unwrap();
-    assert_eq!(first, Some(format!("node c: {}/", victim.url)));
+    let back = launched.start_again("c").await;
     let now = agreed(&launched.nodes).await;
     assert_eq!(member_names(&now), ["a", "b", "c"]);
     assert!(say(&victim, "lobby", "back").await.is_some());
 
-    let leave = tokio::process::Command::new("kill").arg(back.id().unwrap().to_string()).status().await.unwrap();
-    assert!(leave.success());
-    assert_eq!(within("end of the node", back.wait()).await.unwrap().code(), Some(0));
+    back.stop().await;
     agreed(&launched.others("c")).await;
     launched.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_of_a_cluster_end_with_the_launcher() {
+async fn history_and_numbers_outlive_each_node_and_all_of_them() {
+    let _room = beside_another().await;
+    let launched = Launched::start(3).await;
+    agreed(&launched.nodes).await;
+    let mut said = Vec::new();
+    let mut back = Vec::new();
+    for victim in ["a", "b", "c"] {
+        let others = launched.others(victim);
+        for node in [&launched.node(victim), &others[0]] {
+            said.push(say(node, "lobby", victim).await);
+        }
+        launched.node(victim).signal("KILL").await;
+        // Each line through another node, from the moment of the death on.
+        for node in &others {
+            said.push(say(node, "lobby", victim).await);
+        }
+        back.push(launched.start_again(victim).await);
+        agreed(&launched.nodes).await;
+    }
+    let all: Vec<_> = (1..=12).map(Some).collect();
+    assert_eq!(said, all, "every line has its number at once, without gap or repeat");
+    for again in back {
+        again.kill().await;
+    }
+
+    let launched = launched.kill_and_start().await;
+    for node in &launched.nodes {
+        let history = run_well(&["history", "--http", &node.url, "--room", "lobby"]).await;
+        let numbers: Vec<_> = history.lines().map(|line| line.split('\t').next().unwrap().parse().ok()).collect();
+        assert_eq!(numbers, all, "at {}", node.name);
+    }
+    assert_eq!(say(&launched.nodes[0], "lobby", "on").await, Some(13));
+    launched.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_talk_while_a_node_is_killed_and_nothing_is_lost_repeated_or_missed() {
     let _alone = alone().await;
+    let bench = ["bench", "--clients", "9", "--rooms", "3", "--seconds", "10", "--kill"];
+    let printed = run_well(&bench).await;
+    let tally: Value = serde_json::from_str(printed.trim_end()).unwrap();
+    for nothing in ["lines_lost", "lines_repeated", "gaps", "missed"] {
+        assert_eq!(tally[nothing], 0, "{tally}");
+    }
+    let (acked, delivered) = (tally["lines_acked"].as_u64().unwrap(), tally["delivered"].as_u64().unwrap());
+    assert!(acked >= 50 && delivered >= acked * 3, "three hear each line: {tally}");
+    assert!(tally["say_ms"]["p99"].is_f64() && tally["recovery_ms"].is_object(), "{tally}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_a_cluster_end_with_the_launcher() {
+    let _room = beside_another().await;
     let mut launched = Launched::start(3).await;
     agreed(&launched.nodes).await;
     launched.signal("KILL").await;

@@ -1,8 +1,13 @@
-//! `say`, `history`, `watch` and the status, against a node.
+//! `say`, `history`, `watch`, `join` and the status, against a node.
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use std::process::Stdio;
 
-use crate::process::{Folder, Node, chat, get, run_badly, run_well, within};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+use crate::{
+    launched::until,
+    process::{Folder, Node, PATIENCE, chat, get, run_badly, run_well, within},
+};
 
 async fn say(url: &str, room: &str, who: &str, text: &str) -> String {
     run_well(&["say", "--http", url, "--room", room, "--as", who, text]).await
@@ -26,7 +31,7 @@ async fn what_is_said_has_a_number_and_is_in_the_history() {
     assert_eq!(get(&format!("{}/rooms", node.url)).await, r#"["lobby","кухня"]"#);
     let status: serde_json::Value = serde_json::from_str(&get(&format!("{}/status.json", node.url)).await).unwrap();
     assert_eq!(status["node"], "a");
-    assert_eq!(status["activations"], serde_json::json!({ "room": 3, "rooms": 1 }));
+    assert_eq!((&status["activations"]["room"], &status["activations"]["rooms"]), (&3.into(), &1.into()), "{status}");
     node.stop("TERM").await;
 }
 
@@ -101,7 +106,8 @@ async fn what_cannot_be_done_is_refused_with_a_reason() {
         ),
         (&["node", "--http", "8080"], "--http <IP:PORT>"),
         (&["--nodes", "10"], "10 is not in 1..=9"),
-        (&["--nodes", "3", "--name", "a"], "cannot be used with"),
+        (&["--nodes", "3", "--name", "a"], "unexpected argument '--name'"),
+        (&["history", "--http", url, "--room", "lobby", "--before", "x"], "--before <NUMBER>"),
     ];
     for (args, reason) in cases {
         let complaint = run_badly(args).await;
@@ -138,4 +144,59 @@ async fn a_folder_that_cannot_be_is_named() {
     let complaint = run_badly(&["node", "--http", "127.0.0.1:0", "--data-dir", folder.text()]).await;
     std::fs::remove_file(folder.path()).unwrap();
     assert!(complaint.contains(&format!("cannot use `--data-dir {}`", folder.text())), "{complaint}");
+}
+
+#[tokio::test]
+async fn history_is_all_that_was_said_or_a_part_of_it() {
+    let folder = Folder::new();
+    let node = Node::start(folder.path()).await;
+    for text in ["one", "two", "three", "four"] {
+        say(&node.url, "lobby", "ann", text).await;
+    }
+    let part = async |options: &[&str]| {
+        let printed = run_well(&[&["history", "--http", &node.url, "--room", "lobby"], options].concat()).await;
+        printed.lines().map(|line| line.split('\t').next().unwrap().parse().unwrap()).collect::<Vec<u64>>()
+    };
+    assert_eq!(part(&[]).await, [1, 2, 3, 4]);
+    assert_eq!(part(&["--limit", "2"]).await, [3, 4]);
+    assert_eq!(part(&["--before", "4", "--limit", "2"]).await, [2, 3]);
+    assert_eq!(part(&["--before", "3"]).await, [1, 2]);
+    assert_eq!(part(&["--after", "2"]).await, [3, 4]);
+    assert_eq!(part(&["--after", "1", "--before", "4", "--limit", "1"]).await, [2]);
+    assert_eq!(part(&["--limit", "0"]).await, [0; 0]);
+    node.stop("TERM").await;
+}
+
+#[tokio::test]
+async fn a_person_at_a_terminal_takes_part() {
+    let folder = Folder::new();
+    let node = Node::start(folder.path()).await;
+    say(&node.url, "lobby", "bob", "before").await;
+    let mut join = chat(&["join", "--http", &node.url, "--room", "lobby", "--as", "ann"]);
+    let mut join = join.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = join.stdin.take().unwrap();
+    let mut stdout = BufReader::new(join.stdout.take().unwrap()).lines();
+    let mut stderr = BufReader::new(join.stderr.take().unwrap()).lines();
+    let mut line = async || within("a line", stdout.next_line()).await.unwrap().unwrap();
+    let mut note = async || within("a note", stderr.next_line()).await.unwrap().unwrap();
+    assert_eq!(line().await, "1\tbob\tbefore");
+    assert_eq!(note().await, "watching lobby");
+    let online = serde_json::json!([{ "who": "ann", "rooms": ["lobby"] }]);
+    until("ann is online", PATIENCE, async || {
+        let users: serde_json::Value = serde_json::from_str(&get(&format!("{}/users", node.url)).await).unwrap();
+        (users == online).then_some(())
+    })
+    .await;
+
+    stdin.write_all(b"hello\n\nbye\n").await.unwrap();
+    assert_eq!(line().await, "2\tann\thello");
+    assert!(note().await.contains("not said: a line has 1 to 1000 characters"));
+    drop(stdin);
+    assert_eq!(line().await, "3\tann\tbye", "what was said is shown before it ends");
+    assert_eq!(within("the end", join.wait()).await.unwrap().code(), Some(0));
+    let known: serde_json::Value = serde_json::from_str(&get(&format!("{}/users/ann", node.url)).await).unwrap();
+    assert!(known["first_seen_ms"].as_u64() > Some(0) && known["rooms"]["lobby"].is_u64(), "{known}");
+    until("ann is not online", PATIENCE, async || (get(&format!("{}/users", node.url)).await == "[]").then_some(()))
+        .await;
+    node.stop("TERM").await;
 }

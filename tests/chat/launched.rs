@@ -7,12 +7,12 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
     time::{Instant, sleep},
 };
 
-use crate::process::{Folder, PATIENCE, chat, within};
+use crate::process::{Folder, PATIENCE, chat, rand_u128, within};
 
 /// The launcher, and the nodes it has started.
 pub struct Launched {
@@ -21,7 +21,9 @@ pub struct Launched {
     said: Arc<Mutex<Vec<String>>>,
     /// The nodes by their names.
     pub nodes: Vec<Node>,
-    _folder: Folder,
+    folder: Folder,
+    /// The port of the first node; the others have the next ones, and the pages come ten ports later.
+    port: u16,
 }
 
 /// One of its nodes.
@@ -38,10 +40,20 @@ pub struct Node {
 impl Launched {
     /// Starts so many nodes on any free ports, and waits until all of them serve.
     pub async fn start(count: usize) -> Self {
-        let folder = Folder::new();
+        Self::start_in(Folder::new(), count).await
+    }
+
+    /// The same over a folder that may have been used before, but not by several nodes.
+    pub async fn start_in(folder: Folder, count: usize) -> Self {
+        // Below the ports that systems give to connections: those could take the port of a node while it is dead.
+        let port = 20_000 + u16::try_from(rand_u128() % 10_000).unwrap();
+        Self::start_at(folder, count, port).await
+    }
+
+    async fn start_at(folder: Folder, count: usize, port: u16) -> Self {
         let many = count.to_string();
-        let any = "127.0.0.1:0";
-        let args = ["--nodes", &many, "--listen", any, "--http", any, "--data-dir", folder.text()];
+        let (listen, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 10));
+        let args = ["--nodes", &many, "--listen", &listen, "--http", &http, "--data-dir", folder.text()];
         let mut child = chat(&args).stderr(Stdio::inherit()).spawn().unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -51,7 +63,7 @@ impl Launched {
                 heard.lock().unwrap().push(line);
             }
         });
-        let mut launched = Self { child, said, nodes: Vec::new(), _folder: folder };
+        let mut launched = Self { child, said, nodes: Vec::new(), folder, port };
         launched.nodes = until("all nodes serve", PATIENCE, async || {
             let mut nodes: Vec<_> = launched.said.lock().unwrap().iter().filter_map(|line| Node::read(line)).collect();
             nodes.sort_by(|one, other| one.name.cmp(&other.name));
@@ -77,6 +89,36 @@ impl Launched {
         self.nodes.iter().find(|node| node.name == name).cloned().unwrap()
     }
 
+    /// Starts a node that has ended, with the command that was printed.
+    pub async fn start_again(&self, name: &str) -> Again {
+        let command = self.says(&format!("node --name {name} ")).await;
+        let (_, args) = command.split_once(" -- ").unwrap();
+        let args: Vec<_> = args.split(' ').collect();
+        let mut child = chat(&args).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = within("start of a node", stdout.next_line()).await.unwrap();
+        assert_eq!(first, Some(format!("node {name}: {}/", self.node(name).url)));
+        Again { child, _stdout: stdout }
+    }
+
+    /// Kills all nodes and the launcher, and starts all again.
+    pub async fn kill_and_start(self) -> Self {
+        let (count, port) = (self.nodes.len(), self.port);
+        Self::start_at(self.kill().await, count, port).await
+    }
+
+    /// Kills the launcher and with it all nodes, as a power cut would, and gives their folder.
+    pub async fn kill(mut self) -> Folder {
+        for node in &self.nodes {
+            // Those that are dead already are none the worse.
+            signal(node.process, "KILL").await;
+        }
+        self.signal("KILL").await;
+        self.end().await;
+        self.are_gone(PATIENCE).await;
+        self.folder
+    }
+
     /// Sends the launcher a signal by its name, such as `INT`.
     pub async fn signal(&self, name: &str) {
         assert!(signal(self.child.id().unwrap(), name).await, "the launcher is there");
@@ -99,6 +141,26 @@ impl Launched {
         for node in &self.nodes {
             until(&format!("{node:?} is gone"), limit, async || (!node.lives().await).then_some(())).await;
         }
+    }
+}
+
+/// A node that was started again, by hand. It is killed when it is dropped.
+pub struct Again {
+    child: Child,
+    /// Kept open, so that it can go on printing.
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Again {
+    /// Kills it.
+    pub async fn kill(mut self) {
+        within("kill of a node", self.child.kill()).await.unwrap();
+    }
+
+    /// Asks it to stop, and checks that it ends well.
+    pub async fn stop(mut self) {
+        assert!(signal(self.child.id().unwrap(), "TERM").await, "the node is there");
+        assert_eq!(within("end of the node", self.child.wait()).await.unwrap().code(), Some(0));
     }
 }
 

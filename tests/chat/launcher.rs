@@ -1,8 +1,10 @@
 //! The launcher as such: whatever happens, it says so, and its nodes end with it.
 
+use tokio::io::{AsyncBufReadExt, BufReader};
+
 use crate::{
     launched::{Launched, until},
-    process::{PATIENCE, get},
+    process::{Folder, Node, PATIENCE, chat, get, run_well, within},
 };
 
 #[tokio::test]
@@ -44,7 +46,7 @@ async fn every_page_is_told_of_the_others_from_the_start() {
     let launched = Launched::start(2).await;
     for node in &launched.nodes {
         let told: serde_json::Value = serde_json::from_str(&get(&format!("{}/nodes", node.url)).await).unwrap();
-        assert_eq!((&told["node"], &told["history"]), (&node.name.as_str().into(), &"with-the-room".into()));
+        assert_eq!(told["node"], node.name.as_str());
         for page in &launched.nodes {
             let known = told["pages"].as_array().unwrap().contains(&page.url.as_str().into());
             assert!(known, "{} knows of {}: {told}", node.name, page.name);
@@ -61,4 +63,57 @@ async fn the_launcher_ends_when_no_node_is_left() {
     }
     assert_eq!(launched.end().await.code(), Some(1));
     until("no node is left", PATIENCE, async || (!launched.nodes[0].lives().await).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_a_node_alone_has_kept_in_the_folder_is_named_and_stays() {
+    let folder = Folder::new();
+    let alone = Node::start(folder.path()).await;
+    run_well(&["say", "--http", &alone.url, "--room", "lobby", "--as", "ann", "alone"]).await;
+    alone.stop("TERM").await;
+
+    let launched = Launched::start_in(folder, 2).await;
+    let hint = launched.says("what was said on a node alone is in").await;
+    assert!(hint.contains("grains.redb") && hint.contains("--nodes 1"), "{hint}");
+    let url = launched.nodes[0].url.clone();
+    assert_eq!(run_well(&["history", "--http", &url, "--room", "lobby"]).await, "");
+    let folder = launched.kill().await;
+
+    let alone = Node::start(folder.path()).await;
+    assert_eq!(run_well(&["history", "--http", &alone.url, "--room", "lobby"]).await, "1\tann\talone\n");
+    alone.stop("TERM").await;
+}
+
+#[tokio::test]
+async fn a_node_alone_says_what_several_have_kept_in_the_folder() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path().join("a")).unwrap();
+    let args = ["--nodes", "1", "--http", "127.0.0.1:0", "--data-dir", folder.text()];
+    let mut alone = chat(&args).spawn().unwrap();
+    let mut stdout = BufReader::new(alone.stdout.take().unwrap()).lines();
+    let mut line = async || within("a line", stdout.next_line()).await.unwrap().unwrap();
+    assert!(line().await.starts_with("what was said on several nodes is in"));
+    assert!(line().await.starts_with("node chat: http://127.0.0.1:"));
+    alone.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn nodes_that_were_elsewhere_before_are_not_started_where_they_do_not_find_each_other() {
+    let folder = Folder::new();
+    let args = |listen: &'static str| ["--listen", listen, "--http", "127.0.0.1:0", "--data-dir"];
+    let mut first = chat(&args("127.0.0.1:0")).arg(folder.path()).spawn().unwrap();
+    let mut stdout = BufReader::new(first.stdout.take().unwrap()).lines();
+    within("the first node", stdout.next_line()).await.unwrap();
+    first.kill().await.unwrap();
+
+    let again = within("the refusal", chat(&args("127.0.0.1:1")).arg(folder.path()).output()).await.unwrap();
+    let complaint = String::from_utf8(again.stderr).unwrap();
+    assert!(!again.status.success() && complaint.contains("know each other as 127.0.0.1:"), "{complaint}");
+    // The nodes of the first one may need a moment to end.
+    until("they start where they were, unless told otherwise", PATIENCE, async || {
+        let mut again = chat(&args("127.0.0.1:0")).arg(folder.path()).spawn().unwrap();
+        let mut stdout = BufReader::new(again.stdout.take().unwrap()).lines();
+        within("a node, or the end", stdout.next_line()).await.unwrap()
+    })
+    .await;
 }

@@ -177,7 +177,7 @@ impl Drop for Folder {
 }
 
 /// Different at each call and in each process.
-fn rand_u128() -> u128 {
+pub fn rand_u128() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     let half = || u128::from(RandomState::new().hash_one(std::process::id()));
     (half() << 64) | half()

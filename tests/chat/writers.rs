@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
 
-use crate::process::{PATIENCE, within};
+use crate::process::{PATIENCE, get, within};
 
 /// The room they write to.
 pub const ROOM: &str = "lobby";
@@ -108,13 +108,22 @@ pub fn say(agent: &ureq::Agent, url: &str, who: &str, text: &str) -> Option<u64>
     answer["number"].as_u64()
 }
 
-/// The lines the room has, in the order in which it gives them.
+/// All lines of the room, in the order in which it gives them.
 pub async fn history(url: &str) -> Vec<(u64, String)> {
-    let url = format!("{url}/rooms/{ROOM}/lines");
-    let lines = tokio::task::spawn_blocking(move || {
-        let text = agent().get(url).call().unwrap().body_mut().read_to_string().unwrap();
-        let lines: Vec<Value> = serde_json::from_str(&text).unwrap();
-        lines.iter().map(|line| (line["number"].as_u64().unwrap(), line["text"].as_str().unwrap().to_owned())).collect()
-    });
-    within("the history", lines).await.unwrap()
+    let mut lines: Vec<(u64, String)> = Vec::new();
+    loop {
+        let after = lines.last().map_or(0, |(number, _)| *number);
+        let more = excerpt(url, &format!("after={after}")).await;
+        if more.is_empty() {
+            return lines;
+        }
+        lines.extend(more);
+    }
+}
+
+/// The lines of the room that the query names.
+pub async fn excerpt(url: &str, query: &str) -> Vec<(u64, String)> {
+    let text = get(&format!("{url}/rooms/{ROOM}/lines?{query}")).await;
+    let lines: Vec<Value> = serde_json::from_str(&text).unwrap();
+    lines.iter().map(|line| (line["number"].as_u64().unwrap(), line["text"].as_str().unwrap().to_owned())).collect()
 }

@@ -1,54 +1,60 @@
-//! The nodes that a command may ask, tried in turn until one answers.
+//! The nodes that a command may ask, tried in turn until one answers. Everything is asked so that it may be asked again.
 
 use std::{
+    net::{SocketAddr, TcpStream},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use grains::{Error, Result};
-use serde::Deserialize;
-use ureq::{
-    Agent, Body, Timeout,
-    http::{Response, StatusCode},
-};
+use serde::{Deserialize, de::DeserializeOwned};
+use ureq::{Agent, Body, Timeout, http::Response};
 
-use crate::url::NodeUrl;
+use super::{foreign, percent_encoded};
+use crate::{launch, log::Line, neighbours::NEIGHBOURS_MAX, node, url::NodeUrl, words::RoomName};
 
 /// How long a node may take to answer. Longer than a call of a grain may take, so that the node can say why it failed.
-const ANSWER_MAX: Duration = Duration::from_secs(40);
+const ANSWER_MAX: Duration = Duration::from_secs(17);
+/// How long a node may take to say which others there are.
+const MEET_MAX: Duration = Duration::from_secs(3);
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long a question is asked again that no node has answered. Longer than a cluster needs after a death.
-const TRIES_MAX: Duration = Duration::from_secs(20);
+/// How long a question is asked again that no node has answered. Longer than a cluster needs after a death, and than one
+/// node needs that hangs.
+const TRIES_MAX: Duration = Duration::from_secs(40);
 /// The pauses between rounds, doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// Whether a question may be asked again when it is open whether it was heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asking {
-    /// It changes nothing.
-    AsOftenAsNeeded,
-    /// It does something.
-    Once,
-}
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Nodes in the order in which they are tried.
+#[derive(Clone)]
 pub struct Nodes {
     agent: Agent,
     urls: Vec<NodeUrl>,
     /// The one that is asked now, by its place.
     current: usize,
+    /// How long questions are asked again.
+    tries_max: Duration,
+    /// Whether one of them has ever answered. Until then it takes a person if nobody listens there.
+    is_known: bool,
 }
 
 /// How one try ended, if not well.
 enum Failed {
     /// Nobody listens there.
     Unreachable(String),
-    /// It did not happen, and may if it is tried again.
-    NotRun(String),
-    /// Trying again is useless, or not safe.
+    /// No answer, or one that may be another the next time.
+    Unanswered(String),
+    /// Asking again is useless.
     ForGood(Error),
+}
+
+/// Why something of a node cannot be read.
+pub enum Unread {
+    /// It ends too early.
+    Broken(String),
+    /// It is something else.
+    Foreign(Error),
 }
 
 impl Nodes {
@@ -61,7 +67,21 @@ impl Nodes {
             .timeout_recv_response(Some(ANSWER_MAX))
             .build()
             .into();
-        Self { agent, urls, current: 0 }
+        Self { agent, urls, current: 0, tries_max: TRIES_MAX, is_known: false }
+    }
+
+    /// Those that the launcher starts, if one of them is there; otherwise a node alone.
+    pub fn by_default() -> Self {
+        let launched = launch::pages();
+        let is_there = |at: &SocketAddr| TcpStream::connect_timeout(at, CONNECT_MAX).is_ok();
+        let is_alone = !launched.iter().any(is_there) && is_there(&node::HTTP);
+        let pages = if is_alone { vec![node::HTTP] } else { launched };
+        Self::new(pages.into_iter().map(NodeUrl::of).collect())
+    }
+
+    /// The same, but asked for so long, even when nobody listens there at first.
+    pub fn asked_for(self, tries_max: Duration) -> Self {
+        Self { tries_max, is_known: true, ..self }
     }
 
     /// The node that was asked last.
@@ -79,32 +99,60 @@ impl Nodes {
         self.current = (self.current + 1) % self.urls.len();
     }
 
+    /// Learns from a node which others there are, for the time when it is gone.
+    pub fn meet(&mut self) {
+        #[derive(Deserialize)]
+        struct Met {
+            pages: Vec<NodeUrl>,
+        }
+        let met = self.urls.iter().find_map(|url| {
+            let asked = self.agent.get(format!("{url}/nodes")).config().timeout_global(Some(MEET_MAX)).build().call();
+            read::<Met>(url, asked.ok()?).ok()
+        });
+        // Without an answer it is found out when something is asked.
+        for page in met.map(|met| met.pages).unwrap_or_default() {
+            if self.urls.len() < NEIGHBOURS_MAX && !self.urls.contains(&page) {
+                self.urls.push(page);
+            }
+        }
+    }
+
+    /// Lines of a room, as the query says.
+    pub fn lines(&mut self, room: &RoomName, query: &str) -> Result<Vec<Line>> {
+        let path = format!("/rooms/{}/lines?{query}", percent_encoded(&room.to_string()));
+        self.ask(|agent, node| agent.get(format!("{node}{path}")).call(), read)
+    }
+
     /// Asks one node after the other until one answers, which is the current one then.
-    pub fn ask(
+    pub fn ask<T>(
         &mut self,
-        asking: Asking,
         question: impl Fn(&Agent, &NodeUrl) -> Result<Response<Body>, ureq::Error>,
-    ) -> Result<Response<Body>> {
+        answer: impl Fn(&NodeUrl, Response<Body>) -> Result<T, Unread>,
+    ) -> Result<T> {
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
             let mut unreachable = Vec::new();
-            let mut not_run = None;
+            let mut unanswered = None;
             for _ in 0..self.urls.len() {
-                match accept(asking, self.current(), question(&self.agent, self.current())) {
-                    Ok(answer) => return Ok(answer),
+                let url = self.current();
+                let answered = accept(url, question(&self.agent, url)).and_then(|it| Ok(answer(url, it)?));
+                match answered {
+                    Ok(answer) => {
+                        self.is_known = true;
+                        return Ok(answer);
+                    }
                     Err(Failed::Unreachable(why)) => unreachable.push(format!("{} ({why})", self.current())),
-                    Err(Failed::NotRun(why)) => not_run = Some(why),
+                    Err(Failed::Unanswered(why)) => unanswered = Some(why),
                     Err(Failed::ForGood(error)) => return Err(error),
                 }
                 self.turn();
             }
-            // A node that cannot do it now may soon; one that is not there takes a person.
-            let Some(why) = not_run else {
-                let all = unreachable.join(", nor at ");
-                return Err(Error::new(format!("no node answers at {all}: is it running there?")));
-            };
-            if begun.elapsed() >= TRIES_MAX {
+            let why = unanswered.unwrap_or_else(|| {
+                format!("no node answers at {}: is it running there?", unreachable.join(", nor at "))
+            });
+            let is_hopeless = !self.is_known && unreachable.len() == self.urls.len();
+            if is_hopeless || begun.elapsed() >= self.tries_max {
                 return Err(Error::new(why));
             }
             sleep(pause);
@@ -114,33 +162,50 @@ impl Nodes {
 }
 
 /// The answer, if it is not a refusal.
-fn accept(
-    asking: Asking,
-    url: &NodeUrl,
-    answer: Result<Response<Body>, ureq::Error>,
-) -> Result<Response<Body>, Failed> {
+fn accept(url: &NodeUrl, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, Failed> {
     #[derive(Deserialize)]
     struct Refused {
         error: String,
     }
-    let mut answer = match answer {
+    let answer = match answer {
         Ok(answer) if answer.status().is_success() => return Ok(answer),
         Ok(answer) => answer,
         Err(error) if is_unreachable(&error) => return Err(Failed::Unreachable(error.to_string())),
-        Err(error) if asking == Asking::AsOftenAsNeeded => {
-            return Err(Failed::NotRun(format!("no answer from {url}: {error}")));
-        }
-        Err(error) => return Err(Failed::ForGood(open(url, &error))),
+        Err(error) => return Err(Failed::Unanswered(format!("no answer from {url}: {error}"))),
     };
-    let text = answer.body_mut().read_to_string().unwrap_or_default();
-    let Ok(Refused { error }) = serde_json::from_str(&text) else {
-        return Err(Failed::ForGood(foreign(url, format_args!("it answered {}", answer.status()))));
+    let status = answer.status();
+    let Ok(Refused { error }) = read(url, answer) else {
+        return Err(Failed::ForGood(foreign(url, format_args!("it answered {status}"))));
     };
-    // A node says 503 only of what has not happened.
-    let again = answer.status() == StatusCode::SERVICE_UNAVAILABLE
-        || asking == Asking::AsOftenAsNeeded && answer.status().is_server_error();
-    Err(if again { Failed::NotRun(error) } else { Failed::ForGood(Error::new(error)) })
+    Err(if status.is_server_error() { Failed::Unanswered(error) } else { Failed::ForGood(Error::new(error)) })
 }
+
+impl From<Unread> for Failed {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Broken(why) => Self::Unanswered(why),
+            Unread::Foreign(error) => Self::ForGood(error),
+        }
+    }
+}
+
+/// Reads a whole answer.
+pub fn read<T: DeserializeOwned>(node: &NodeUrl, mut answer: Response<Body>) -> Result<T, Unread> {
+    let broke = |error| Unread::Broken(format!("the connection to {node} broke: {error}"));
+    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(broke)?;
+    parse(node, &text)
+}
+
+/// Reads a piece of an answer.
+pub fn parse<T: DeserializeOwned>(node: &NodeUrl, text: &str) -> Result<T, Unread> {
+    serde_json::from_str(text).map_err(|error| match error.is_eof() {
+        true => Unread::Broken(format!("the answer of {node} was cut off")),
+        false => Unread::Foreign(foreign(node, format_args!("its answer cannot be read: {error}"))),
+    })
+}
+
+/// The largest answer: a thousand of the longest lines, with every character escaped.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Whether the request was not sent.
 fn is_unreachable(error: &ureq::Error) -> bool {
@@ -150,15 +215,4 @@ fn is_unreachable(error: &ureq::Error) -> bool {
         ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => true,
         _ => false,
     }
-}
-
-fn open(url: &NodeUrl, error: &ureq::Error) -> Error {
-    Error::new(format!(
-        "no answer from {url} ({error}): look into the history before you try again, it may have happened"
-    ))
-}
-
-/// What listens there is something else.
-pub fn foreign(url: &NodeUrl, why: std::fmt::Arguments<'_>) -> Error {
-    Error::new(format!("what listens at {url} is not a chat node ({why}): check `--http`"))
 }

@@ -9,14 +9,19 @@ use grains::{
 use grains_runtime::store::{Fault, FaultyStore};
 
 use super::*;
-use crate::{fleeting::Fleeting, room::RoomGrain, rooms::RoomsGrain};
+use crate::{leaf::LeafGrain, online::OnlineGrain, room::RoomGrain, rooms::RoomsGrain, said::SayId, user::UserGrain};
 
 async fn node(store: &FaultyStore<impl Store + Clone>) -> Node {
-    Node::builder().store(store.clone()).host::<RoomGrain>().host::<RoomsGrain>().start().await.unwrap()
+    let rooms = Node::builder().store(store.clone()).host::<RoomGrain>().host::<LeafGrain>().host::<RoomsGrain>();
+    rooms.host::<UserGrain>().host::<OnlineGrain>().start().await.unwrap()
+}
+
+fn lobby(node: &Node) -> Followed {
+    Followed { node: node.clone(), name: "lobby".parse().unwrap() }
 }
 
 async fn say(room: &RoomRef, text: &str) -> Result<u64, CallError<RoomError>> {
-    room.say("ann".parse().unwrap(), text.parse().unwrap()).await
+    room.say(SayId::random(), "ann".parse().unwrap(), text.parse().unwrap()).await
 }
 
 /// The steps up to the line with this number.
@@ -47,8 +52,8 @@ async fn a_room_that_is_lost_is_entered_again_without_gap_or_repeat() {
     let store = FaultyStore::new(MemoryStore::default());
     let node = node(&store).await;
     let room: RoomRef = node.get("lobby");
-    let mut bob = Follower::enter(room.clone(), "bob".parse().unwrap(), Mark::default()).await.unwrap();
-    let mut watcher = Follower::watch(room.clone(), None).await.unwrap();
+    let mut bob = Follower::enter(lobby(&node), "bob".parse().unwrap(), Mark::default()).await.unwrap();
+    let mut watcher = Follower::watch(lobby(&node), None).await.unwrap();
 
     say(&room, "one").await.unwrap();
     // The store has the second line and does not say so: the room is lost, and its next life knows better.
@@ -70,7 +75,7 @@ async fn a_room_that_is_lost_is_entered_again_without_gap_or_repeat() {
 async fn whoever_reads_too_slowly_is_told_and_catches_up() {
     let node = node(&FaultyStore::new(MemoryStore::default())).await;
     let room: RoomRef = node.get("lobby");
-    let mut bob = Follower::enter(room.clone(), "bob".parse().unwrap(), Mark::default()).await.unwrap();
+    let mut bob = Follower::enter(lobby(&node), "bob".parse().unwrap(), Mark::default()).await.unwrap();
     for _ in 0..300 {
         say(&room, "hi").await.unwrap();
     }
@@ -87,38 +92,48 @@ async fn a_follower_of_another_history_gets_this_one() {
     let room: RoomRef = node.get("lobby");
     say(&room, "one").await.unwrap();
     let mut bob =
-        Follower::enter(room.clone(), "bob".parse().unwrap(), Mark { history: None, number: 99 }).await.unwrap();
+        Follower::enter(lobby(&node), "bob".parse().unwrap(), Mark { history: None, number: 99 }).await.unwrap();
     say(&room, "two").await.unwrap();
     assert_eq!(numbers(&steps_to(&mut bob, 2).await), [1, 2]);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_room_that_loses_its_history_is_followed_from_its_first_line() {
-    let store = FaultyStore::new(Fleeting);
-    let node = node(&store).await;
+async fn whoever_was_away_for_long_gets_every_line_from_the_leaves() {
+    let node = node(&FaultyStore::new(MemoryStore::default())).await;
     let room: RoomRef = node.get("lobby");
-    let mut bob = Follower::enter(room.clone(), "bob".parse().unwrap(), Mark::default()).await.unwrap();
-    let mut watcher = Follower::watch(room.clone(), None).await.unwrap();
-    for text in ["one", "two"] {
-        say(&room, text).await.unwrap();
+    let mut bob = Follower::watch(lobby(&node), Some(Mark::default())).await.unwrap();
+    say(&room, "hi").await.unwrap();
+    steps_to(&mut bob, 1).await;
+    let seen = bob.seen;
+    for _ in 1..1250 {
+        say(&room, "hi").await.unwrap();
     }
-    assert_eq!(numbers(&steps_to(&mut watcher, 2).await), [1, 2]);
-    store.script_commits([Fault::HideAnswer]);
-    assert!(matches!(say(&room, "lost").await, Err(CallError::Lost { .. })));
-    // More lines than before the loss: the numbers alone would not show it.
-    for number in 1..=4 {
+    let mut again = Follower::enter(lobby(&node), "bob".parse().unwrap(), seen).await.unwrap();
+    assert_eq!(numbers(&steps_to(&mut again, 1250).await), (2..=1250).collect::<Vec<_>>());
+    let mut new = Follower::enter(lobby(&node), "cat".parse().unwrap(), Mark::default()).await.unwrap();
+    assert_eq!(numbers(&steps_to(&mut new, 1250).await), (401..=1250).collect::<Vec<_>>(), "who is new, the last ones");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_follower_finds_the_lines_of_another_history_from_its_first_one_on() {
+    let (node, other) = (node(&FaultyStore::new(MemoryStore::default())).await, MemoryStore::default());
+    let room: RoomRef = node.get("lobby");
+    let mut bob = Follower::watch(lobby(&node), Some(Mark::default())).await.unwrap();
+    say(&room, "one").await.unwrap();
+    let first = steps_to(&mut bob, 1).await;
+    node.stop().await;
+
+    let node = self::node(&FaultyStore::new(other)).await;
+    let room: RoomRef = node.get("lobby");
+    // More lines than before: the numbers alone would not show it.
+    for number in 1..=3 {
         assert_eq!(say(&room, "new").await.unwrap(), number);
     }
-
-    assert_eq!(
-        numbers(&steps_to(&mut watcher, 4).await),
-        [1, 2, 3, 4],
-        "no line of the new history is taken for an old one"
-    );
-    let mut seen = steps_to(&mut bob, 2).await;
-    seen.extend(steps_to(&mut bob, 4).await);
-    assert_eq!(numbers(&seen), [1, 2, 1, 2, 3, 4]);
-    assert_eq!(histories(&seen).len(), 2, "{seen:?}");
+    let mut again = Follower::watch(lobby(&node), Some(bob.seen)).await.unwrap();
+    let then = steps_to(&mut again, 3).await;
+    assert_eq!(numbers(&then), [1, 2, 3], "no line of the new history is taken for an old one");
+    assert_eq!(histories(&[first, then].concat()).len(), 2);
     node.stop().await;
 }

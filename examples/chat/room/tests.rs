@@ -4,7 +4,7 @@ use grains::{CommitError, StreamError, store::MemoryStore};
 use grains_runtime::store::{Fault, FaultyStore};
 
 use super::*;
-use crate::rooms::Rooms;
+use crate::{leaf::Leaf, log::Span, rooms::Rooms};
 
 /// A list of rooms that takes any, or none.
 enum ListOfRooms {
@@ -24,8 +24,26 @@ impl Rooms for ListOfRooms {
     }
 }
 
+/// A leaf that takes any line, or none.
+enum AnyLeaf {
+    Takes,
+    Fails,
+}
+
+impl Leaf for AnyLeaf {
+    async fn keep(&mut self, _: Vec<Line>) -> Result<(), LeafError> {
+        match self {
+            Self::Takes => Ok(()),
+            Self::Fails => Err(CommitError::NotStored { why: "a bad day".into() }.into()),
+        }
+    }
+    async fn lines(&self, _: Span) -> Result<Vec<Line>> {
+        Ok(Vec::new())
+    }
+}
+
 fn lobby(list: ListOfRooms) -> Ctx<RoomGrain> {
-    Ctx::detached("lobby").answers::<RoomsRef>(list)
+    Ctx::detached("lobby").answers::<RoomsRef>(list).answers::<LeafRef>(AnyLeaf::Takes)
 }
 
 async fn room() -> RoomGrain {
@@ -37,7 +55,16 @@ fn name(who: &str) -> UserName {
 }
 
 async fn say(room: &mut RoomGrain, text: &str) -> Result<u64, RoomError> {
-    room.say(name("ann"), text.parse().unwrap()).await
+    say_as(room, SayId::random(), text).await
+}
+
+async fn say_as(room: &mut RoomGrain, id: SayId, text: &str) -> Result<u64, RoomError> {
+    room.say(id, name("ann"), text.parse().unwrap()).await
+}
+
+/// The lines above `after` that it keeps itself.
+async fn history(room: &RoomGrain, after: u64) -> Vec<Line> {
+    room.excerpt(Wanted { after: Some(after), before: None, limit: 2000 }).await.unwrap().lines
 }
 
 fn texts(lines: &[Line]) -> Vec<(u64, &str)> {
@@ -52,19 +79,49 @@ async fn lines_are_numbered_from_one_and_kept() {
     assert_eq!(say(&mut room, "two").await, Ok(2));
 
     let mut next_life = RoomGrain::activate(ctx).await.unwrap();
-    assert_eq!(texts(&next_life.history(0).await.unwrap()), [(1, "one"), (2, "two")]);
+    assert_eq!(texts(&history(&next_life, 0).await), [(1, "one"), (2, "two")]);
     assert_eq!(say(&mut next_life, "three").await, Ok(3));
-    assert_eq!(texts(&next_life.history(2).await.unwrap()), [(3, "three")]);
+    assert_eq!(texts(&history(&next_life, 2).await), [(3, "three")]);
 }
 
 #[tokio::test]
-async fn numbers_go_on_when_old_lines_are_dropped() {
+async fn numbers_go_on_when_old_lines_move_to_a_leaf() {
     let mut room = room().await;
     for number in 1..=1003 {
         assert_eq!(say(&mut room, "hi").await, Ok(number));
     }
-    let kept = room.history(0).await.unwrap();
-    assert_eq!((kept.len(), kept[0].number), (1000, 4));
+    let kept = history(&room, 0).await;
+    assert_eq!((kept.len(), kept[0].number), (803, 201));
+    let asked = room.excerpt(Wanted { after: Some(150), before: None, limit: 100 }).await.unwrap();
+    assert_eq!((asked.older, asked.lines.len()), (Span { first: 151, last: 200 }, 50));
+}
+
+#[tokio::test]
+async fn no_line_is_said_or_dropped_while_older_ones_cannot_be_moved() {
+    let ctx = Ctx::detached("lobby").answers::<RoomsRef>(ListOfRooms::Takes).answers::<LeafRef>(AnyLeaf::Fails);
+    let mut room = RoomGrain::activate(ctx).await.unwrap();
+    for number in 1..=1000 {
+        assert_eq!(say(&mut room, "hi").await, Ok(number));
+    }
+    let refused = say(&mut room, "one more").await;
+    assert!(matches!(refused, Err(RoomError::NotMoved(_))), "{refused:?}");
+    assert_eq!(history(&room, 0).await.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_line_that_is_said_again_has_its_number_also_in_the_next_life() {
+    let store = FaultyStore::new(MemoryStore::default());
+    let ctx = lobby(ListOfRooms::Takes).stored_in(store.clone());
+    let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    let first = SayId::random();
+    assert_eq!(say_as(&mut room, first, "one").await, Ok(1));
+    assert_eq!(say_as(&mut room, first, "one").await, Ok(1));
+    assert_eq!(say_as(&mut room, first.next(), "two").await, Ok(2));
+
+    let mut next_life = RoomGrain::activate(ctx).await.unwrap();
+    assert_eq!(say_as(&mut next_life, first.next(), "two").await, Ok(2));
+    assert_eq!(say_as(&mut next_life, first, "one").await, Err(RoomError::Passed), "a late copy is not said");
+    assert_eq!(texts(&history(&next_life, 0).await), [(1, "one"), (2, "two")]);
 }
 
 #[tokio::test]
@@ -81,7 +138,7 @@ async fn everybody_hears_a_line_once_it_is_stored() {
     let mut room = room().await;
     say(&mut room, "before").await.unwrap();
     let mut watch = room.watch(None).await.unwrap();
-    assert_eq!((watch.said, watch.lines.len()), (1, 0));
+    assert_eq!((watch.said, watch.excerpt.lines.len()), (1, 0));
 
     say(&mut room, "after").await.unwrap();
     let Some(Ok(Event::Said(line))) = watch.events.next().await else { panic!("no line") };
@@ -101,7 +158,7 @@ async fn a_line_the_store_refuses_was_not_said() {
     store.script_commits([Fault::Refuse]);
     let refused = say(&mut room, "two").await;
     assert!(matches!(refused, Err(RoomError::NotStored(CommitError::NotStored { .. }))), "{refused:?}");
-    assert_eq!(texts(&room.history(0).await.unwrap()), [(1, "one")], "memory does not run ahead of the store");
+    assert_eq!(texts(&history(&room, 0).await), [(1, "one")], "memory does not run ahead of the store");
     assert_eq!(say(&mut room, "three").await, Ok(2), "and the refused line left no gap");
     drop(room);
     let Some(Ok(Event::Said(heard))) = watch.events.next().await else { panic!("the second line is heard") };
@@ -114,7 +171,7 @@ async fn no_more_rooms_are_opened_than_can_be_listed() {
     let mut room = RoomGrain::activate(lobby(ListOfRooms::Full)).await.unwrap();
     let refused = say(&mut room, "one").await;
     assert_eq!(refused, Err(RoomError::NotOpened(CallError::Grain(RoomsError::Full))));
-    assert_eq!(room.history(0).await.unwrap(), []);
+    assert_eq!(history(&room, 0).await, []);
 }
 
 #[tokio::test]
@@ -178,16 +235,19 @@ async fn a_crowded_room_says_so_and_has_room_again_when_somebody_leaves() {
 }
 
 #[tokio::test]
-async fn a_room_puts_itself_on_the_list_again_now_and_then() {
+async fn it_is_told_who_is_here_and_who_was() {
     let ctx = lobby(ListOfRooms::Takes);
     let mut room = RoomGrain::activate(ctx.clone()).await.unwrap();
+    let ann = room.enter(name("ann"), Mark::default()).await.unwrap();
     say(&mut room, "one").await.unwrap();
-    say(&mut room, "two").await.unwrap();
-    assert_eq!(ctx.test().sent().len(), 0, "the list was just told");
-    ctx.test().advance(LISTED_FOR);
+    assert_eq!(ctx.test().sent(), ["user/ann.seen", "online/.tell"], "once, and nobody waited for it");
+    ctx.test().advance(online::TELL_PERIOD);
     room.look_who_left().await.unwrap();
-    say(&mut room, "three").await.unwrap();
-    assert_eq!(ctx.test().sent(), ["rooms/.add"], "once, and nobody waited for it");
+    room.look_who_left().await.unwrap();
+    assert_eq!(ctx.test().sent()[2..], ["online/.tell"], "now and then");
+    drop(ann);
+    room.look_who_left().await.unwrap();
+    assert_eq!(ctx.test().sent()[3..], ["online/.tell", "user/ann.seen"], "and at once when it changes");
 }
 
 #[tokio::test]
