@@ -97,6 +97,12 @@ fn millis(sorted: &[Duration], share: f64) -> f64 {
     sorted[at.min(sorted.len() - 1)].as_secs_f64() * 1e3
 }
 
+/// How many commits all nodes have sent, in how many batches.
+fn sent(nodes: &[Node]) -> (u64, u64) {
+    let states = nodes.iter().filter_map(|node| node.status().states);
+    states.fold((0, 0), |(commits, batches), states| (commits + states.commits, batches + states.batches))
+}
+
 #[grains::main(worker_threads = 2)]
 async fn main() -> Result<()> {
     let folder = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
@@ -126,6 +132,7 @@ async fn measure(folder: &Path) -> Result<()> {
     println!("fsync of a page: {:.2} ms", fsync(folder)?.as_secs_f64() * 1e3);
     for grains in [1, 64, 512] {
         let (mut floor, mut cluster, mut latency) = (Vec::new(), Vec::new(), Vec::new());
+        let (commits_before, batches_before) = sent(&nodes);
         for _ in 0..ROUNDS {
             let (rate, alone) = commits(&alone, grains).await?;
             floor.push(rate);
@@ -136,9 +143,11 @@ async fn measure(folder: &Path) -> Result<()> {
         latency.sort_by(|a, b| a.1.total_cmp(&b.1));
         let (alone, half, most) = latency[ROUNDS / 2];
         let (floor, cluster) = (median(floor), median(cluster));
+        let (commits_after, batches_after) = sent(&nodes);
+        let batch = (commits_after - commits_before) as f64 / (batches_after - batches_before).max(1) as f64;
         println!(
             "{grains} grains: alone {floor:.0}/s ({alone:.2} ms each), cluster {cluster:.0}/s ({half:.2} ms, p99 {most:.2} ms), \
-             ratio {:.2}",
+             ratio {:.2}, {batch:.1} commits a batch",
             cluster / floor
         );
     }

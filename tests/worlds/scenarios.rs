@@ -210,6 +210,7 @@ fn living(nodes: &[Node]) -> Vec<usize> {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_namesake_is_refused_and_the_one_there_keeps_everything() {
     run(1, async |sim| {
         let scene = Scene::new(&sim, 4);
@@ -240,6 +241,7 @@ fn a_namesake_is_refused_and_the_one_there_keeps_everything() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn nodes_without_a_disk_are_a_cluster_too_and_come_back_as_new_ones() {
     run(2, async |sim| {
         let scene = Scene::new(&sim, 3);
@@ -269,6 +271,7 @@ fn nodes_without_a_disk_are_a_cluster_too_and_come_back_as_new_ones() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_role_keeps_grains_on_the_nodes_that_have_it() {
     run(3, async |sim| {
         let scene = Scene::new(&sim, 4);
@@ -293,6 +296,7 @@ fn a_role_keeps_grains_on_the_nodes_that_have_it() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_grain_type_lives_where_it_is_hosted_and_has_no_place_without_a_host() {
     run(4, async |sim| {
         let scene = Scene::new(&sim, 3);
@@ -316,6 +320,7 @@ fn a_grain_type_lives_where_it_is_hosted_and_has_no_place_without_a_host() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn the_last_active_member_dies_and_returns_while_the_others_still_finish_their_turns() {
     run(1, async |sim| {
         let scene = Scene::new(&sim, 3);
@@ -357,6 +362,7 @@ fn the_last_active_member_dies_and_returns_while_the_others_still_finish_their_t
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_node_that_loses_its_power_while_it_founds_a_cluster_founds_it_when_it_is_back() {
     // Where the power goes: all of the way of a node alone, and the part of it in which a list of three founds.
     let alone = (0..6_000).step_by(if cfg!(debug_assertions) { 300 } else { 60 });
@@ -409,6 +415,7 @@ async fn go_on(scene: &Scene, started: &Started, dead: usize) {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn as_soon_as_three_vote_one_of_them_may_die() {
     for seed in 1..=if cfg!(debug_assertions) { 3 } else { 20 } {
         run(seed, async |sim| {
@@ -421,6 +428,7 @@ fn as_soon_as_three_vote_one_of_them_may_die() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_change_of_voters_that_is_cut_off_is_finished() {
     for seed in 1..=if cfg!(debug_assertions) { 1 } else { 4 } {
         let (mut at, mut leader) = (Duration::ZERO, 0);
@@ -453,6 +461,7 @@ fn a_change_of_voters_that_is_cut_off_is_finished() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_member_that_has_joined_again_and_knows_no_view_yet_loses_no_call() {
     run(1, async |sim| {
         let scene = Scene::new(&sim, 4);
@@ -500,6 +509,7 @@ fn a_member_that_has_joined_again_and_knows_no_view_yet_loses_no_call() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_quiet_cluster_is_quiet_whatever_its_size() {
     let events = |nodes: usize, time: u64| {
         let report = run(3, async |sim| {
@@ -518,6 +528,7 @@ fn a_quiet_cluster_is_quiet_whatever_its_size() {
 
 /// Those that founded the cluster have left it. Of its list there is one node, a member that has never voted.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_newcomer_finds_the_voters_by_a_member_that_never_voted() {
     run(1, async |sim| {
         let scene = Scene::new(&sim, 7);
@@ -545,6 +556,7 @@ fn votes(node: &Node, names: [&str; 3]) -> bool {
 /// A node of the list comes back after all that it knew have left: it finds nobody. Another one that cannot reach the voters for
 /// a while asks it, too, and must not take its word for who votes.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn a_voter_of_long_ago_takes_nobody_along() {
     run(1, async |sim| {
         let scene = Scene::new(&sim, 7);
@@ -574,6 +586,7 @@ fn a_voter_of_long_ago_takes_nobody_along() {
 
 /// No faults at all: the first of the list starts a little later than the two others.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn the_first_of_the_list_that_starts_late_founds_no_second_cluster() {
     for millis in 104..112 {
         let disk = Duration::from_millis(5)..=Duration::from_millis(15);

@@ -9,8 +9,9 @@ use crate::{cluster::ClusterConfig, config::NodeConfig, store::OpenError, world:
 impl NodeBuilder {
     /// Moves the states that a node alone has kept in the data directory into the store of a cluster, which then begins with
     /// them: the node founds it, alone and out of everybody's reach, and ends. After that, start this node with its cluster as
-    /// usual, and the others. Needs the name, the data directory and the cluster that the node is going to have; which grains
-    /// it hosts does not matter.
+    /// usual, and only once it is there the others: a majority of a `join` list that does not find it would found a cluster of
+    /// their own. Needs the name, the data directory and the cluster that the node is going to have; which grains it hosts does
+    /// not matter.
     ///
     /// Every state is read back before the old store is closed for ever, so nothing is lost; interrupted anywhere, it can be
     /// done again. Done already, it moves nothing and is no error.
