@@ -9,7 +9,7 @@ mod decode;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::value::UnitDeserializer};
 
-/// How deep values may nest, options and newtypes included.
+/// How deep values may nest, options and newtypes included. Deeper input would overflow the stack of the thread that decodes it.
 pub const DEPTH_MAX: usize = 128;
 
 /// A value that could not be turned into bytes, or bytes that are not the wanted value.

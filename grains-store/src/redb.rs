@@ -121,14 +121,8 @@ impl RedbStore {
     /// Whether no grain has a state here.
     #[cfg(feature = "consensus")]
     pub async fn is_empty(&self) -> Result<bool, LoadError> {
-        let mut after = None;
-        loop {
-            let (grains, last) = self.grains(after, 1, 1).await?;
-            match (grains.is_empty(), last) {
-                (true, Some(last)) => after = Some(last),
-                (is_empty, _) => return Ok(is_empty),
-            }
-        }
+        let (first, _) = self.grains(None, 1, 1).await?;
+        Ok(first.is_empty())
     }
 
     /// The next grains after the row of one, and the row of the last.

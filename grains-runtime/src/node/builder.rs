@@ -249,8 +249,8 @@ impl NodeBuilder {
     }
 
     /// Keeps the states of grains in `folder`, which is made if it is not there: those of a node alone in an embedded store,
-    /// those of a cluster as far as this node votes there. They survive restarts and kills. The node opens the store when it starts and closes it when it stops;
-    /// meanwhile another node that wants it fails to start with [`StartError::DataDir`].
+    /// those of a cluster as far as this node votes there. They survive restarts and kills. The node opens the store when it
+    /// starts and closes it when it stops; meanwhile another node that wants it fails to start with [`StartError::DataDir`].
     #[cfg(feature = "redb")]
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(folder.into());

@@ -56,16 +56,10 @@ pub(crate) fn state_key(grain_key: &[u8], name: &str) -> Vec<u8> {
 /// The text of the key in a grain's row, which begins with `first`, as [`type_bounds`] gave it.
 pub(crate) fn key_of_row(row: &[u8], first: &[u8]) -> Result<String, LoadError> {
     let damaged = || LoadError::Damaged { why: format!("key of a grain: {row:02x?}") };
-    let part = row.strip_prefix(first).and_then(|rest| rest.strip_suffix(&[0, 0])).ok_or_else(damaged)?;
-    let mut text = Vec::with_capacity(part.len());
-    let mut bytes = part.iter().copied();
-    while let Some(byte) = bytes.next() {
-        text.push(byte);
-        if byte == 0 && bytes.next() != Some(0xFF) {
-            return Err(damaged());
-        }
+    match row.strip_prefix(first).and_then(split_part) {
+        Some((key, [])) => Ok(key),
+        _ => Err(damaged()),
     }
-    String::from_utf8(text).map_err(|_| damaged())
 }
 
 /// The grain type and the key in a grain's row, and the rest, which in a state's row is its name.
@@ -78,7 +72,6 @@ pub(crate) fn parts_of_row(row: &[u8]) -> Result<(String, String, &[u8]), LoadEr
 }
 
 /// Reads what [`push_part`] wrote, from the beginning.
-#[cfg(feature = "consensus")]
 fn split_part(row: &[u8]) -> Option<(String, &[u8])> {
     let mut text = Vec::new();
     let mut rest = row;
