@@ -46,7 +46,7 @@ impl TaskSet {
     /// Runs `task`, unless the set is closed: then it is dropped.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(id) = self.reserve() {
-            self.start(id, task);
+            self.start(id, Box::pin(task));
         }
     }
 
@@ -64,11 +64,11 @@ impl TaskSet {
     }
 
     /// Runs `task` under an id that was reserved, unless that was aborted meanwhile.
-    pub fn start(&self, id: TaskId, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn start(&self, id: TaskId, task: BoxFuture<'static, ()>) {
         if !lock(&self.running).tasks.contains_key(&id.0) {
             return;
         }
-        let member = Member { task: Box::pin(task), _leave: Leave { id: id.0, running: self.running.clone() } };
+        let member = Member { task, _leave: Leave { id: id.0, running: self.running.clone() } };
         // Not under the lock: a runtime that has ended drops the task on the spot, and with it the membership.
         let handle = self.spawner.spawn(Box::pin(member));
         let mut running = lock(&self.running);

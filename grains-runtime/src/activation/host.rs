@@ -3,17 +3,22 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
 use grains_core::{
-    ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, SPAWNED_MAX, ScheduleError,
-    SharedTick, StoredTimer, TIMERS_MAX, catch_unwind, store::Store, tasks::TaskId, world::BoxFuture,
+    ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, ScheduleError, SharedTick,
+    StoredTimer, catch_unwind, store::Store, world::BoxFuture,
 };
 
-use super::{Activation, Extras, lock, turn::panic_message};
+use super::{
+    Activation,
+    extras::{self, TaskKind},
+    timer::timer_task,
+    turn::panic_message,
+};
 use crate::{
     ambient::{self, Frame, Inherited},
     timeout::timeout,
@@ -40,7 +45,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         if !self.is_life(life) {
             return AfterLoss::TurnGoesOn;
         }
-        lock(&self.extras).get_or_insert_default().lost.get_or_insert_with(|| why.into());
+        self.extras.lose(why);
         self.lost.store(true, Ordering::Release);
         self.broken.store(true, Ordering::Release);
         tracing::warn!(grain = %self.id, why, "state was lost; the activation is dropped");
@@ -68,42 +73,20 @@ impl<G: Lifecycle> Anchor for Activation<G> {
                 tracing::error!(%grain, message = panic_message(&*panic), "a task of a grain panicked");
             }
         };
-        self.start_task(
-            life,
-            || task,
-            |extras, id| {
-                if extras.tasks.len() >= SPAWNED_MAX {
-                    return Err(ScheduleError::TooManyTasks { max: SPAWNED_MAX });
-                }
-                extras.tasks.insert(id);
-                Ok(())
-            },
-        )
+        self.start_task(life, TaskKind::Spawned, Box::pin(task))
     }
 
     fn set_timer(&self, life: ActivationId, timer: StoredTimer) -> Result<(), ScheduleError> {
         self.cancel_timer(life, &timer.name);
-        let name = timer.name.clone();
-        self.start_task(
-            life,
-            || self.timer_task(timer),
-            |extras, id| {
-                extras.room_for_a_timer()?;
-                extras.timers.push((name, id));
-                Ok(())
-            },
-        )
+        let kind = TaskKind::Timer(timer.name.clone());
+        self.start_task(life, kind, timer_task(self.node.world.clock.clone(), self.id.clone(), timer))
     }
 
     fn cancel_timer(&self, life: ActivationId, name: &str) -> bool {
         if !self.is_life(life) {
             return false;
         }
-        let mut extras = lock(&self.extras);
-        let Some(timers) = extras.as_mut().map(|extras| &mut extras.timers) else { return false };
-        let Some(place) = timers.iter().position(|(other, _)| **other == *name) else { return false };
-        let (_, id) = timers.remove(place);
-        drop(extras);
+        let Some(id) = self.extras.take_timer(name) else { return false };
         self.tenure.tasks.abort(id);
         true
     }
@@ -133,67 +116,25 @@ impl<G: Lifecycle> Host<G> for Activation<G> {
     fn every(&self, life: ActivationId, period: Duration, tick: SharedTick<G>) -> Result<(), ScheduleError> {
         let me = self.me.upgrade().ok_or(Gone)?;
         let task = Self::tick_task(&me, life, period, tick);
-        self.start_task(
-            life,
-            || task,
-            |extras, id| {
-                extras.room_for_a_timer()?;
-                extras.ticks.insert(id);
-                Ok(())
-            },
-        )
-    }
-}
-
-impl Extras {
-    fn room_for_a_timer(&self) -> Result<(), ScheduleError> {
-        let full = self.ticks.len() + self.timers.len() >= TIMERS_MAX;
-        if full { Err(ScheduleError::TooManyTimers { max: TIMERS_MAX }) } else { Ok(()) }
+        self.start_task(life, TaskKind::Tick, Box::pin(task))
     }
 }
 
 impl<G: Lifecycle> Activation<G> {
-    /// Runs a task until it ends or this life does, if `enter` finds room for it.
-    fn start_task<F>(
+    /// Runs a task until it ends or this life does, if there is room for it.
+    fn start_task(
         &self,
         life: ActivationId,
-        task: impl FnOnce() -> F,
-        enter: impl FnOnce(&mut Extras, TaskId) -> Result<(), ScheduleError>,
-    ) -> Result<(), ScheduleError>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
+        kind: TaskKind,
+        task: BoxFuture<'static, ()>,
+    ) -> Result<(), ScheduleError> {
         let id = self.tenure.tasks.reserve().ok_or(Gone)?;
-        let entered = {
-            let mut extras = lock(&self.extras);
-            // Checked under the lock that the end of a life takes to find what it must end.
-            if self.is_life(life) { enter(extras.get_or_insert_default(), id) } else { Err(Gone.into()) }
-        };
-        if let Err(error) = entered {
+        if let Err(error) = self.extras.enter(kind, id, &|| self.is_life(life)) {
             self.tenure.tasks.abort(id);
             return Err(error);
         }
-        let forget = Forget { activation: self.me.clone(), id };
-        let task = task();
-        self.tenure.tasks.start(id, async move {
-            task.await;
-            drop(forget);
-        });
+        extras::run(&self.tenure.tasks, id, task, self.me.clone());
         Ok(())
-    }
-}
-
-/// Makes room for another task when this one ends, or panics.
-struct Forget<G: Lifecycle> {
-    activation: Weak<Activation<G>>,
-    id: TaskId,
-}
-
-impl<G: Lifecycle> Drop for Forget<G> {
-    fn drop(&mut self) {
-        if let Some(activation) = self.activation.upgrade() {
-            activation.forget_task(self.id);
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use grains_core::{
 };
 
 use super::{
-    Activation, AnyActivation, Extras, Numbering, lock,
+    Activation, AnyActivation, Numbering,
     start::Deeper,
     turn::{ACTIVATE, Closer, DEACTIVATE, Turn, drop_quietly, panic_message},
 };
@@ -135,7 +135,8 @@ impl<G: Lifecycle> Activation<G> {
 
     async fn closing(mut closer: Closer<G>) {
         // Beats that come now would only wait for a life of their own.
-        closer.activation().end_timers();
+        let activation = closer.activation();
+        activation.extras.end_timers(&activation.tenure.tasks);
         if !closer.activation().broken.load(Ordering::Acquire) {
             deactivate(&mut closer).await;
         }
@@ -161,27 +162,11 @@ impl<G: Lifecycle> Activation<G> {
         }
     }
 
-    /// No timer of this life beats any more, but for those that do at this moment.
-    fn end_timers(&self) {
-        let mut extras = lock(&self.extras);
-        let Some(extras) = extras.as_mut() else { return };
-        let ticks = std::mem::take(&mut extras.ticks);
-        let timers = extras.timers.drain(..).map(|(_, id)| id);
-        let ended: Vec<_> = ticks.into_iter().chain(timers).collect();
-        ended.iter().for_each(|id| self.tenure.tasks.abort(*id));
-        extras.ended.extend(ended);
-    }
-
     /// Nothing that belongs to this life begins any more. Gives the tasks that may not have ended yet.
     fn end_of_life(&self) -> Vec<TaskId> {
         self.life.store(0, Ordering::Release);
         self.grain_type.live.fetch_sub(1, Ordering::Relaxed);
-        self.end_timers();
-        let Some(extras) = lock(&self.extras).take() else { return Vec::new() };
-        let Extras { tasks, mut ended, .. } = *extras;
-        tasks.iter().for_each(|id| self.tenure.tasks.abort(*id));
-        ended.extend(tasks);
-        ended
+        self.extras.end(&self.tenure.tasks)
     }
 
     fn drop_instance(self: &Arc<Self>) {

@@ -15,6 +15,7 @@
 //! ```
 
 pub(crate) mod arrived;
+mod extras;
 pub(crate) mod host;
 pub(crate) mod life;
 pub(crate) mod mailbox;
@@ -25,7 +26,6 @@ pub(crate) mod waiter;
 
 use std::{
     cell::UnsafeCell,
-    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -38,7 +38,7 @@ use grains_core::{
     ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot, store::Store, tasks::TaskId,
 };
 
-use self::{arrived::Arrived, mailbox::Mailbox, waiter::Waiter};
+use self::{arrived::Arrived, extras::Extras, mailbox::Mailbox, waiter::Waiter};
 use crate::{
     ambient::{TurnMethod, TurnName},
     node::NodeInner,
@@ -79,7 +79,7 @@ pub(crate) struct Activation<G: Lifecycle> {
     /// `activate` runs. What asks for the end of this life then is heeded once a call was served: the life was made for it.
     activating: AtomicBool,
     leaves: AtomicBool,
-    extras: Mutex<Option<Box<Extras>>>,
+    extras: Extras,
     /// The instance. `Some` whenever a turn other than the closing one runs.
     grain: UnsafeCell<Option<G>>,
 }
@@ -116,21 +116,6 @@ pub(crate) struct Place {
     pub(crate) hash: u64,
     pub(crate) tenure: Arc<Tenure>,
     pub(crate) numbering: Numbering,
-}
-
-/// What few lives have.
-#[derive(Default)]
-struct Extras {
-    /// Tasks spawned by the grain.
-    tasks: BTreeSet<TaskId>,
-    /// Tasks that drive ticks.
-    ticks: BTreeSet<TaskId>,
-    /// Timers that make stored calls, by name.
-    timers: Vec<(Box<str>, TaskId)>,
-    /// Timers that were ended and may not be dropped yet.
-    ended: Vec<TaskId>,
-    /// Why the state was lost.
-    lost: Option<Box<str>>,
 }
 
 /// There is no activation behind this entry of the catalog any more: look again.
@@ -174,6 +159,8 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn live(self: Arc<Self>);
     /// Lets no further turn begin; what runs ends, and what waits goes elsewhere.
     fn send_away(self: Arc<Self>, reason: DeactivationReason);
+    /// One of its tasks has ended.
+    fn forget_task(&self, id: TaskId);
     /// The tenure it lives in.
     fn tenure(&self) -> &Arc<Tenure>;
     /// The life that lives, or will; the counter is 0 if that is not known yet.
@@ -204,7 +191,7 @@ impl<G: Lifecycle> Activation<G> {
             reason: AtomicU8::new(0),
             activating: AtomicBool::new(false),
             leaves: AtomicBool::new(false),
-            extras: Mutex::new(None),
+            extras: Extras::default(),
             grain: UnsafeCell::new(None),
         })
     }
@@ -250,13 +237,5 @@ impl<G: Lifecycle> Activation<G> {
 
     fn touch(&self) {
         self.last_used.store(self.node.scan(), Ordering::Relaxed);
-    }
-
-    fn forget_task(&self, id: TaskId) {
-        if let Some(extras) = lock(&self.extras).as_mut() {
-            extras.tasks.remove(&id);
-            extras.ticks.remove(&id);
-            extras.timers.retain(|(_, timer)| *timer != id);
-        }
     }
 }

@@ -13,6 +13,7 @@ use grains_core::{
     MethodInfo, Outcome, Turns,
     reply::reply_channel,
     route::{AnswerSource, AnySlot, Queue, Slot, WaitEdge, Waiting},
+    tasks::TaskId,
     through_bytes, timed_out,
 };
 
@@ -165,6 +166,10 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         if self.mailbox.shut() {
             Self::close(self);
         }
+    }
+
+    fn forget_task(&self, id: TaskId) {
+        self.extras.forget(id);
     }
 
     fn tenure(&self) -> &Arc<Tenure> {

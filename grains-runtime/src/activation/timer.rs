@@ -8,8 +8,9 @@ use std::{
 };
 
 use grains_core::{
-    ActivationId, Instant, Lifecycle, SharedTick, StoredTimer,
+    ActivationId, GrainId, Instant, Lifecycle, SharedTick, StoredTimer,
     reply::{ReplyReceiver, reply_channel},
+    world::{BoxFuture, Clock},
 };
 
 use super::{Activation, mailbox::Enqueued, waiter::TickWaiter};
@@ -63,25 +64,24 @@ impl<G: Lifecycle> Activation<G> {
         }
         Some(receiver)
     }
+}
 
-    pub(super) fn timer_task(&self, timer: StoredTimer) -> impl Future<Output = ()> + Send + 'static + use<G> {
-        let clock = self.node.world.clock.clone();
-        let grain = self.id.clone();
-        let begun = clock.now();
-        async move {
-            let mut at = begun + timer.first;
-            loop {
-                clock.sleep_until(at).await;
-                if let Err(error) = timer.call.make().await {
-                    tracing::warn!(%grain, timer = &*timer.name, %error, "the call of a timer failed");
-                }
-                match timer.period {
-                    Some(period) => at = next_beat(at, period, clock.now()),
-                    None => return,
-                }
+/// Makes the stored call whenever its time has come.
+pub(super) fn timer_task(clock: Arc<dyn Clock>, grain: GrainId, timer: StoredTimer) -> BoxFuture<'static, ()> {
+    let begun = clock.now();
+    Box::pin(async move {
+        let mut at = begun + timer.first;
+        loop {
+            clock.sleep_until(at).await;
+            if let Err(error) = timer.call.make().await {
+                tracing::warn!(%grain, timer = &*timer.name, %error, "the call of a timer failed");
+            }
+            match timer.period {
+                Some(period) => at = next_beat(at, period, clock.now()),
+                None => return,
             }
         }
-    }
+    })
 }
 
 async fn ended(mut receiver: ReplyReceiver<()>) {

@@ -15,7 +15,7 @@ use grains_core::{
 };
 use pin_project_lite::pin_project;
 
-use super::{Activation, lock};
+use super::Activation;
 use crate::{
     ambient::{Frame, Inherited},
     node::NodeInner,
@@ -205,7 +205,7 @@ where
 impl<G: Lifecycle> Activation<G> {
     /// What the caller of a turn is told when this life lost its state.
     pub(super) fn lost_error(&self) -> Failure {
-        let why = lock(&self.extras).as_ref().and_then(|extras| extras.lost.clone());
+        let why = self.extras.lost();
         CallError::Lost { grain: self.id.to_string().into(), why: why.unwrap_or_else(|| "it lost its state".into()) }
     }
 

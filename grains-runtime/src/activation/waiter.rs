@@ -325,15 +325,16 @@ fn serve<G: Lifecycle>(me: &Arc<Activation<G>>, jobs: VecDeque<Job>) {
         }
     });
     if let Some(jobs) = jobs {
-        let mut serving = Serving { activation, jobs };
-        me.tenure.tasks.spawn(async move {
-            while !serving.jobs.is_empty() {
-                serving = serve_some(serving);
-                if !serving.jobs.is_empty() {
-                    let_others_run().await;
-                }
-            }
-        });
+        me.tenure.tasks.spawn(serve_all(Serving { activation, jobs }));
+    }
+}
+
+async fn serve_all(mut serving: Serving) {
+    while !serving.jobs.is_empty() {
+        serving = serve_some(serving);
+        if !serving.jobs.is_empty() {
+            let_others_run().await;
+        }
     }
 }
 

@@ -46,10 +46,11 @@ impl Tasks for OwnTasks {
         let (Some(alive), Some(id)) = (alive, self.running.reserve()) else {
             return TaskHandle::new(|| {});
         };
-        self.running.start(id, async move {
+        let task = Box::pin(async move {
             let _alive = alive;
             task.await;
         });
+        self.running.start(id, task);
         let running = self.running.clone();
         TaskHandle::new(move || running.abort(id))
     }

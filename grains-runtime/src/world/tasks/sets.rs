@@ -34,10 +34,11 @@ async fn an_aborted_task_is_dropped_and_a_closed_set_takes_none() {
         let (rings, mut rung) = tokio::sync::oneshot::channel();
         let bell = Bell(Some(rings));
         let id = set.reserve().unwrap();
-        set.start(id, async move {
+        let task = Box::pin(async move {
             std::future::pending::<()>().await;
             drop(bell);
         });
+        set.start(id, task);
         if close {
             set.close();
             rung.await.unwrap();
@@ -56,7 +57,7 @@ async fn a_task_aborted_before_it_starts_never_runs() {
     let set = TaskSet::new(tokio_world().unwrap().tasks);
     let id = set.reserve().unwrap();
     set.abort(id);
-    set.start(id, async { panic!("it was aborted") });
+    set.start(id, Box::pin(async { panic!("it was aborted") }));
     set.gone(&[id]).await;
     until_empty(&set).await;
 }
