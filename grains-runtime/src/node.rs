@@ -27,6 +27,7 @@ use grains_core::{
     tasks::TaskSet,
     world::{BoxFuture, World},
 };
+use litemap::LiteMap;
 
 use self::builder::HostingKind;
 pub use self::{
@@ -87,7 +88,7 @@ pub(crate) struct NodeInner {
     pub(crate) driver: Option<Arc<Driver>>,
     /// Larger than in every earlier start of a node over the same store, as its own store says.
     pub(crate) epoch: u64,
-    types: BTreeMap<&'static str, HostedType>,
+    types: LiteMap<&'static str, HostedType>,
     hasher: RandomState,
     lives: AtomicU64,
     scan: AtomicU32,

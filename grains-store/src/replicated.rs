@@ -227,7 +227,7 @@ impl ReplicatedStore {
         let leadership = consensus.as_ref().map(|part| part.leadership().borrow().clone());
         StoreMetrics {
             leader: leadership.and_then(|known| known.leader).map(|(node, _)| node),
-            voters: consensus.as_ref().map(|part| part.agreed_voters().into_keys().collect()).unwrap_or_default(),
+            voters: consensus.as_ref().map(|part| part.agreed_voters().keys().copied().collect()).unwrap_or_default(),
             progress: consensus.map(|part| part.progress()).unwrap_or_default(),
             commits: lock(&self.shared.commits).counts(),
         }

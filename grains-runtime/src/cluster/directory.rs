@@ -22,9 +22,10 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use grains_core::{ActivationId, GrainId, Instant};
+use litemap::LiteMap;
 
 use self::{
     acquire::Acquiring,
@@ -59,10 +60,10 @@ pub(crate) struct Directory {
     me: MemberId,
     partition_of: PartitionOf,
     view: Arc<View>,
-    slices: BTreeMap<PartitionId, Slice>,
+    slices: LiteMap<PartitionId, Slice>,
     early: Early<SealWanted>,
     /// When those who owe an answer are asked again.
-    due: BTreeMap<MemberId, Instant>,
+    due: LiteMap<MemberId, Instant>,
     limits: Limits,
     rules: Rules,
 }
@@ -87,9 +88,9 @@ impl Directory {
             me,
             partition_of,
             view: Arc::default(),
-            slices: BTreeMap::new(),
+            slices: LiteMap::default(),
             early: Early::new(),
-            due: BTreeMap::new(),
+            due: LiteMap::default(),
             limits: Limits::default(),
             rules: Rules::default(),
         }
@@ -238,7 +239,7 @@ impl Directory {
         if before.members.values().all(|member| view.member(member.id).is_some()) {
             return;
         }
-        for slice in self.slices.values_mut() {
+        for (_, slice) in &mut self.slices {
             if let Slice::Serving(serving) = slice {
                 serving.entries.retain(|_, entry| view.member(entry.host).is_some());
             }

@@ -13,7 +13,6 @@ mod renewing;
 mod states;
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, Weak,
@@ -23,6 +22,7 @@ use std::{
 
 use grains_core::{tasks::TaskSet, world::World};
 use grains_store::replicated::ReplicatedStore;
+use litemap::LiteMap;
 use tokio::sync::{Notify, watch};
 
 use self::following::Followed;
@@ -60,7 +60,7 @@ pub(crate) struct Driver {
     founding: Mutex<Option<Founding>>,
     followed: Mutex<Followed>,
     /// Who votes, as others have said.
-    voters: Mutex<BTreeMap<NodeId, String>>,
+    voters: Mutex<LiteMap<NodeId, String>>,
     /// Where the leader of Raft was last.
     leader_hint: Mutex<Option<String>>,
     /// Which of the voters this node follows: grows when that one turns out to know too little.
@@ -167,7 +167,7 @@ impl Driver {
     }
 
     /// Who votes, as far as this node knows.
-    pub(crate) fn voters(&self) -> BTreeMap<NodeId, String> {
+    pub(crate) fn voters(&self) -> LiteMap<NodeId, String> {
         // A voter that was replaced while it was away is not told, and its own log names it for ever: so that log counts
         // while nobody has told this node more than stands there.
         let latest = lock(&self.followed).index;

@@ -15,9 +15,11 @@ mod question;
 mod tests;
 mod wait;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 pub(crate) use self::question::{Answer, Memory, Promise, Question, Wish};
+use litemap::LiteMap;
+
 use super::names::{NodeId, NodeName};
 
 /// A node on its way into its first cluster.
@@ -227,7 +229,7 @@ impl Founding {
     }
 
     /// The nodes that have said that they are fresh and free to promise.
-    fn fresh(&self) -> BTreeMap<NodeId, Memory> {
+    fn fresh(&self) -> LiteMap<NodeId, Memory> {
         let fresh = self.answers().filter_map(|(_, answer)| match answer {
             Answer::Fresh { node, memory } => Some((*node, *memory)),
             _ => None,
@@ -236,7 +238,7 @@ impl Founding {
     }
 
     /// The nodes that have promised themselves to this one.
-    fn promises(&self) -> BTreeMap<NodeId, Memory> {
+    fn promises(&self) -> LiteMap<NodeId, Memory> {
         let promised = self.answers().filter_map(|(_, answer)| match answer {
             Answer::Promised { node, memory, to } if *to == self.me => Some((*node, *memory)),
             _ => None,
@@ -246,7 +248,7 @@ impl Founding {
 
     /// Whether any two sets of so many nodes share one that remembers. Nodes are counted, not addresses: two addresses
     /// may lead to one node.
-    fn enough(&self, nodes: &BTreeMap<NodeId, Memory>) -> bool {
+    fn enough(&self, nodes: &LiteMap<NodeId, Memory>) -> bool {
         let durable = nodes.values().filter(|memory| **memory == Memory::Disk).count();
         durable >= self.majority() || nodes.len() == self.list.len()
     }

@@ -12,6 +12,7 @@ mod tests;
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use grains_core::{ActivationId, GrainId, Instant};
+use litemap::LiteMap;
 
 use self::farewell::Farewells;
 use super::{
@@ -33,7 +34,7 @@ pub(crate) struct Host {
     me: MemberId,
     partition_of: PartitionOf,
     view: Arc<View>,
-    places: BTreeMap<PartitionId, Place>,
+    places: LiteMap<PartitionId, Place>,
     len: usize,
     early: Early<Wanted>,
     farewells: Farewells,
@@ -91,7 +92,7 @@ impl Host {
             me,
             partition_of,
             view: Arc::default(),
-            places: BTreeMap::new(),
+            places: LiteMap::default(),
             len: 0,
             early: Early::new(),
             farewells: Farewells::default(),

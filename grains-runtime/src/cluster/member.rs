@@ -1,6 +1,8 @@
 //! A node as the cluster sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,7 @@ pub struct Joiner {
     /// How much it can host, compared with other nodes; 1 unless configured.
     pub capacity: u32,
     /// The grain types it hosts, with how each is placed.
-    pub grain_types: BTreeMap<String, Placement>,
+    pub grain_types: LiteMap<String, Placement>,
     /// The grain types of singletons it can host.
     pub singletons: BTreeSet<String>,
     /// Whether it needs the states that the cluster keeps.
@@ -30,7 +32,7 @@ pub struct Joiner {
     pub uses_states: bool,
     /// Which of its grain types have their states in another store than the cluster's, and the name of that.
     #[serde(default)]
-    pub kept_elsewhere: BTreeMap<String, String>,
+    pub kept_elsewhere: LiteMap<String, String>,
 }
 
 impl Joiner {

@@ -109,7 +109,9 @@ impl<'a> Hosts<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
+
+    use litemap::LiteMap;
 
     use super::*;
     use crate::cluster::{
@@ -123,17 +125,17 @@ mod tests {
         let member = |node| {
             let id = MemberId { node: NodeId(node), incarnation: Incarnation(node) };
             let mut member = Member { id, joiner: joiner(node, &format!("m{node}")), state: MemberState::Active };
-            member.joiner.grain_types = BTreeMap::from([("cart".to_owned(), Placement::default())]);
+            member.joiner.grain_types = LiteMap::from_iter([("cart".to_owned(), Placement::default())]);
             edit(node, &mut member);
             (id.node, Arc::new(member))
         };
-        let members: BTreeMap<_, _> = (1..=count).map(member).collect();
+        let members: LiteMap<_, _> = (1..=count).map(member).collect();
         let owned = |node| Partition { owner: Some(members[&node].id), epoch: Epoch(1), previous: None };
         View { partitions: Arc::new((1..=count).map(|node| owned(NodeId(node))).collect()), members, ..View::default() }
     }
 
-    fn placed(strategy: Strategy, role: Option<&str>) -> BTreeMap<String, Placement> {
-        [("cart".to_owned(), Placement { strategy, role: role.map(str::to_owned) })].into()
+    fn placed(strategy: Strategy, role: Option<&str>) -> LiteMap<String, Placement> {
+        [("cart".to_owned(), Placement { strategy, role: role.map(str::to_owned) })].into_iter().collect()
     }
 
     fn chosen(view: &View, partition: u16, caller: u64, draw: u64) -> Result<u64, NoHost> {

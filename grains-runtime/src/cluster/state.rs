@@ -12,7 +12,9 @@ mod seen;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +94,7 @@ impl ClusterState {
     }
 
     /// The names of nodes that were members and are none now: the latest of them, for the choice of voters.
-    pub(crate) fn former(&self) -> BTreeMap<NodeId, NodeName> {
+    pub(crate) fn former(&self) -> LiteMap<NodeId, NodeName> {
         self.former.names()
     }
 

@@ -244,7 +244,7 @@ impl Streams {
     /// The tenure is over: its streams too. None begin after this.
     pub(crate) fn end(&self) {
         let peers = self.hub.table().end();
-        peers.into_values().for_each(|peer| peer.end(&over()));
+        peers.into_iter().for_each(|(_, peer)| peer.end(&over()));
     }
 }
 

@@ -1,6 +1,8 @@
 //! What all nodes agree on: members, who owns which partition, who holds which singleton, who leads.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +17,11 @@ pub struct View {
     /// Its number.
     pub version: ViewVersion,
     /// The members, by node.
-    pub members: BTreeMap<NodeId, Arc<Member>>,
+    pub members: LiteMap<NodeId, Arc<Member>>,
     /// Who owns each partition; the place is the [`PartitionId`]. As long as the cluster lives their number is the same.
     pub partitions: Arc<Vec<Partition>>,
     /// Who holds each singleton, by grain type.
-    pub singletons: BTreeMap<String, Assignment>,
+    pub singletons: LiteMap<String, Assignment>,
     /// Who leads the cluster.
     pub leader: Option<Grant>,
 }

@@ -1,11 +1,9 @@
 //! Who should vote in Raft: pure, asked by the leader whenever the view has changed and now and then.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use grains_core::Instant;
+use litemap::LiteMap;
 
 use super::{
     member::{Member, MemberState},
@@ -35,37 +33,37 @@ impl Default for VoterRules {
 /// seat, then more seats. Voters never become fewer: a small group forgets sooner than a large one blocks.
 pub(crate) fn wanted(
     view: &View,
-    former: &BTreeMap<NodeId, NodeName>,
-    voters: &BTreeMap<NodeId, String>,
-    gone_since: &BTreeMap<NodeId, Instant>,
+    former: &LiteMap<NodeId, NodeName>,
+    voters: &LiteMap<NodeId, String>,
+    gone_since: &LiteMap<NodeId, Instant>,
     now: Instant,
     rules: VoterRules,
-) -> Option<BTreeMap<NodeId, String>> {
+) -> Option<LiteMap<NodeId, String>> {
     let election = Election { view, former, voters, gone_since, now, rules };
     election.moved().or_else(|| election.replaced()).or_else(|| election.grown())
 }
 
 struct Election<'a> {
     view: &'a View,
-    former: &'a BTreeMap<NodeId, NodeName>,
-    voters: &'a BTreeMap<NodeId, String>,
-    gone_since: &'a BTreeMap<NodeId, Instant>,
+    former: &'a LiteMap<NodeId, NodeName>,
+    voters: &'a LiteMap<NodeId, String>,
+    gone_since: &'a LiteMap<NodeId, Instant>,
     now: Instant,
     rules: VoterRules,
 }
 
 impl Election<'_> {
     /// Voters that members reach elsewhere now.
-    fn moved(&self) -> Option<BTreeMap<NodeId, String>> {
+    fn moved(&self) -> Option<LiteMap<NodeId, String>> {
         let address = |node: &NodeId| self.view.members.get(node).map(|member| member.joiner.address.clone());
         let current = |(node, old): (&NodeId, &String)| (*node, address(node).unwrap_or_else(|| old.clone()));
-        let current: BTreeMap<_, _> = self.voters.iter().map(current).collect();
+        let current: LiteMap<_, _> = self.voters.iter().map(current).collect();
         (current != *self.voters).then_some(current)
     }
 
     /// One seat given to another member: first that of a node that cannot come back, then that of one that leaves, then
     /// that of one that has been gone for long.
-    fn replaced(&self) -> Option<BTreeMap<NodeId, String>> {
+    fn replaced(&self) -> Option<LiteMap<NodeId, String>> {
         let seats = || self.voters.keys().copied();
         let lost = || seats().find_map(|node| self.successor(node).map(|successor| (node, Some(successor))));
         let leaving = || seats().find(|node| self.is_leaving(*node)).map(|node| (node, None));
@@ -95,7 +93,7 @@ impl Election<'_> {
     }
 
     /// As many more seats as make an odd number that there are members for.
-    fn grown(&self) -> Option<BTreeMap<NodeId, String>> {
+    fn grown(&self) -> Option<LiteMap<NodeId, String>> {
         let free = self.free();
         let active = self.active().count();
         let odd = |count: usize| if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
@@ -141,7 +139,7 @@ mod tests {
         view(&nodes.iter().map(|node| (*node, MemberState::Active)).collect::<Vec<_>>())
     }
 
-    fn voters(nodes: &[u64]) -> BTreeMap<NodeId, String> {
+    fn voters(nodes: &[u64]) -> LiteMap<NodeId, String> {
         nodes.iter().map(|node| (NodeId(*node), joiner(*node, "x").address)).collect()
     }
 
@@ -149,8 +147,8 @@ mod tests {
         VoterRules { target, ..VoterRules::default() }
     }
 
-    fn step(view: &View, seats: &[u64], rules: VoterRules) -> Option<BTreeMap<NodeId, String>> {
-        wanted(view, &BTreeMap::new(), &voters(seats), &BTreeMap::new(), Instant::default(), rules)
+    fn step(view: &View, seats: &[u64], rules: VoterRules) -> Option<LiteMap<NodeId, String>> {
+        wanted(view, &LiteMap::default(), &voters(seats), &LiteMap::default(), Instant::default(), rules)
     }
 
     #[test]
@@ -182,13 +180,13 @@ mod tests {
     #[test]
     fn a_seat_is_given_away_when_its_holder_has_been_gone_for_long() {
         let view = active(&[1, 2, 4]);
-        let gone = BTreeMap::from([(NodeId(3), Instant::from_nanos(0))]);
+        let gone = LiteMap::from_iter([(NodeId(3), Instant::from_nanos(0))]);
         let at = |secs| Instant::default() + Duration::from_secs(secs);
-        let step = |now| wanted(&view, &BTreeMap::new(), &voters(&[1, 2, 3]), &gone, now, target(3));
+        let step = |now| wanted(&view, &LiteMap::default(), &voters(&[1, 2, 3]), &gone, now, target(3));
         assert_eq!(step(at(59)), None);
         assert_eq!(step(at(60)), Some(voters(&[1, 2, 4])));
         let back = active(&[1, 2, 3, 4]);
-        assert_eq!(wanted(&back, &BTreeMap::new(), &voters(&[1, 2, 3]), &gone, at(99), target(3)), None);
+        assert_eq!(wanted(&back, &LiteMap::default(), &voters(&[1, 2, 3]), &gone, at(99), target(3)), None);
     }
 
     #[test]
@@ -196,8 +194,8 @@ mod tests {
         let mut view = active(&[1, 2, 4, 5]);
         let renamed = Arc::make_mut(view.members.get_mut(&NodeId(4)).unwrap());
         renamed.joiner.name = NodeName::new("m3").unwrap();
-        let former = BTreeMap::from([(NodeId(3), NodeName::new("m3").unwrap())]);
-        let step = |seats| wanted(&view, &former, &voters(seats), &BTreeMap::new(), Instant::default(), target(3));
+        let former = LiteMap::from_iter([(NodeId(3), NodeName::new("m3").unwrap())]);
+        let step = |seats| wanted(&view, &former, &voters(seats), &LiteMap::default(), Instant::default(), target(3));
         assert_eq!(step(&[1, 2, 3]), Some(voters(&[1, 2, 4])), "although 5 is older");
         assert_eq!(step(&[1, 4, 3]), Some(voters(&[1, 4, 5])), "it votes already");
     }
@@ -205,8 +203,8 @@ mod tests {
     #[test]
     fn voters_follow_their_members_addresses_before_anything_else() {
         let view = active(&[1, 2, 3]);
-        let old = BTreeMap::from([(NodeId(1), "old:1".to_owned())]);
-        let next = wanted(&view, &BTreeMap::new(), &old, &BTreeMap::new(), Instant::default(), target(3));
+        let old = LiteMap::from_iter([(NodeId(1), "old:1".to_owned())]);
+        let next = wanted(&view, &LiteMap::default(), &old, &LiteMap::default(), Instant::default(), target(3));
         assert_eq!(next, Some(voters(&[1])));
     }
 }

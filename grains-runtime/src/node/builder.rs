@@ -22,6 +22,7 @@ use grains_core::{
     tasks::TaskSet,
     world::{BoxFuture, World},
 };
+use litemap::LiteMap;
 
 #[cfg(feature = "config")]
 use crate::settings::{Settings, SettingsError};
@@ -397,7 +398,7 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
 }
 
 fn check_types(hostings: &[Hosting], config: &NodeConfig) -> Result<(), StartError> {
-    let mut rust_names = BTreeMap::new();
+    let mut rust_names: LiteMap<_, _> = LiteMap::default();
     for hosting in hostings {
         if let Some(first) = rust_names.insert(hosting.name, hosting.rust_name) {
             let second = hosting.rust_name;
@@ -426,7 +427,7 @@ impl Hosting {
     }
 }
 
-fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> BTreeMap<&'static str, HostedType> {
+fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> LiteMap<&'static str, HostedType> {
     let hosted = hostings.into_iter().map(|hosting| {
         #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "other nodes are told"))]
         let (kept_in, opened) = stores.of(hosting.options.store.as_ref());

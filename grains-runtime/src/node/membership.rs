@@ -1,9 +1,10 @@
 //! A node's start and end as part of a cluster.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use grains_core::world::World;
 use grains_store::replicated::ReplicatedStore;
+use litemap::LiteMap;
 
 use super::{HostedType, NodeInner, StartError, builder::HostingKind};
 use crate::{
@@ -38,7 +39,7 @@ pub(super) struct Membership {
 pub(super) struct Description<'t> {
     pub(super) name: &'t str,
     pub(super) data_dir: Option<PathBuf>,
-    pub(super) types: &'t BTreeMap<&'static str, HostedType>,
+    pub(super) types: &'t LiteMap<&'static str, HostedType>,
     /// Its part in what the cluster keeps.
     pub(super) store: ReplicatedStore,
     /// What keeps the states of the node.

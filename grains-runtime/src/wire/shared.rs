@@ -1,11 +1,9 @@
 //! What the tasks of a wire have in common: who this node is, and which connections there are.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use grains_core::world::World;
+use litemap::LiteMap;
 
 use super::{
     WireHandler,
@@ -37,13 +35,13 @@ pub(super) struct Shared {
 pub(super) struct State {
     generation: Option<u64>,
     incarnation: Option<Incarnation>,
-    pub(super) links: BTreeMap<MemberId, Place>,
-    pub(super) callers: BTreeMap<(String, Lane), Arc<Caller>>,
+    pub(super) links: LiteMap<MemberId, Place>,
+    pub(super) callers: LiteMap<(String, Lane), Arc<Caller>>,
     /// Connections after their handshake, in both directions.
-    connections: BTreeMap<u64, Known>,
+    connections: LiteMap<u64, Known>,
     accepted: usize,
     pub(super) handshakes: usize,
-    peers: BTreeMap<NodeId, Arc<PeerCounters>>,
+    peers: LiteMap<NodeId, Arc<PeerCounters>>,
     serial: u64,
     closed: bool,
 }

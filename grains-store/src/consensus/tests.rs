@@ -1,7 +1,8 @@
 //! Groups of nodes over the real clock and threads, with disks in memory and links without a wire.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
+use litemap::LiteMap;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
 
@@ -73,7 +74,7 @@ async fn has_count(node: &Node, count: u64) {
     soon("for the commands", node.applied().wait_for(|now| now.state.count == count)).await.unwrap();
 }
 
-fn voters(members: &[(&Node, &str)]) -> BTreeMap<NodeId, String> {
+fn voters(members: &[(&Node, &str)]) -> LiteMap<NodeId, String> {
     members.iter().map(|(node, address)| (node.node(), (*address).to_owned())).collect()
 }
 

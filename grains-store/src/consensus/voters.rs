@@ -6,6 +6,7 @@ use std::{
 };
 
 use grains_core::world::BoxFuture;
+use litemap::LiteMap;
 use openraft::{
     BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver, rt::AsyncRuntime,
 };
@@ -42,7 +43,7 @@ const STEPS_MAX: usize = 10;
 
 impl Consensus {
     /// The voters with their addresses, as far as this node knows; a change counts before it is committed.
-    pub fn voters(&self) -> BTreeMap<NodeId, String> {
+    pub fn voters(&self) -> LiteMap<NodeId, String> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
@@ -51,7 +52,7 @@ impl Consensus {
 
     /// The voters of whom a majority is certainly enough, as far as this node knows: while a change is under way, those
     /// before it.
-    pub fn agreed_voters(&self) -> BTreeMap<NodeId, String> {
+    pub fn agreed_voters(&self) -> LiteMap<NodeId, String> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.committed_membership_config.membership();
@@ -60,7 +61,7 @@ impl Consensus {
     }
 
     /// The voters with which a change that was begun, by whomever, is to end; none if there is no such change.
-    pub fn unfinished(&self) -> Option<BTreeMap<NodeId, String>> {
+    pub fn unfinished(&self) -> Option<LiteMap<NodeId, String>> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
@@ -87,11 +88,11 @@ impl Consensus {
     /// Makes exactly these nodes the voters, at these addresses, with joint consensus. New ones first get the log without
     /// a vote. One change at a time; one that was begun goes on when this future is dropped. After an error ask again for
     /// the same: what is done already is not done twice.
-    pub fn set_voters(&self, voters: BTreeMap<NodeId, String>) -> BoxFuture<'_, Result<(), ProposeError>> {
+    pub fn set_voters(&self, voters: LiteMap<NodeId, String>) -> BoxFuture<'_, Result<(), ProposeError>> {
         Box::pin(self.set_voters_now(voters))
     }
 
-    async fn set_voters_now(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ProposeError> {
+    async fn set_voters_now(&self, voters: LiteMap<NodeId, String>) -> Result<(), ProposeError> {
         if voters.is_empty() {
             return Err(ProposeError::Refused("a cluster needs at least one voter".into()));
         }
@@ -305,7 +306,7 @@ impl Change {
 fn with_addresses(
     membership: &openraft::Membership<u64, BasicNode>,
     nodes: impl Iterator<Item = u64>,
-) -> BTreeMap<NodeId, String> {
+) -> LiteMap<NodeId, String> {
     let address = |id| membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default();
     nodes.map(|id| (NodeId(id), address(id))).collect()
 }

@@ -39,7 +39,7 @@ impl Shared {
             Ask::Voters if running.consensus.unfinished().is_some() => {
                 Answer::Refused("another one is about to vote".into())
             }
-            Ask::Voters => Answer::Voters(running.consensus.agreed_voters().into_keys().collect()),
+            Ask::Voters => Answer::Voters(running.consensus.agreed_voters().keys().copied().collect()),
             Ask::Load(names) => {
                 let states = running.states.clone();
                 let read = move || states.load(&names, LOADED_BYTES_MAX);

@@ -131,7 +131,7 @@ async fn soon<T>(what: &str, waiting: impl Future<Output = T>) -> T {
 
 /// Makes exactly these the voters, whoever leads.
 async fn vote(stores: &[(&Place, &ReplicatedStore)]) {
-    let voters: BTreeMap<_, _> = stores.iter().map(|(place, _)| (place.node, place.address.clone())).collect();
+    let voters: litemap::LiteMap<_, _> = stores.iter().map(|(place, _)| (place.node, place.address.clone())).collect();
     soon("for the voters", async {
         loop {
             for (_, store) in stores {

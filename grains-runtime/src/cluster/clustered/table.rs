@@ -1,12 +1,10 @@
 //! What one incarnation of this node knows about where grains live: the view, the partitions it owns, the activations it
 //! hosts, the places it remembers. Decides where a call goes; sends nothing itself.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use grains_core::{CallError, Failure, GrainId, Instant, world::World};
+use litemap::LiteMap;
 
 use super::{
     super::{
@@ -50,7 +48,7 @@ pub(crate) struct Standing {
     /// Members that are about to leave and want no more calls: see `parting`.
     pub(crate) parted: BTreeSet<MemberId>,
     /// The last round of this node's own farewell that each member has heard.
-    pub(crate) heard: BTreeMap<MemberId, u64>,
+    pub(crate) heard: LiteMap<MemberId, u64>,
 }
 
 /// Where a call goes.
@@ -90,7 +88,7 @@ impl Table {
             host,
             streams,
             parted: BTreeSet::new(),
-            heard: BTreeMap::new(),
+            heard: LiteMap::default(),
         });
         self.places = Places::new(self.places_max);
         self.early = Early::default();

@@ -1,8 +1,9 @@
 //! How a new owner learns which activations its partition has: from its predecessor, or from everyone.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry as MapEntry};
+use std::collections::{BTreeSet, btree_map::Entry as MapEntry};
 
 use grains_core::GrainId;
+use litemap::LiteMap;
 
 use super::{
     message::{Life, Page, SealWanted, Wanted},
@@ -30,7 +31,7 @@ enum Source {
     /// The one who served the epoch before hands over. What it had is known up to `reached`.
     Predecessor { member: MemberId, served: Epoch, reached: Option<GrainId> },
     /// Each member of the applied view tells what lives there; those that have told all are in `told`.
-    Everyone { waiting: BTreeMap<MemberId, Option<GrainId>>, told: BTreeSet<MemberId> },
+    Everyone { waiting: LiteMap<MemberId, Option<GrainId>>, told: BTreeSet<MemberId> },
 }
 
 impl Acquiring {

@@ -1,7 +1,7 @@
 //! Requests that came before the view they speak of. They wait for it here, because views reach nodes at slightly
 //! different times and asking again takes a while.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::cluster::names::{MemberId, PartitionId, ViewVersion};
 
@@ -12,12 +12,12 @@ pub(crate) const EARLY_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Early<T> {
     /// By what the list begins with too, since a long one comes in several requests. One that comes again replaces itself.
-    waiting: BTreeMap<(MemberId, PartitionId), (ViewVersion, Vec<T>)>,
+    waiting: LiteMap<(MemberId, PartitionId), (ViewVersion, Vec<T>)>,
 }
 
 impl<T> Early<T> {
     pub(crate) fn new() -> Self {
-        Self { waiting: BTreeMap::new() }
+        Self { waiting: LiteMap::default() }
     }
 
     pub(crate) fn keep(&mut self, from: MemberId, first: PartitionId, version: ViewVersion, list: Vec<T>) {
@@ -28,8 +28,10 @@ impl<T> Early<T> {
 
     /// Takes those that `applied` is new enough for.
     pub(crate) fn due(&mut self, applied: ViewVersion) -> Vec<(MemberId, Vec<T>)> {
-        let due = self.waiting.extract_if(.., |_, (version, _)| *version <= applied);
-        due.map(|((from, _), (_, list))| (from, list)).collect()
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (due, later): (Vec<_>, Vec<_>) = waiting.partition(|(_, (version, _))| *version <= applied);
+        self.waiting = later.into_iter().collect();
+        due.into_iter().map(|((from, _), (_, list))| (from, list)).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a directory says to the others, and hears: the hand-over of partitions from owner to owner, recoveries, and
 //! activations that have ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use grains_core::Instant;
+use litemap::LiteMap;
 
 use super::{
     Directory, RESEND_AFTER,
@@ -176,7 +177,7 @@ impl Directory {
         now_due: impl Fn(Instant, MemberId, PartitionId) -> bool,
     ) -> Vec<Action> {
         let mut owing = BTreeSet::new();
-        let mut requests: BTreeMap<(MemberId, ViewVersion), Request> = BTreeMap::new();
+        let mut requests: LiteMap<(MemberId, ViewVersion), Request> = LiteMap::default();
         for (id, slice) in &self.slices {
             let Slice::Acquiring(acquiring) = slice else { continue };
             let due = |member: &MemberId| self.due.get(member).copied().unwrap_or(now);

@@ -95,7 +95,7 @@ impl Driver {
     fn where_the_leader_may_be(&self) -> Vec<String> {
         let known = self.consensus.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone());
         let hint = lock(&self.leader_hint).clone();
-        let voters = self.voters().into_values();
+        let voters = self.voters().into_iter().map(|(_, address)| address);
         self.addresses_to_ask(known.into_iter().chain(hint).chain(voters))
     }
 

@@ -92,7 +92,7 @@ impl Driver {
     /// Voters as others have said, as this node's own log says, and any node that may know one.
     fn where_voters_may_be(&self) -> Vec<String> {
         let heard = lock(&self.voters).values().cloned().collect::<Vec<_>>();
-        let logged = self.consensus.voters().into_values();
+        let logged = self.consensus.voters().into_iter().map(|(_, address)| address);
         self.addresses_to_ask(heard.into_iter().chain(logged))
     }
 

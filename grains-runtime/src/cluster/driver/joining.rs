@@ -147,7 +147,7 @@ impl Driver {
 
     /// Whether its own log says that nobody votes but this node.
     fn is_only_voter(&self) -> bool {
-        self.consensus.voters().into_keys().eq([self.node_id()])
+        self.consensus.voters().keys().eq([&self.node_id()])
     }
 
     /// For a node that belongs to no cluster: founds one, or finds one.

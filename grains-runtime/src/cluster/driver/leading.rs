@@ -1,9 +1,10 @@
 //! What the leader of Raft does for the cluster: takes nodes in, renews leases, removes members whose lease has ended, and
 //! sees that the right nodes vote. What it grants it grants in its term only.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use grains_core::Instant;
+use litemap::LiteMap;
 
 use super::Driver;
 use crate::{
@@ -29,7 +30,7 @@ impl Driver {
     pub(super) async fn lead(self: Arc<Self>) {
         let clock = self.world.clock.clone();
         let mut leadership = self.consensus.leadership();
-        let mut gone_since: BTreeMap<NodeId, Instant> = BTreeMap::new();
+        let mut gone_since: LiteMap<NodeId, Instant> = LiteMap::default();
         let mut voters_due = Instant::default();
         let mut voters_chosen_for = ViewVersion::default();
         loop {
@@ -199,7 +200,7 @@ impl Driver {
     }
 
     /// Takes one step towards the voters that there should be.
-    fn choose_voters(&self, now: Instant, gone_since: &mut BTreeMap<NodeId, Instant>) {
+    fn choose_voters(&self, now: Instant, gone_since: &mut LiteMap<NodeId, Instant>) {
         // First the end of a change that an earlier leader began, or this one in an earlier life: until then every
         // decision needs a majority of the old voters as well.
         if let Some(voters) = self.consensus.unfinished() {
@@ -219,7 +220,7 @@ impl Driver {
         }
     }
 
-    fn change_voters(&self, wanted: BTreeMap<NodeId, String>) {
+    fn change_voters(&self, wanted: LiteMap<NodeId, String>) {
         let me = self.arc();
         self.tasks.spawn(async move {
             if let Err(why) = me.consensus.set_voters(wanted).await {

@@ -125,7 +125,7 @@ impl Driver {
         let state = self.latest();
         let active =
             |node: &NodeId| state.view().members.get(node).is_some_and(|member| member.state == MemberState::Active);
-        for voter in self.consensus.voters().into_keys().filter(|voter| *voter != self.node_id() && active(voter)) {
+        for voter in self.consensus.voters().keys().copied().filter(|voter| *voter != self.node_id() && active(voter)) {
             match self.consensus.hand_over(voter).await {
                 Ok(()) => return,
                 Err(why) => tracing::debug!(%voter, %why, "it does not take over Raft"),

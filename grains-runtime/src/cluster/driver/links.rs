@@ -57,7 +57,9 @@ impl Peers for StatePeers {
 
     fn voters(&self) -> Vec<String> {
         let driver = self.driver.get().and_then(Weak::upgrade);
-        driver.map_or_else(Vec::new, |driver| driver.addresses_to_ask(driver.voters().into_values()))
+        driver.map_or_else(Vec::new, |driver| {
+            driver.addresses_to_ask(driver.voters().into_iter().map(|(_, address)| address))
+        })
     }
 }
 

@@ -130,7 +130,7 @@ impl Driver {
         if !consensus.leadership().borrow().is_me {
             return;
         }
-        for voter in consensus.voters().into_keys().filter(|voter| *voter != self.node_id()) {
+        for voter in consensus.voters().keys().copied().filter(|voter| *voter != self.node_id()) {
             if consensus.hand_over(voter).await.is_ok() {
                 return;
             }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use grains_core::{ActivationId, GrainId, Instant};
+use litemap::LiteMap;
 
 use crate::cluster::{
     directory::{
@@ -89,7 +90,7 @@ impl Farewells {
     }
 
     fn again(&self, view: &View, keys: &[(PartitionId, ActivationId)]) -> Vec<Action> {
-        let mut owners: BTreeMap<MemberId, Vec<EndedLife>> = BTreeMap::new();
+        let mut owners: LiteMap<MemberId, Vec<EndedLife>> = LiteMap::default();
         for &(partition, activation) in keys {
             let (Some(owner), Some(grain)) = (owner(view, partition), self.waiting.get(&(partition, activation)))
             else {

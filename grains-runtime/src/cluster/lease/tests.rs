@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use litemap::LiteMap;
+
 use grains_core::Instant;
 
 use super::*;
@@ -353,7 +355,7 @@ impl World {
         self.publish(|members| drop(members.remove(&ended.member.node)));
     }
 
-    fn publish(&mut self, change: impl FnOnce(&mut BTreeMap<NodeId, Arc<Member>>)) {
+    fn publish(&mut self, change: impl FnOnce(&mut LiteMap<NodeId, Arc<Member>>)) {
         let mut view = View::clone(&self.view);
         view.version = ViewVersion(view.version.0 + 1);
         change(&mut view.members);

@@ -1,7 +1,7 @@
 //! Nodes that were members, with their names: a voter that is gone is known by its number only, and its seat is given
 //! away at once when its name has come back under another one.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::cluster::{
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Former {
-    nodes: BTreeMap<NodeId, Gone>,
+    nodes: LiteMap<NodeId, Gone>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Former {
         }
     }
 
-    pub(super) fn names(&self) -> BTreeMap<NodeId, NodeName> {
+    pub(super) fn names(&self) -> LiteMap<NodeId, NodeName> {
         self.nodes.iter().map(|(node, gone)| (*node, gone.name.clone())).collect()
     }
 }

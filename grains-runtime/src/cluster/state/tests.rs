@@ -1,6 +1,8 @@
 //! Claims about the replicated state, and a walk at random that checks what holds in every view.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use super::*;
 use crate::cluster::{
@@ -19,10 +21,10 @@ pub(crate) fn joiner(node: u64, name: &str) -> Joiner {
         process: node,
         roles: BTreeSet::new(),
         capacity: 1,
-        grain_types: BTreeMap::from([("cart".to_owned(), Placement::default())]),
+        grain_types: LiteMap::from_iter([("cart".to_owned(), Placement::default())]),
         singletons: BTreeSet::new(),
         uses_states: false,
-        kept_elsewhere: BTreeMap::new(),
+        kept_elsewhere: LiteMap::default(),
     }
 }
 
@@ -91,7 +93,7 @@ impl Cluster {
     }
 
     fn clock(&self) -> Assignment {
-        self.view().singletons["clock"]
+        self.view().singletons[&"clock".to_owned()]
     }
 }
 
@@ -174,9 +176,9 @@ fn a_new_number_under_an_old_name_removes_the_old_one() {
     let over = Some(Ended { member: cluster.id(1), term: TERM });
     cluster.apply(Command::Join { joiner: joiner(3, "m1"), over });
     assert_eq!(cluster.view().members.keys().map(|node| node.0).collect::<Vec<_>>(), [2, 3]);
-    assert_eq!(cluster.state.former(), BTreeMap::from([(NodeId(1), NodeName::new("m1").unwrap())]));
+    assert_eq!(cluster.state.former(), LiteMap::from_iter([(NodeId(1), NodeName::new("m1").unwrap())]));
     cluster.apply(Command::Join { joiner: joiner(1, "back"), over: None });
-    assert_eq!(cluster.state.former(), BTreeMap::new());
+    assert_eq!(cluster.state.former(), LiteMap::default());
 }
 
 #[test]
@@ -303,11 +305,11 @@ fn a_joiner_takes_what_nobody_holds_and_nothing_else() {
     cluster.join(hosting(1, &["clock"]));
     let before = cluster.clock();
     let second = cluster.join(hosting(2, &["clock", "mail"]));
-    assert_eq!((cluster.clock(), holder(cluster.view().singletons["mail"]).holder), (before, second));
+    assert_eq!((cluster.clock(), holder(cluster.view().singletons[&"mail".to_owned()]).holder), (before, second));
     cluster.evict(second);
-    assert_eq!(cluster.view().singletons["mail"], Assignment::Nobody);
+    assert_eq!(cluster.view().singletons[&"mail".to_owned()], Assignment::Nobody);
     let third = cluster.join(hosting(3, &["mail"]));
-    assert_eq!(holder(cluster.view().singletons["mail"]), Grant { holder: third, token: cluster.index });
+    assert_eq!(holder(cluster.view().singletons[&"mail".to_owned()]), Grant { holder: third, token: cluster.index });
 }
 
 #[test]
@@ -477,7 +479,7 @@ fn replicas_that_apply_the_same_log_agree_and_so_does_one_restored_halfway() {
 
 #[test]
 fn members_that_host_a_type_keep_its_states_in_the_same_store() {
-    let elsewhere = |store: &str| BTreeMap::from([("cart".to_owned(), store.to_owned())]);
+    let elsewhere = |store: &str| LiteMap::from_iter([("cart".to_owned(), store.to_owned())]);
     let mut cluster = Cluster::of(&[1]);
     let other = Joiner { kept_elsewhere: elsewhere("memory"), ..joiner(2, "b") };
     let Outcome::Refused(why) = cluster.apply(Command::Join { joiner: other.clone(), over: None }) else { panic!() };
@@ -486,6 +488,6 @@ fn members_that_host_a_type_keep_its_states_in_the_same_store() {
         r#"it keeps the states of "cart" in "memory", and node m1 in "replicated": choose the same on both"#
     );
     // Of a type that only one of them hosts, nobody minds.
-    let alone = Joiner { grain_types: BTreeMap::new(), ..other };
+    let alone = Joiner { grain_types: LiteMap::default(), ..other };
     assert!(matches!(cluster.apply(Command::Join { joiner: alone, over: None }), Outcome::Joined(_)));
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use grains_core::stream::{ImportedStream, StreamError};
+use litemap::LiteMap;
 
 use super::{frame::StreamId, pump::Gate};
 use crate::cluster::names::MemberId;
@@ -14,7 +15,7 @@ pub(super) struct Table {
     streams_per_peer_max: usize,
     over: bool,
     /// Members with at least one open stream.
-    peers: BTreeMap<MemberId, Peer>,
+    peers: LiteMap<MemberId, Peer>,
 }
 
 /// The streams between this node and one member.
@@ -43,7 +44,7 @@ pub(super) enum Refused {
 
 impl Table {
     pub(super) fn new(streams_per_peer_max: usize) -> Self {
-        Self { streams_per_peer_max, over: false, peers: BTreeMap::new() }
+        Self { streams_per_peer_max, over: false, peers: LiteMap::default() }
     }
 
     pub(super) fn export(&mut self, to: MemberId, id: StreamId, ends: Ends) -> Result<Arc<Gate>, Refused> {
@@ -129,7 +130,7 @@ impl Table {
     }
 
     /// Takes out all streams, and lets no more in.
-    pub(super) fn end(&mut self) -> BTreeMap<MemberId, Peer> {
+    pub(super) fn end(&mut self) -> LiteMap<MemberId, Peer> {
         self.over = true;
         std::mem::take(&mut self.peers)
     }

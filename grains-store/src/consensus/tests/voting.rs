@@ -89,7 +89,7 @@ async fn one_change_of_voters_at_a_time_and_it_outlives_its_asker() {
     })
     .await;
     assert!(matches!(second.set_voters(wanted).await, Err(ProposeError::NotLeader { leader: Some(_) })));
-    assert!(matches!(first.set_voters(BTreeMap::new()).await, Err(ProposeError::Refused(_))));
+    assert!(matches!(first.set_voters(LiteMap::default()).await, Err(ProposeError::Refused(_))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
