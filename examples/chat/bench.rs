@@ -36,10 +36,15 @@ pub struct BenchArgs {
     /// Kills a node every few seconds, as `kill -9` does, and starts it again
     #[arg(long)]
     kill: bool,
+    /// Every fifth time all nodes at once
+    #[arg(long, requires = "kill")]
+    kill_all: bool,
 }
 
 /// From one kill to the next, at least; a node that was killed has to serve again before.
 const KILL_PERIOD: Duration = Duration::from_secs(5);
+/// Which of the kills are of all nodes.
+const ALL_EVERY: usize = 5;
 /// How long a node stays dead.
 const DEAD: Duration = Duration::from_millis(500);
 /// How long a client that has said all may wait for the last answer, and for lines of the others.
@@ -59,15 +64,16 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(args.seconds);
     eprintln!("{} clients talk in {} rooms for {} s", talkers.len(), rooms.len(), args.seconds);
     let speaking: Vec<_> = talkers.iter().cloned().map(|talker| thread::spawn(move || talker.speak(until))).collect();
-    if args.kill {
-        kill_until(&mut cluster, &kills, until.into()).await?;
-    }
+    let killed = match args.kill {
+        true => kill_until(&mut cluster, &kills, args.kill_all, until.into()).await?,
+        false => 0,
+    };
     sleep_until(until.into()).await;
 
     let (tally, failed) = tokio::task::spawn_blocking(move || {
         let failed = speaking.into_iter().filter_map(|speaker| speaker.join().unwrap_or_else(panicked).err()).last();
         let histories = rooms.iter().map(|room| whole_history(nodes.clone(), room)).collect::<Result<Vec<_>>>();
-        histories.map(|histories| (Tally::of(&histories, &heard_all(&talkers, &histories)), failed))
+        histories.map(|histories| (Tally::of(&histories, &heard_all(&talkers, &histories), killed), failed))
     })
     .await??;
     cluster.stop().await;
@@ -106,19 +112,24 @@ async fn begin(args: &BenchArgs, rooms: &[RoomName], nodes: &Nodes, kills: &Arc<
     Ok(talkers)
 }
 
-/// Kills one node after the other, chosen at random, and starts each again.
-async fn kill_until(cluster: &mut Cluster, kills: &Kills, until: Deadline) -> Result<()> {
+/// Kills one node after the other, chosen at random, or all of them, and starts each again. Says how often.
+async fn kill_until(cluster: &mut Cluster, kills: &Kills, sometimes_all: bool, until: Deadline) -> Result<usize> {
+    let mut killed = 0;
     loop {
         let next = Deadline::now() + KILL_PERIOD;
         if next >= until {
-            return Ok(());
+            return Ok(killed);
         }
         sleep_until(next).await;
-        let victim = cluster.any();
+        killed += 1;
+        let victims = match sometimes_all && killed % ALL_EVERY == 0 {
+            true => cluster.all(),
+            false => vec![cluster.any()],
+        };
         kills.note();
-        cluster.kill(victim).await?;
+        cluster.kill(&victims).await?;
         sleep(DEAD).await;
-        let started = timeout_at(Deadline::now() + END_MAX, cluster.start_again(victim)).await;
+        let started = timeout_at(Deadline::now() + END_MAX, cluster.start_again(&victims)).await;
         started.map_err(|_| Error::new("a node that was killed does not come back"))??;
     }
 }

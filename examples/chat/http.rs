@@ -84,7 +84,8 @@ pub struct Desk {
 /// The routes of a node.
 pub fn router(desk: Desk) -> Router {
     Router::new()
-        .route("/", get(page))
+        .route("/", get(async |desk| page(desk, include_str!("page.html"))))
+        .route("/status", get(async |desk| page(desk, include_str!("status.html"))))
         .route("/status.json", get(status))
         .route("/nodes", get(nodes))
         .route("/rooms", get(rooms))
@@ -109,13 +110,13 @@ async fn say_goodbye(State(desk): State<Desk>, request: Request, next: Next) -> 
     answer
 }
 
-async fn page(State(Desk { neighbours, .. }): State<Desk>) -> impl IntoResponse {
+fn page(State(Desk { neighbours, .. }): State<Desk>, text: &'static str) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
         (header::CONTENT_SECURITY_POLICY, origins::policy(&neighbours)),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
     ];
-    (headers, include_str!("page.html"))
+    (headers, text)
 }
 
 async fn status(State(Desk { node, .. }): State<Desk>) -> Json<Status> {

@@ -24,7 +24,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(8);
 static ROOM: Semaphore = Semaphore::const_new(2);
 
 /// For tests that measure how fast a cluster recovers, not how many of them a machine carries.
-async fn alone() -> SemaphorePermit<'static> {
+pub async fn alone() -> SemaphorePermit<'static> {
     ROOM.acquire_many(2).await.unwrap()
 }
 

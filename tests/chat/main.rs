@@ -3,12 +3,14 @@
 
 mod browser;
 mod bytes_on_disk;
+mod chromium;
 mod cluster;
 mod commands;
 mod launched;
 mod launcher;
 mod process;
 mod rota;
+mod seen;
 mod several;
 mod stopping;
 mod window;

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, thread, time::Duration};
 
 use serde_json::Value;
 
-use crate::{cluster::Cluster, process::Answer};
+use crate::{
+    cluster::{Cluster, free_addresses},
+    process::Answer,
+};
 
 const KEYS: u64 = 20;
 const TIMES: u64 = 15;
@@ -63,4 +66,21 @@ fn what_was_acknowledged_outlives_each_node_and_all_of_them() {
     cluster.ready();
     assert_eq!(read(&mut cluster), standing, "all were killed and came back");
     enters_during(&mut cluster, &standing, |_| {});
+}
+
+#[test]
+fn a_cluster_that_was_stopped_finds_itself_at_other_addresses() {
+    let mut cluster = Cluster::three_that_keep_states();
+    enters_during(&mut cluster, &Ledgers::new(), |_| {});
+    let standing = read(&mut cluster);
+    (0..3).for_each(|n| cluster.kill(n));
+
+    let elsewhere = free_addresses(3);
+    for (orders, address) in cluster.orders.iter_mut().zip(&elsewhere) {
+        orders.listen.clone_from(address);
+        orders.join.clone_from(&elsewhere);
+    }
+    (0..3).for_each(|n| cluster.start(n));
+    cluster.ready();
+    assert_eq!(read(&mut cluster), standing);
 }

@@ -73,18 +73,35 @@ impl Cluster {
         usize::try_from(random() % u64::from(NODES)).expect("small")
     }
 
-    /// Kills one, as `kill -9` does.
-    pub async fn kill(&mut self, node: usize) -> Result<()> {
-        let Running { plan, child, .. } = &mut self.nodes[node];
-        eprintln!("node {} (process {}) is killed", plan.name, child.id().unwrap_or_default());
-        Ok(child.kill().await?)
+    /// All of them.
+    pub fn all(&self) -> Vec<usize> {
+        (0..self.nodes.len()).collect()
     }
 
-    /// Starts one that was killed, and waits until it serves.
-    pub async fn start_again(&mut self, node: usize) -> Result<()> {
-        let plan = self.nodes[node].plan.clone();
-        let child = spawn(&plan)?;
-        self.nodes[node] = served(plan, child).await?;
+    /// Kills these at once, as `kill -9` does.
+    pub async fn kill(&mut self, victims: &[usize]) -> Result<()> {
+        for victim in victims {
+            let Running { plan, child, .. } = &mut self.nodes[*victim];
+            eprintln!("node {} (process {}) is killed", plan.name, child.id().unwrap_or_default());
+            child.start_kill()?;
+        }
+        for victim in victims {
+            self.nodes[*victim].child.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts those that were killed, and waits until they serve.
+    pub async fn start_again(&mut self, victims: &[usize]) -> Result<()> {
+        let mut starting = Vec::new();
+        for victim in victims {
+            let plan = self.nodes[*victim].plan.clone();
+            let child = spawn(&plan)?;
+            starting.push((*victim, plan, child));
+        }
+        for (victim, plan, child) in starting {
+            self.nodes[victim] = served(plan, child).await?;
+        }
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub struct Tally {
     delivered: usize,
     /// Lines of the history that a client in the room has not heard.
     missed: usize,
+    /// How often a node was killed, or all of them.
+    kills: usize,
     say_ms: Spread,
     recovery_ms: Spread,
 }
@@ -52,9 +54,9 @@ struct Spread {
 }
 
 impl Tally {
-    /// Counts. `histories` are those of the rooms by their numbers.
-    pub fn of(histories: &[History], talks: &[Talk]) -> Self {
-        let mut tally = Self::default();
+    /// Counts. `histories` are those of the rooms by their numbers; `kills` is passed on.
+    pub fn of(histories: &[History], talks: &[Talk], kills: usize) -> Self {
+        let mut tally = Self { kills, ..Self::default() };
         for history in histories {
             tally.count_history(history);
         }
@@ -119,7 +121,7 @@ mod tests {
     /// The tally of one client in one room: lost, repeated, gaps, missed.
     fn counts(history: &[(u64, &str)], acked: &[(u64, &str)], heard: &[(u64, &str)]) -> [usize; 4] {
         let talk = Talk { acked: lines(acked), heard: lines(heard), ..Talk::default() };
-        let tally = Tally::of(&[lines(history)], &[talk]);
+        let tally = Tally::of(&[lines(history)], &[talk], 0);
         assert_eq!(tally.is_clean(), [tally.lines_lost, tally.lines_repeated, tally.gaps, tally.missed] == [0; 4]);
         [tally.lines_lost, tally.lines_repeated, tally.gaps, tally.missed]
     }
@@ -160,7 +162,7 @@ mod tests {
     #[test]
     fn times_are_spread_over_all() {
         let say = (1..=100).map(Duration::from_millis).collect();
-        let tally = Tally::of(&[History::new()], &[Talk { say, ..Talk::default() }]);
+        let tally = Tally::of(&[History::new()], &[Talk { say, ..Talk::default() }], 0);
         assert_eq!(tally.say_ms, Spread { p50: Some(51.0), p99: Some(100.0) });
         assert!(tally.json().ends_with(r#""recovery_ms":{"p50":null,"p99":null}}"#), "{}", tally.json());
     }

@@ -27,7 +27,11 @@ use tokio::sync::{Notify, watch};
 
 use self::following::Followed;
 use self::states::States;
-pub(crate) use self::{hearing::Ears, joining::JoinError, links::Links};
+pub(crate) use self::{
+    hearing::Ears,
+    joining::JoinError,
+    links::{Links, Ways},
+};
 use super::{
     clustered::Clustered,
     command::{Command, Numbered},
@@ -131,10 +135,14 @@ impl Driver {
         })
     }
 
+    /// The states find the other nodes this way.
+    pub(crate) fn tie(&self, ways: Arc<Ways>) {
+        self.states.peers.tie(ways, self.me.clone());
+    }
+
     /// Begins, once the node listens.
     pub(crate) fn start(&self, wire: Arc<Wire>) {
         lock(&self.joiner).address = wire.address().to_owned();
-        self.states.peers.tie(wire.clone(), self.me.clone());
         drop(self.wire.set(wire));
         let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 6] = [
             |me| Box::pin(async move { me.live().await }),

@@ -12,7 +12,7 @@ use crate::{
         ClusterConfig, JoinError, Joiner, NodeName,
         clustered::Clustered,
         consensus::{Group, Part, Storage, Timing},
-        driver::{Driver, Ears, Links, Progress},
+        driver::{Driver, Ears, Links, Progress, Ways},
     },
     store::StoreChoice,
     timeout::timeout,
@@ -103,7 +103,9 @@ impl Membership {
                 return Err(StartError::Listen { why: why.to_string() });
             }
         };
-        links.tie(wire.clone());
+        let ways = Ways::new(wire.clone(), world.clock.clone(), &clustered.config.join);
+        links.tie(ways.clone());
+        driver.tie(ways);
         Ok(Self { clustered, driver, wire })
     }
 
