@@ -17,9 +17,9 @@ mod wait;
 
 use std::sync::Arc;
 
-pub(crate) use self::question::{Answer, Memory, Promise, Question, Wish};
 use litemap::LiteMap;
 
+pub(crate) use self::question::{Answer, Memory, Promise, Question, Wish};
 use super::names::{NodeId, NodeName};
 
 /// A node on its way into its first cluster.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use litemap::LiteMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::names::{MemberId, NodeId, NodeName};

@@ -15,7 +15,6 @@ pub(crate) mod tests;
 use std::sync::Arc;
 
 use litemap::LiteMap;
-
 use serde::{Deserialize, Serialize};
 
 use self::{former::Former, seen::Seen};

@@ -123,6 +123,12 @@ enum Missed {
     NoAnswer(Unanswered),
 }
 
+impl From<Missed> for Unanswered {
+    fn from((Missed::NotThere(why) | Missed::NoAnswer(why)): Missed) -> Self {
+        why
+    }
+}
+
 impl Ways {
     pub(crate) fn new(wire: Arc<Wire>, clock: Arc<dyn Clock>, join: &[String]) -> Arc<Self> {
         let join = join.iter().filter(|address| *address != wire.address()).cloned().collect();
@@ -152,13 +158,9 @@ impl Ways {
                 Err(Missed::NotThere(Unanswered { why, sent })) => {
                     missed = Unanswered { why, sent: missed.sent || sent };
                 }
-                Err(Missed::NoAnswer(why)) => {
+                answered_or_not => {
                     self.note(to, place);
-                    return Err(why);
-                }
-                Ok(answer) => {
-                    self.note(to, place);
-                    return Ok(answer);
+                    return answered_or_not.map_err(Unanswered::from);
                 }
             }
         }
@@ -220,9 +222,7 @@ fn ask(
                 let late = || Unanswered { why: format!("no answer within {limit:?}"), sent: true };
                 timeout(&ways.clock, limit, asking).await.ok_or_else(late)?
             }
-            None => ways.ask_at(None, &address, lane, body, limit).await.map_err(|missed| match missed {
-                Missed::NotThere(why) | Missed::NoAnswer(why) => why,
-            }),
+            None => ways.ask_at(None, &address, lane, body, limit).await.map_err(Unanswered::from),
         };
         Ok(codec::decode(&answer?).ok())
     }

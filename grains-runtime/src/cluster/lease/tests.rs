@@ -4,9 +4,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use litemap::LiteMap;
-
 use grains_core::Instant;
+use litemap::LiteMap;
 
 use super::*;
 use crate::cluster::{

@@ -2,7 +2,6 @@
 //! away at once when its name has come back under another one.
 
 use litemap::LiteMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{
