@@ -59,7 +59,8 @@ fn run_all(seeds: RangeInclusive<u64>, body: impl Fn(u64) + Sync) {
         }
     });
     if let Some((seed, panic)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner).pop_first() {
-        eprintln!("\n{}\n", again(seed, test));
+        let package = env::var("CARGO_PKG_NAME").ok();
+        eprintln!("\nagain, with the features of this run: {}\n", again(seed, package.as_deref(), test));
         resume_unwind(panic);
     }
 }
@@ -70,9 +71,12 @@ fn from_env<T: FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// The command that runs one seed again. The harness of Rust names threads after tests.
-fn again(seed: u64, test: &str) -> String {
-    format!("GRAINS_SEED={seed} cargo test --features sim {test}")
+/// The command that runs one seed again. The harness of Rust names threads after tests, and cargo says which package it
+/// runs; which of its features are on is not known here.
+fn again(seed: u64, package: Option<&str>, test: &str) -> String {
+    let release = if cfg!(debug_assertions) { "" } else { " --release" };
+    let package = package.map(|name| format!(" -p {name}")).unwrap_or_default();
+    format!("GRAINS_SEED={seed} cargo test{release}{package} {test}")
 }
 
 /// Runs `test` twice with this seed and compares all events, polls of tasks among them.
@@ -116,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_failing_seed_says_how_to_run_it_again() {
-        assert_eq!(again(7, "worlds::all"), "GRAINS_SEED=7 cargo test --features sim worlds::all");
+        let said = again(7, Some("shop"), "carts::all").replace(" --release", "");
+        assert_eq!(said, "GRAINS_SEED=7 cargo test -p shop carts::all");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Clusters in the simulator, with every fault that it has.
-#![cfg(feature = "sim")]
+#![cfg(test)]
 
 mod cluster;
 mod counter;
