@@ -37,7 +37,7 @@ pub mod store {
     #[cfg(feature = "conformance")]
     pub use grains_runtime::store::{Fault, FaultyStore, conformance};
     #[cfg(feature = "cluster")]
-    pub use grains_runtime::store::{MoveError, Moved};
+    pub use grains_runtime::store::{MoveError, Moved, ReplicatedConfig, SET_BYTES_MAX};
     #[cfg(feature = "redb")]
     pub use grains_runtime::store::{OpenError, RedbConfig, RedbStore};
 }

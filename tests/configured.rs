@@ -154,6 +154,11 @@ fn what_makes_no_sense_is_refused_when_the_node_starts() {
     names(&complaint(&[], &[], "[grain.gest]\nidle_timeout = '1s'"), &["grains.toml:1", "\"gest\"", "hosts \"guest\""]);
     names(&complaint(&[], &[], "mailbox_len_max = 0"), &["`mailbox_len_max` is zero"]);
     names(&complaint(&["--set", "cluster.voters=2"], &[], "cluster.name = 'shop'"), &["`voters` is 1, 3 or 5"]);
+    let wrong = |set: &str, told: &str| names(&complaint(&["--set", set], &[], "cluster.name = 'shop'"), &[told]);
+    wrong("cluster.states.loads_max=0", "`states.loads_max` is zero");
+    wrong("cluster.states.patience=0s", "`states.patience` is zero");
+    wrong("cluster.states.commit_bytes_max=1MiB", "`states.commit_bytes_max` is less than 4194304");
+    wrong("cluster.states.batch_bytes_max=5MiB", "`states.batch_bytes_max` is more than 4194304");
 }
 
 #[rpc_trait]
@@ -227,6 +232,9 @@ fn the_file_in_the_docs_is_complete_and_shows_the_defaults() {
     let mut default = ClusterConfig::new(&cluster.name).listen(&cluster.listen).join(&cluster.join);
     (default.advertise, default.roles) = (cluster.advertise.clone(), cluster.roles.clone());
     assert_eq!(cluster, default);
+    // What it says makes sense together: a node goes on to listening.
+    let sample = sample.replace("[grain.room]", "[grain.guest]");
+    names(&complaint(&["--set", "cluster.listen=127.0.0.1:nowhere"], &[], &sample), &["127.0.0.1:nowhere"]);
 }
 
 /// The example as it is now. Cargo builds it for a full `cargo test` only, so that a test of this file alone would find

@@ -50,18 +50,19 @@ use crate::{
     consensus::{Consensus, LogProgress, OpenError, Part, State, Storage, Timing},
 };
 
-/// The limits of a [`ReplicatedStore`].
+/// The limits of the store that a cluster keeps, for one node of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicatedConfig {
     /// How many commits may wait in a node. One more is answered [`CommitError::NotStored`]. Default 4,096: sixteen full
     /// batches, some 100 ms of writing.
     pub commits_max: usize,
-    /// How many bytes of states may wait in a node. Default 64 MiB.
+    /// How many bytes of states may wait in a node, [`SET_BYTES_MAX`] or more. Default 64 MiB: as much as a disk of 100 MB/s
+    /// takes within a second.
     pub commit_bytes_max: usize,
     /// How many commits go as one command. Default 256: beyond that, sharing an fsync gains nothing more.
     pub batch_len_max: usize,
-    /// How many bytes of states go as one command; a larger set goes alone. Default 1 MiB: a heartbeat that waits behind one
-    /// is late by 1 ms on a link of 10 Gbit/s.
+    /// How many bytes of states go as one command, [`SET_BYTES_MAX`] or fewer; a larger set goes alone. Default 1 MiB: a
+    /// heartbeat that waits behind one is late by 1 ms on a link of 10 Gbit/s.
     pub batch_bytes_max: usize,
     /// How many loads may wait in a node. One more is answered [`LoadError::Unavailable`]. Default 65,536.
     pub loads_max: usize,
@@ -80,6 +81,37 @@ impl Default for ReplicatedConfig {
             loads_max: 65_536,
             patience: Duration::from_secs(8),
         }
+    }
+}
+
+impl ReplicatedConfig {
+    /// # Errors
+    /// Which limit makes no sense, and why.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { commits_max, commit_bytes_max, batch_len_max, batch_bytes_max, loads_max, patience } = self;
+        let counts = [
+            ("commits_max", commits_max),
+            ("batch_len_max", batch_len_max),
+            ("batch_bytes_max", batch_bytes_max),
+            ("loads_max", loads_max),
+        ];
+        if let Some((limit, _)) = counts.iter().find(|(_, count)| **count == 0) {
+            return Err(format!("`states.{limit}` is zero: no state could be loaded or written"));
+        }
+        if patience.is_zero() {
+            return Err("`states.patience` is zero: no leader could be waited for".to_owned());
+        }
+        if *commit_bytes_max < SET_BYTES_MAX {
+            return Err(format!(
+                "`states.commit_bytes_max` is less than {SET_BYTES_MAX}: large states could never be written"
+            ));
+        }
+        if *batch_bytes_max > SET_BYTES_MAX {
+            return Err(format!(
+                "`states.batch_bytes_max` is more than {SET_BYTES_MAX}: a batch has to fit into a message"
+            ));
+        }
+        Ok(())
     }
 }
 

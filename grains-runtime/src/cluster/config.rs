@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::partition::PARTITIONS_DEFAULT;
+use crate::store::ReplicatedConfig;
 
 /// Which cluster a node belongs to, how others reach it, and the times by which the cluster agrees.
 ///
@@ -57,6 +58,8 @@ pub struct ClusterConfig {
     pub calls_max: usize,
     /// How many grains' places a node remembers, so that calls take one hop. Default 100,000: some 10 MB.
     pub places_max: usize,
+    /// The limits of what the cluster keeps for its grains, as this node uses it.
+    pub states: ReplicatedConfig,
 }
 
 impl ClusterConfig {
@@ -78,6 +81,7 @@ impl ClusterConfig {
             join_timeout: Duration::from_secs(60),
             calls_max: 65_536,
             places_max: 100_000,
+            states: ReplicatedConfig::default(),
         }
     }
 

@@ -304,6 +304,8 @@ impl NodeBuilder {
         let surroundings = Surroundings {
             #[cfg(feature = "cluster")]
             in_cluster: self.cluster.is_some(),
+            #[cfg(feature = "cluster")]
+            replicated: self.cluster.as_ref().map(|cluster| cluster.states.clone()).unwrap_or_default(),
             #[cfg(not(feature = "cluster"))]
             in_cluster: false,
             #[cfg(feature = "redb")]

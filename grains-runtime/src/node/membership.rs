@@ -181,6 +181,6 @@ fn check(config: &ClusterConfig) -> Result<(), StartError> {
         _ if config.lease < config.election * 2 => {
             refuse("`lease` must be at least two elections long, or nodes are removed while a leader is elected")
         }
-        _ => Ok(()),
+        _ => config.states.check().or_else(|why| refuse(&why)),
     }
 }

@@ -9,6 +9,8 @@ use super::{
 #[cfg(feature = "cluster")]
 use crate::cluster::ClusterConfig;
 use crate::config::NodeConfig;
+#[cfg(feature = "cluster")]
+use crate::store::ReplicatedConfig;
 
 impl Settings {
     /// Shows every setting, table by table.
@@ -30,7 +32,7 @@ impl Settings {
         );
         #[cfg(feature = "cluster")]
         if let Some(cluster) = cluster {
-            of_cluster(cluster, &mut |word, value| see(Name::of(Name::CLUSTER, word), value));
+            of_cluster(cluster, see);
         }
         for (grain_type, grain) in grains {
             of_grain(grain, &mut |word, value| see(Name::of_grain(grain_type, word), value));
@@ -83,7 +85,7 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
 }
 
 #[cfg(feature = "cluster")]
-fn of_cluster(config: &mut ClusterConfig, see: See<'_>) {
+fn of_cluster(config: &mut ClusterConfig, see_all: &mut dyn FnMut(Name, &mut dyn Value)) {
     let ClusterConfig {
         name,
         listen,
@@ -100,7 +102,9 @@ fn of_cluster(config: &mut ClusterConfig, see: See<'_>) {
         join_timeout,
         calls_max,
         places_max,
+        states,
     } = config;
+    let mut see = |word: &str, value: &mut dyn Value| see_all(Name::of(Name::CLUSTER, word), value);
     see("name", name);
     see("listen", listen);
     see("advertise", advertise);
@@ -116,6 +120,19 @@ fn of_cluster(config: &mut ClusterConfig, see: See<'_>) {
     see("join_timeout", join_timeout);
     see("calls_max", calls_max);
     see("places_max", places_max);
+    of_states(states, &mut |word, value| see_all(Name::of_states(word), value));
+}
+
+#[cfg(feature = "cluster")]
+fn of_states(config: &mut ReplicatedConfig, see: See<'_>) {
+    let ReplicatedConfig { commits_max, commit_bytes_max, batch_len_max, batch_bytes_max, loads_max, patience } =
+        config;
+    see("commits_max", commits_max);
+    see("commit_bytes_max", &mut Bytes(commit_bytes_max));
+    see("batch_len_max", batch_len_max);
+    see("batch_bytes_max", &mut Bytes(batch_bytes_max));
+    see("loads_max", loads_max);
+    see("patience", patience);
 }
 
 fn of_grain(grain: &mut GrainSettings, see: See<'_>) {

@@ -13,6 +13,8 @@ pub(super) struct Name(pub(super) Vec<String>);
 impl Name {
     pub(super) const CLUSTER: &str = "cluster";
     pub(super) const GRAIN: &str = "grain";
+    #[cfg(feature = "cluster")]
+    const STATES: &str = "states";
 
     pub(super) fn top(word: &str) -> Self {
         Self(vec![word.to_owned()])
@@ -20,6 +22,11 @@ impl Name {
 
     pub(super) fn of(table: &str, word: &str) -> Self {
         Self(vec![table.to_owned(), word.to_owned()])
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn of_states(word: &str) -> Self {
+        Self::of(Self::CLUSTER, Self::STATES).and(word)
     }
 
     pub(super) fn of_grain(grain_type: &str, word: &str) -> Self {
@@ -64,11 +71,21 @@ impl Name {
         self.0.get(1).filter(|_| self.is_in(Self::GRAIN)).map(String::as_str)
     }
 
+    #[cfg(feature = "cluster")]
+    fn is_of_states(&self) -> bool {
+        *self == Self::of(Self::CLUSTER, Self::STATES)
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn is_of_states(&self) -> bool {
+        false
+    }
+
     /// Whether it is the name of a table that is known, not of a setting.
     pub(super) fn is_table(&self) -> bool {
         match self.0.len() {
             1 => self.is_in(Self::GRAIN) || (cfg!(feature = "cluster") && self.is_in(Self::CLUSTER)),
-            2 => self.is_in(Self::GRAIN),
+            2 => self.is_in(Self::GRAIN) || self.is_of_states(),
             _ => false,
         }
     }

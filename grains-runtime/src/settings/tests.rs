@@ -72,6 +72,14 @@ join_timeout = "1500ms"
 calls_max = 12
 places_max = 13
 
+[cluster.states]
+commits_max = 14
+commit_bytes_max = "5MiB"
+batch_len_max = 15
+batch_bytes_max = "7KiB"
+loads_max = 16
+patience = "17s"
+
 [grain.room]
 idle_timeout = "1h"
 mailbox_len_max = 3
@@ -123,6 +131,7 @@ fn values_are_those_that_were_written() {
     assert_eq!(cluster.join, ["127.0.0.1:7101", "127.0.0.1:7102"]);
     assert_eq!(cluster.roles, ["batch", "web"].map(str::to_owned).into());
     assert_eq!(cluster.election, Duration::from_nanos(90));
+    assert_eq!(cluster.states.commit_bytes_max, 5 << 20);
     assert_eq!(grains["room"].store, Some("archive".into()));
     assert_eq!(grains["room"].placement, Some(Strategy::PreferLocal));
     assert_eq!(grains["odd \t.\"name"].mailbox_len_max, Some(4));
@@ -214,7 +223,7 @@ fn no_setting_takes_what_it_is_not() {
         assert_eq!(value.written(), before, "{name} has changed");
         names.push(name);
     });
-    assert_eq!(names.len(), 13 + 15 + 2 * 5);
+    assert_eq!(names.len(), 13 + 15 + 6 + 2 * 5);
     for name in names {
         let told = wrong_file(&format!("{name} = 1979-05-27"));
         let expected = format!("a.toml:1: `{name}` is ");

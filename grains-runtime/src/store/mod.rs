@@ -16,4 +16,4 @@ pub use self::faulty::{Fault, FaultyStore};
 #[cfg(feature = "redb")]
 pub use grains_store::redb::{OpenError, RedbConfig, RedbStore};
 #[cfg(feature = "cluster")]
-pub use grains_store::replicated::{MoveError, Moved};
+pub use grains_store::replicated::{MoveError, Moved, ReplicatedConfig, SET_BYTES_MAX};

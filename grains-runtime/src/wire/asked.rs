@@ -59,6 +59,11 @@ impl Open {
         &self.outbox
     }
 
+    /// Who is at the other end.
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.outbox.is_closed()
     }

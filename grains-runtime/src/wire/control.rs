@@ -15,7 +15,7 @@ use super::{
     shared::{Shared, Side, State},
 };
 use crate::{
-    cluster::Incarnation,
+    cluster::{Incarnation, NodeId},
     sync::{Mutex, lock},
     timeout::timeout,
 };
@@ -63,6 +63,14 @@ pub(crate) enum RequestError {
     /// The question was not sent: one of the two nodes does not talk to the other.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The question was not sent: another node is there than it is for.
+    #[error("node {node} is at {address}")]
+    Another {
+        /// Where it was looked for.
+        address: String,
+        /// Who is there.
+        node: NodeId,
+    },
     /// The question may have been handled.
     #[error("no answer from {address}: {why}")]
     Unanswered {
@@ -158,9 +166,10 @@ type Waiter = oneshot::Sender<Result<Arc<Open>, RequestError>>;
 
 pub(super) async fn request(
     shared: Arc<Shared>,
+    to: Option<NodeId>,
     address: String,
     lane: Lane,
-    body: Vec<u8>,
+    body: Arc<Vec<u8>>,
     limit: Duration,
 ) -> Result<Response, RequestError> {
     let (bytes, max) = (body.len() + HEAD_BYTES + 1, shared.config.limits.frame_bytes_max(lane.purpose()));
@@ -177,7 +186,12 @@ pub(super) async fn request(
             let why = format!("no connection within {limit:?}");
             return Err(RequestError::Unreachable { address, why });
         };
-        match opened?.ask(&shared, &body)? {
+        let opened = opened?;
+        let node = opened.node();
+        if to.is_some_and(|to| to != node) {
+            return Err(RequestError::Another { address, node });
+        }
+        match opened.ask(&shared, &body)? {
             Some(asked) => break asked,
             None if attempts_left > 0 => attempts_left -= 1,
             None => return Err(RequestError::Unreachable { address, why: "its connections end at once".into() }),
@@ -186,6 +200,15 @@ pub(super) async fn request(
     drop(body);
     let answered = timeout(clock, until.since(clock.now()), asked.answer()).await;
     answered.unwrap_or_else(|| Err(RequestError::Unanswered { address, why: format!("none within {limit:?}") }))
+}
+
+/// Whether there is a connection to `address`, and `node` is at its other end.
+pub(super) fn is_at(shared: &Shared, node: NodeId, address: &str, lane: Lane) -> bool {
+    let caller = lock(&shared.state).callers.get(&(address.to_owned(), lane)).cloned();
+    caller.is_some_and(|caller| match &lock(&caller.state).phase {
+        Phase::Open(open) => open.node() == node && !open.is_closed(),
+        Phase::Idle | Phase::Dialling(_) => false,
+    })
 }
 
 /// The connection there is, or a new one.

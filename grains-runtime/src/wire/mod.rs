@@ -132,10 +132,27 @@ impl Wire {
         &self,
         address: &str,
         lane: Lane,
-        body: Vec<u8>,
+        body: impl Into<Arc<Vec<u8>>>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Response, RequestError>> {
-        Box::pin(control::request(self.shared.clone(), address.to_owned(), lane, body, timeout))
+        Box::pin(control::request(self.shared.clone(), None, address.to_owned(), lane, body.into(), timeout))
+    }
+
+    /// The same for a question to node `to`: no other one is sent it.
+    pub(crate) fn request_of(
+        &self,
+        to: NodeId,
+        address: &str,
+        lane: Lane,
+        body: Arc<Vec<u8>>,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Response, RequestError>> {
+        Box::pin(control::request(self.shared.clone(), Some(to), address.to_owned(), lane, body, timeout))
+    }
+
+    /// Whether this node is connected with `node` at `address`.
+    pub(crate) fn is_at(&self, node: NodeId, address: &str, lane: Lane) -> bool {
+        control::is_at(&self.shared, node, address, lane)
     }
 
     /// The link to member `to` at `address`: the one there is, unless that is dead. A new one takes frames at once, while it

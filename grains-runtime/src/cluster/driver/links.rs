@@ -111,21 +111,14 @@ pub(crate) struct Ways {
     clock: Arc<dyn Clock>,
     /// The addresses to join by, without this node's own.
     join: Vec<String>,
-    /// Where each node was found, or is to be looked for next: 0 is where the cluster has it, then come the addresses to
+    /// Where each node was found, or is to be looked for first: 0 is where the cluster has it, then come the addresses to
     /// join by. As many as have ever had a vote.
     found: Mutex<LiteMap<NodeId, usize>>,
 }
 
-/// Why there is no answer.
-enum Missed {
-    /// Nobody is there, or another node.
-    NotThere(Unanswered),
-    NoAnswer(Unanswered),
-}
-
-impl From<Missed> for Unanswered {
-    fn from((Missed::NotThere(why) | Missed::NoAnswer(why)): Missed) -> Self {
-        why
+impl From<RequestError> for Unanswered {
+    fn from(error: RequestError) -> Self {
+        Self { sent: matches!(error, RequestError::Unanswered { .. }), why: error.to_string() }
     }
 }
 
@@ -135,37 +128,46 @@ impl Ways {
         Arc::new(Self { wire, clock, join, found: Mutex::default() })
     }
 
-    /// Asks `to`, at `known` or wherever it is now.
+    /// Asks `to`, at `known` or wherever it is now. Whoever else is found on the way is not asked.
     async fn ask(
         &self,
         to: NodeId,
         known: &str,
         lane: Lane,
-        body: &[u8],
+        body: Arc<Vec<u8>>,
         limit: Duration,
     ) -> Result<Vec<u8>, Unanswered> {
-        let places = 1 + self.join.len();
-        let first = lock(&self.found).get(&to).copied().unwrap_or_default();
+        let (places, first) = (self.places(), self.first_place(to));
         let mut missed = Unanswered { why: String::new(), sent: false };
         for place in (first..places).chain(0..first) {
             let address = if place == 0 { known } else { &self.join[place - 1] };
             if place > 0 && address == known {
                 continue;
             }
-            // Whoever has no more patience with an address that says nothing begins with the next one.
-            self.note(to, (place + 1) % places);
-            match self.ask_at(Some(to), address, lane, body.to_vec(), limit).await {
-                Err(Missed::NotThere(Unanswered { why, sent })) => {
-                    missed = Unanswered { why, sent: missed.sent || sent };
-                }
-                answered_or_not => {
+            let mut looking = Looking { ways: self, to, place, address, lane, is_over: false };
+            // The caller's patience ends before this one: by that it is known where to begin the next time.
+            let answer = self.wire.request_of(to, address, lane, body.clone(), limit * 2).await;
+            looking.is_over = true;
+            match answer {
+                Err(
+                    error
+                    @ (RequestError::Unreachable { .. } | RequestError::Refused(_) | RequestError::Another { .. }),
+                ) => missed = error.into(),
+                answer => {
                     self.note(to, place);
-                    return answered_or_not.map_err(Unanswered::from);
+                    return Ok(answer?.body);
                 }
             }
         }
-        self.note(to, 0);
         Err(missed)
+    }
+
+    fn places(&self) -> usize {
+        1 + self.join.len()
+    }
+
+    fn first_place(&self, node: NodeId) -> usize {
+        lock(&self.found).get(&node).copied().unwrap_or_default()
     }
 
     fn note(&self, node: NodeId, place: usize) {
@@ -175,30 +177,31 @@ impl Ways {
             _ => found.insert(node, place),
         };
     }
-
-    async fn ask_at(
-        &self,
-        to: Option<NodeId>,
-        address: &str,
-        lane: Lane,
-        body: Vec<u8>,
-        limit: Duration,
-    ) -> Result<Vec<u8>, Missed> {
-        let response = self.wire.request(address, lane, body, limit).await.map_err(|error| {
-            let why = error.to_string();
-            match error {
-                RequestError::Unanswered { .. } => Missed::NoAnswer(Unanswered { why, sent: true }),
-                _ => Missed::NotThere(Unanswered { why, sent: false }),
-            }
-        })?;
-        if let Some(to) = to.filter(|to| *to != response.from.node) {
-            let why = format!("node {} is where {to} was", response.from.node);
-            return Err(Missed::NotThere(Unanswered { why, sent: true }));
-        }
-        Ok(response.body)
-    }
 }
 
+/// A place where a node is looked for. Whoever has no more patience with an address that says nothing begins with the next
+/// one; if the node is there, it is slow, and nowhere else.
+struct Looking<'t> {
+    ways: &'t Ways,
+    to: NodeId,
+    place: usize,
+    address: &'t str,
+    lane: Lane,
+    is_over: bool,
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        let Self { ways, to, place, address, lane, is_over } = *self;
+        if is_over || ways.wire.is_at(to, address, lane) {
+            return;
+        }
+        // Others may have found it meanwhile.
+        if ways.first_place(to) == place {
+            ways.note(to, (place + 1) % ways.places());
+        }
+    }
+}
 /// Asks the node at `address`; if `to` is given it has to be that one, which may have moved. No answer if this node cannot
 /// read it.
 fn ask(
@@ -209,7 +212,7 @@ fn ask(
     ask: &Ask,
     limit: Duration,
 ) -> impl Future<Output = Result<Option<Answer>, Unanswered>> + Send + use<> {
-    let body = codec::encode(ask).expect("bytes can be encoded");
+    let body = Arc::new(codec::encode(ask).expect("bytes can be encoded"));
     let ways = ways.get().cloned();
     let address = address.to_owned();
     async move {
@@ -218,12 +221,15 @@ fn ask(
         };
         let answer = match to {
             Some(to) => {
-                let asking = Box::pin(ways.ask(to, &address, lane, &body, limit));
+                let asking = Box::pin(ways.ask(to, &address, lane, body, limit));
                 let late = || Unanswered { why: format!("no answer within {limit:?}"), sent: true };
-                timeout(&ways.clock, limit, asking).await.ok_or_else(late)?
+                timeout(&ways.clock, limit, asking).await.ok_or_else(late)??
             }
-            None => ways.ask_at(None, &address, lane, body, limit).await.map_err(Unanswered::from),
+            None => ways.wire.request(&address, lane, body, limit).await?.body,
         };
-        Ok(codec::decode(&answer?).ok())
+        Ok(codec::decode(&answer).ok())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,9 @@ use crate::{store::RedbStore, world::NoRuntime};
 /// What a choice is made from.
 pub(super) struct Surroundings {
     pub(super) in_cluster: bool,
+    /// The limits of what the cluster keeps.
+    #[cfg(feature = "cluster")]
+    pub(super) replicated: ReplicatedConfig,
     #[cfg(feature = "redb")]
     pub(super) data_dir: Option<PathBuf>,
     /// It is started to move what is in the data directory.
@@ -136,7 +139,7 @@ impl Surroundings {
             of_node,
             close: None,
             #[cfg(feature = "cluster")]
-            replicated: self.in_cluster.then(|| ReplicatedStore::new(world, ReplicatedConfig::default())),
+            replicated: self.in_cluster.then(|| ReplicatedStore::new(world, self.replicated.clone())),
         };
         for (choice, of) in wanted {
             let store: Arc<dyn Store> = match &choice {
