@@ -23,7 +23,10 @@ mod tests;
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -174,6 +177,8 @@ struct Shared {
 /// This node's part in the group.
 struct Running {
     group: u64,
+    /// All nodes have agreed on this group, so what it acknowledges stays.
+    serves: AtomicBool,
     consensus: Consensus,
     states: Arc<States>,
     peers: Arc<dyn Peers>,
@@ -219,7 +224,8 @@ impl ReplicatedStore {
                     return Err(error);
                 }
             };
-            self.shared.part.send_replace(Some(Arc::new(Running { group, consensus, states, peers })));
+            let serves = AtomicBool::new(false);
+            self.shared.part.send_replace(Some(Arc::new(Running { group, serves, consensus, states, peers })));
             Ok(())
         })
     }
@@ -238,6 +244,14 @@ impl ReplicatedStore {
     /// The number of the group in which this node takes part.
     pub fn group(&self) -> Option<u64> {
         self.shared.part.borrow().as_ref().map(|running| running.group)
+    }
+
+    /// The group is the one that all nodes have agreed on: until this is called, it agrees on voters and acknowledges nothing
+    /// to grains, because another group might be begun in its place.
+    pub fn serve(&self) {
+        if let Some(running) = &*self.shared.part.borrow() {
+            running.serves.store(true, Ordering::Release);
+        }
     }
 
     /// This node's part in the group, once it was opened.

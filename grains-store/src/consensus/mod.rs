@@ -48,7 +48,7 @@ use self::{
     body::Reply,
     log::Log,
     machine::Driven,
-    network::{Addresses, Network, Receiver},
+    network::{Addresses, Network, Receiver, Sent},
     runtime::{WorldRuntime, in_world},
     snapshot::Arriving,
     tasks::{OwnTasks, Running},
@@ -154,8 +154,9 @@ struct Inner {
     raft: Raft<Types, Driven>,
     log: Log,
     driven: Driven,
+    sent: Sent,
     /// A snapshot that comes in.
-    arriving: tokio::sync::Mutex<Option<Arriving>>,
+    arriving: Arc<tokio::sync::Mutex<Option<Arriving>>>,
     leadership: watch::Receiver<Leadership>,
     /// Set while voters are changed.
     changing: Arc<AtomicBool>,
@@ -226,7 +227,8 @@ impl Consensus {
             State::Memory(_) => timing.election_max,
             State::Disk(_) => timing.election_max.max(LARGE_ENTRIES_MAX),
         };
-        let network = Network { me: node, links, addresses: addresses.clone(), entries_max };
+        let sent = Sent::default();
+        let network = Network { me: node, links, addresses: addresses.clone(), entries_max, sent: sent.clone() };
         let unusable = |why: String| OpenError::Unusable { why };
         let config = config(timing, &state).validate().map_err(|error| unusable(error.to_string()))?;
         let config = Arc::new(config);
@@ -262,7 +264,8 @@ impl Consensus {
             raft,
             log,
             driven,
-            arriving: tokio::sync::Mutex::default(),
+            sent,
+            arriving: Arc::default(),
             leadership,
             changing: Arc::default(),
             closed: Mutex::default(),

@@ -83,6 +83,32 @@ pub(super) struct Network {
     /// How long another voter may take to store entries. openraft would allow no more than for a heartbeat, which a slow
     /// disk does not keep.
     pub(super) entries_max: Duration,
+    pub(super) sent: Sent,
+}
+
+/// How much of a snapshot each node has taken, for whoever waits for that.
+#[derive(Clone, Default)]
+pub(super) struct Sent(Arc<Mutex<BTreeMap<NodeId, u64>>>);
+
+impl Sent {
+    /// The most parts of one sending that `node` has taken since it was last forgotten.
+    pub(super) fn parts(&self, node: NodeId) -> u64 {
+        self.known().get(&node).copied().unwrap_or_default()
+    }
+
+    pub(super) fn forget(&self, node: NodeId) {
+        self.known().remove(&node);
+    }
+
+    fn took(&self, node: NodeId, parts: u64) {
+        let mut known = self.known();
+        let most = known.entry(node).or_default();
+        *most = parts.max(*most);
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where the nodes are by the latest change of voters. openraft keeps its clients when a node moves.
@@ -108,8 +134,8 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
         let (links, addresses) = (self.links.clone(), self.addresses.clone());
-        let (me, to, entries_max) = (self.me, NodeId(target), self.entries_max);
-        Client { me, to, first_address: node.addr.clone(), links, addresses, entries_max }
+        let (me, to, entries_max, sent) = (self.me, NodeId(target), self.entries_max, self.sent.clone());
+        Client { me, to, first_address: node.addr.clone(), links, addresses, entries_max, sent }
     }
 }
 
@@ -122,6 +148,7 @@ pub(super) struct Client {
     links: Arc<dyn RaftLinks>,
     addresses: Addresses,
     entries_max: Duration,
+    sent: Sent,
 }
 
 impl Client {
@@ -175,6 +202,7 @@ impl Client {
             }
             self.call_encoded::<()>(Kind::Snapshot, Lane::Bulk, &arguments, part_ttl).await?;
             head.part += 1;
+            self.sent.took(self.to, head.part);
         }
     }
 }
@@ -242,7 +270,7 @@ pub(super) struct Receiver<'r> {
     pub(super) me: NodeId,
     pub(super) raft: &'r Raft<Types, Driven>,
     pub(super) driven: &'r Driven,
-    pub(super) arriving: &'r tokio::sync::Mutex<Option<Arriving>>,
+    pub(super) arriving: &'r Arc<tokio::sync::Mutex<Option<Arriving>>>,
 }
 
 impl Receiver<'_> {
@@ -285,17 +313,25 @@ impl Receiver<'_> {
             return Err(format!("a part of {} bytes, of at most {}", bytes.len(), 2 * PART_BYTES));
         }
         let taking = async {
-            let mut place = self.arriving.lock().await;
-            snapshot::arrive(&mut place, self.driven, from, &head, bytes).await
+            let mut place = self.arriving.clone().lock_owned().await;
+            let arrived = snapshot::arrive(&mut place, self.driven, from, &head, bytes).await;
+            arrived.map(|arrived| (arrived, place))
         };
         match WorldRuntime::timeout(RECEIVE_MAX, taking).await.map_err(|late| late.to_string())?? {
-            Arrived::Part => codec::encode(&()).map_err(|error| error.to_string()),
-            Arrived::Whole(whole) => {
+            (Arrived::Part, _) => codec::encode(&()).map_err(|error| error.to_string()),
+            (Arrived::Whole(whole), place) => {
                 let snapshot = Snapshot { meta: head.meta, snapshot: whole };
-                let installing = self.raft.install_full_snapshot(head.vote, snapshot);
+                let raft = self.raft.clone();
+                // A task of its own that keeps the place to its end, whoever still waits: no other snapshot begins to come
+                // in where this one waits to be installed.
+                let installing = WorldRuntime::spawn(async move {
+                    let installed = raft.install_full_snapshot(head.vote, snapshot).await;
+                    drop(place);
+                    installed
+                });
                 let installed =
                     WorldRuntime::timeout(INSTALL_MAX, installing).await.map_err(|late| late.to_string())?;
-                answer(installed.map_err(RaftError::Fatal))
+                answer(installed.map_err(|error| error.to_string())?.map_err(RaftError::Fatal))
             }
         }
     }

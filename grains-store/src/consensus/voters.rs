@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     Changing, Consensus,
     machine::Driven,
+    network::Sent,
     propose::{ProposeError, of_fatal, of_write},
     runtime::{WorldInstant, WorldRuntime},
     types::{LogId, Types},
@@ -109,7 +110,8 @@ impl Consensus {
             raft: self.inner.raft.clone(),
             wanted: voters.into_iter().map(|(node, address)| (node.0, BasicNode::new(address))).collect(),
             step_max: self.inner.timing.answer_max(),
-            catch_up_max: self.inner.timing.answer_max() * 2,
+            lag_max: self.inner.timing.answer_max() * 2,
+            sent: self.inner.sent.clone(),
         };
         let work = async move {
             let result = change.run().await;
@@ -167,8 +169,9 @@ struct Change {
     wanted: BTreeMap<u64, BasicNode>,
     /// How long one change may take.
     step_max: Duration,
-    /// How long new voters have to catch up before they get a vote.
-    catch_up_max: Duration,
+    /// How long a new voter may get no further before it has caught up and gets its vote.
+    lag_max: Duration,
+    sent: Sent,
 }
 
 /// What is to be done next.
@@ -184,14 +187,13 @@ type Metrics = RaftMetrics<Types>;
 
 impl Change {
     async fn run(&self) -> Result<(), ProposeError> {
-        let until = WorldInstant::now() + self.catch_up_max;
         let mut caught_up = false;
         for _ in 0..STEPS_MAX {
             let step = self.next(&self.raft.metrics().borrow_watched(), caught_up);
             match step {
                 Step::Members(members) => self.change(members).await?,
                 Step::CatchUp => {
-                    if let Err(node) = self.catch_up(until).await {
+                    if let Err(node) = self.catch_up().await {
                         self.give_up().await;
                         return Err(ProposeError::Lagging { node });
                     }
@@ -275,23 +277,44 @@ impl Change {
         }
     }
 
-    /// Waits until all new voters have nearly all of the log, or gives one that has not.
-    async fn catch_up(&self, until: WorldInstant) -> Result<(), NodeId> {
+    /// Waits until all new voters have nearly all of the log, or gives one that has not and gets no further. A large state
+    /// takes as long as it takes.
+    async fn catch_up(&self) -> Result<(), NodeId> {
+        self.wanted.keys().for_each(|id| self.sent.forget(NodeId(*id)));
         let mut metrics = self.raft.metrics();
+        let (mut best, mut until) = (None, WorldInstant::now() + self.lag_max);
         loop {
             let behind = self.behind(&metrics.borrow_and_update());
-            let Some(behind) = behind else { return Ok(()) };
-            let Ok(Ok(())) = WorldRuntime::timeout_at(until, metrics.changed()).await else { return Err(behind) };
+            let Some((node, lag)) = behind else { return Ok(()) };
+            let parts = self.sent.parts(node);
+            let is_better = |(of, least, most)| of != node || lag < least || parts > most;
+            if best.is_none_or(is_better) {
+                (best, until) = (Some((node, lag, parts)), WorldInstant::now() + self.lag_max);
+            }
+            if WorldInstant::now() >= until {
+                return Err(node);
+            }
+            // What a snapshot does is not reported.
+            let again = until.min(WorldInstant::now() + self.lag_max / 4);
+            if let Ok(Err(_)) = WorldRuntime::timeout_at(again, metrics.changed()).await {
+                return Err(node);
+            }
         }
     }
 
-    fn behind(&self, metrics: &Metrics) -> Option<NodeId> {
+    /// The first new voter that lacks too many entries, and how many.
+    fn behind(&self, metrics: &Metrics) -> Option<(NodeId, u64)> {
         // Not the leader any more: the next step will say so.
         let replication = metrics.replication.as_ref()?;
         let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
-        let needed = metrics.last_log_index.unwrap_or_default().saturating_sub(CATCH_UP_ENTRIES_MAX);
-        let has = |id: &u64| replication.get(id).and_then(|at| at.as_ref()).is_some_and(|at| at.index >= needed);
-        self.wanted.keys().find(|id| !voters.contains(id) && !has(id)).map(|id| NodeId(*id))
+        let last = metrics.last_log_index.unwrap_or_default();
+        let new = self.wanted.keys().filter(|id| !voters.contains(id));
+        let mut behind = new.filter_map(|id| match replication.get(id).and_then(|at| at.as_ref()) {
+            Some(at) => Some((NodeId(*id), last - at.index.min(last))).filter(|(_, lag)| *lag > CATCH_UP_ENTRIES_MAX),
+            // It has answered nothing.
+            None => Some((NodeId(*id), last)),
+        });
+        behind.next()
     }
 
     /// Forgets the new nodes again.

@@ -104,6 +104,12 @@ impl Commits {
         let mut batch: Vec<Waiting> = Vec::new();
         let mut bytes = 0;
         while let Some(one) = self.waiting.front() {
+            // Its grain has given it up: nothing was sent, and nothing is to come of it later.
+            if one.answer.is_closed() {
+                self.bytes -= one.bytes;
+                self.waiting.pop_front();
+                continue;
+            }
             bytes += one.bytes;
             let is_full = batch.len() >= self.batch_len_max || bytes > self.batch_bytes_max;
             // The first one always goes, or one that is larger than a batch would stay for ever.

@@ -1,12 +1,12 @@
 //! What the leader does for others, and what every voter does for Raft.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use grains_core::codec;
 
 use super::{
     Running, Shared,
-    words::{Answer, Ask, Envelope, Held},
+    words::{Answer, Ask, Command, Envelope, Held},
 };
 use crate::consensus::{Committed, ProposeError};
 
@@ -31,6 +31,11 @@ impl Shared {
     pub(super) async fn answer(&self, running: &Running, ask: Ask) -> Answer {
         match ask {
             Ask::Raft(body) => Answer::Raft(running.consensus.handle(body).await),
+            _ if !running.serves.load(Ordering::Acquire) => Answer::NotLeader(None),
+            // What this node cannot read would end every voter that is to apply it.
+            Ask::Apply(command) if codec::decode::<Command>(&command).is_err() => {
+                Answer::Refused("the command cannot be read: its sender's version is another one".into())
+            }
             Ask::Apply(command) => match running.consensus.propose_bytes(command).await {
                 Ok(Committed { outcome, .. }) => Answer::Applied(outcome),
                 Err(error) => refused(error),

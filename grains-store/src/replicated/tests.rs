@@ -39,6 +39,8 @@ struct Nodes {
     /// From which nodes no answer comes back to questions of clients.
     deaf: BTreeSet<String>,
     bulk: u64,
+    /// How long each part of a snapshot is under way.
+    bulk_takes: Duration,
 }
 
 struct End {
@@ -56,7 +58,9 @@ impl Peers for End {
         _timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<u8>, Unanswered>> {
         let mut nodes = self.wires.0.lock().unwrap();
-        nodes.bulk += u64::from(lane == Lane::Bulk);
+        let is_bulk = lane == Lane::Bulk;
+        nodes.bulk += u64::from(is_bulk);
+        let takes = nodes.bulk_takes;
         let is_raft =
             matches!(codec::decode(&body), Ok(super::words::Envelope { ask: super::words::Ask::Raft(_), .. }));
         let is_cut = nodes.cut.contains(&(self.address.clone(), address.to_owned()));
@@ -66,6 +70,9 @@ impl Peers for End {
             let lost = |sent| Err(Unanswered { why: "lost".into(), sent });
             match node {
                 Some(node) => {
+                    if is_bulk {
+                        tokio::time::sleep(takes).await;
+                    }
                     let answer = node.handle(body).await;
                     if is_deaf { lost(true) } else { Ok(answer) }
                 }
@@ -89,6 +96,7 @@ struct Place {
     disk: TestDisk,
     wires: Wires,
     patience: Duration,
+    timing: Timing,
 }
 
 /// Longer than an election takes on a busy machine.
@@ -97,7 +105,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Place {
     fn new(wires: &Wires, address: &str) -> Self {
         let node = NodeId(u64::from(address.as_bytes()[0]));
-        Self { address: address.into(), node, disk: TestDisk::default(), wires: wires.clone(), patience: PATIENCE }
+        Self {
+            address: address.into(),
+            node,
+            disk: TestDisk::default(),
+            wires: wires.clone(),
+            patience: PATIENCE,
+            timing: Timing::default(),
+        }
     }
 
     async fn start(&self) -> ReplicatedStore {
@@ -108,10 +123,11 @@ impl Place {
             name: NodeName::new(&self.address).unwrap(),
             node: self.node,
             group: GROUP,
-            timing: Timing::default(),
+            timing: self.timing,
             peers: Arc::new(End { address: self.address.clone(), wires: self.wires.clone() }),
         };
         store.open(opening).await.unwrap();
+        store.serve();
         self.wires.0.lock().unwrap().at.insert(self.address.clone(), store.clone());
         store
     }
@@ -153,13 +169,12 @@ async fn leads(store: &ReplicatedStore) {
 
 /// Three voters, of which the first has founded the group.
 async fn three() -> (Wires, Vec<Place>, Vec<ReplicatedStore>) {
-    three_with(PATIENCE).await
+    three_of(|place| place).await
 }
 
-async fn three_with(patience: Duration) -> (Wires, Vec<Place>, Vec<ReplicatedStore>) {
+async fn three_of(change: impl Fn(Place) -> Place) -> (Wires, Vec<Place>, Vec<ReplicatedStore>) {
     let wires = Wires::default();
-    let place = |address| Place { patience, ..Place::new(&wires, address) };
-    let places: Vec<_> = ["a", "b", "c"].map(place).into();
+    let places: Vec<_> = ["a", "b", "c"].map(|address| change(Place::new(&wires, address))).into();
     let mut stores = Vec::new();
     for place in &places {
         stores.push(place.start().await);

@@ -81,13 +81,14 @@ impl Driver {
             if consensus.is_pristine()
                 && let Err(why) = consensus.found(&address).await
             {
-                tracing::debug!(%why, "the group of states was not begun; it is tried again");
+                tracing::warn!(%why, "the group of states was not begun; it is tried again");
                 return LOOK_EVERY;
             }
             let until = self.world.clock.now() + OPEN_AGAIN;
             self.propose_until(Command::StatesFounded { group: group.number }, until).await;
             return LOOK_EVERY;
         }
+        states.store.serve();
         if consensus.leadership().borrow().is_me {
             let unfinished = consensus.unfinished();
             let is_whole = unfinished.is_none();

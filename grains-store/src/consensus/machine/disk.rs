@@ -19,7 +19,7 @@ use super::{
         snapshot::PART_BYTES,
         types::{LogId, Membership, SnapshotMeta},
     },
-    Batch, DiskState, Reading,
+    Batch, DiskState, Read, Reading,
 };
 
 /// The state is made durable after so many bytes of commands, or so many entries: until then the log keeps them in memory,
@@ -80,17 +80,25 @@ impl Shelf {
         self.bytes.store(0, Ordering::Relaxed);
     }
 
-    /// Makes the state durable, and gives it as it is now.
+    /// Makes the state durable, and gives what is: then the log before it may go.
     pub(super) async fn picture(self: &Arc<Self>) -> io::Result<(SnapshotMeta, Pages)> {
         self.persisted();
-        let (reading, position) = self
-            .off_thread(|state| {
-                // In this order: what is read is no newer than what is durable.
-                let read = state.read()?;
-                state.persist()?;
-                Ok(read)
-            })
-            .await?;
+        let read = self.off_thread(|state| {
+            // In this order: what is read is no newer than what is durable.
+            let read = state.read()?;
+            state.persist()?;
+            Ok(read)
+        });
+        self.pages(read.await?)
+    }
+
+    /// The state as it is now, to be sent. It need not be durable here, and is asked for again and again while a voter
+    /// that is far behind cannot be reached.
+    async fn view(self: &Arc<Self>) -> io::Result<(SnapshotMeta, Pages)> {
+        self.pages(self.off_thread(DiskState::read).await?)
+    }
+
+    fn pages(self: &Arc<Self>, (reading, position): Read) -> io::Result<(SnapshotMeta, Pages)> {
         let (last_log_id, last_membership) = position.map_or(Ok(Default::default()), |bytes| decoded(&bytes))?;
         Ok((SnapshotMeta { last_log_id, last_membership }, Pages::Reading(self.clone(), Some(reading))))
     }
@@ -168,7 +176,7 @@ impl OnDisk {
 
     pub(super) async fn snapshot(&self) -> io::Result<Option<(SnapshotMeta, Pages)>> {
         match self.position() {
-            (Some(_), _) => self.shelf.picture().await.map(Some),
+            (Some(_), _) => self.shelf.view().await.map(Some),
             (None, _) => Ok(None),
         }
     }

@@ -42,6 +42,9 @@ async fn a_store_that_is_not_open_says_so_and_one_that_opens_answers_who_waits()
     };
     store.open(opening).await.unwrap();
     store.consensus().unwrap().found("a").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!waiting.is_finished(), "it was answered before all nodes have agreed on the group");
+    store.serve();
     soon("for the commit", waiting).await.unwrap().unwrap();
     assert_eq!(value(&store, "k").await, Some((1, b"v".to_vec())));
 }
@@ -103,16 +106,7 @@ async fn a_voter_that_comes_late_gets_everything_and_has_it_durably() {
     for i in 0..40 {
         write(&stores[0], &format!("k{i:02}"), &vec![i; 900_000]).await;
     }
-    soon("for the log to be short", async {
-        loop {
-            let part = stores[0].shared.part.borrow().clone().unwrap();
-            if part.consensus.is_log_short(25 * 1024 * 1024) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    log_is_short(&stores[0]).await;
     let late = Place::new(&wires, "d");
     let fourth = late.start().await;
     let bulk = wires.0.lock().unwrap().bulk;
@@ -130,6 +124,112 @@ async fn a_voter_that_comes_late_gets_everything_and_has_it_durably() {
         assert_eq!(value(&fourth, &format!("k{i:02}")).await, Some((1, vec![i; 900_000])));
         assert_eq!(value(&second, &format!("k{i:02}")).await, Some((1, vec![i; 900_000])));
     }
+}
+
+async fn log_is_short(store: &ReplicatedStore) {
+    let consensus = store.consensus().unwrap();
+    soon("for the log to be short", async {
+        while !consensus.is_log_short(25 * 1024 * 1024) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_short_while_a_voter_is_dead() {
+    let (_wires, mut places, mut stores) = three().await;
+    leads(&stores[0]).await;
+    let (place, store) = (places.pop().unwrap(), stores.pop().unwrap());
+    let _dead = place.kill(store).await;
+    let mut written = 0_u64;
+    let mut write_more = async |megabytes: u64, pause| {
+        for _ in 0..2 * megabytes {
+            write(
+                &stores[0],
+                &format!("k{}", written % 8),
+                &[vec![7; 500_000], written.to_le_bytes().to_vec()].concat(),
+            )
+            .await;
+            written += 1;
+            tokio::time::sleep(pause).await;
+        }
+    };
+    // So much that the dead one would need the whole state, and then slowly: between two attempts to send it, little comes.
+    write_more(40, Duration::ZERO).await;
+    write_more(30, Duration::from_millis(60)).await;
+    log_is_short(&stores[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_voter_may_take_long_for_a_large_state() {
+    let election_max = Duration::from_millis(200);
+    let timing = Timing { heartbeat: election_max / 4, election_min: election_max / 2, election_max };
+    let (wires, places, stores) = three_of(|place| Place { timing, ..place }).await;
+    leads(&stores[0]).await;
+    for i in 0..40 {
+        write(&stores[0], &format!("k{i:02}"), &vec![i; 900_000]).await;
+    }
+    log_is_short(&stores[0]).await;
+    // Twice as long as a new voter that gets no further is waited for, which is twenty of the longest elections.
+    wires.0.lock().unwrap().bulk_takes = election_max * 40 / 36;
+    let late = Place { timing, ..Place::new(&wires, "d") };
+    let fourth = late.start().await;
+    let voters = [(&places[0], &stores[0]), (&places[1], &stores[1]), (&late, &fourth)];
+    let voters: litemap::LiteMap<_, _> = voters.iter().map(|(place, _)| (place.node, place.address.clone())).collect();
+    let changing = stores[0].consensus().unwrap();
+    soon("for the fourth", changing.set_voters(voters)).await.unwrap();
+    assert!(fourth.consensus().unwrap().voters().contains_key(&late.node));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_nobody_can_read_is_refused_and_harms_nobody() {
+    let (_wires, places, stores) = three().await;
+    leads(&stores[0]).await;
+    for junk in [&b"\xc1"[..], b"", b"\x93\x01\x02\x91\xa7Unknown"] {
+        let ask = super::super::words::Ask::Apply(junk.to_vec());
+        let ask = codec::encode(&super::super::words::Envelope { group: GROUP, ask }).unwrap();
+        let answer = stores[0].handle(ask).await;
+        let answer: super::super::words::Answer = codec::decode(&answer).unwrap();
+        assert!(matches!(&answer, super::super::words::Answer::Refused(why) if why.contains("version")), "{answer:?}");
+    }
+    stores[1].commit(set("k", 0, b"v")).await.unwrap();
+    let (place, store) = (places.into_iter().nth(2).unwrap(), stores.into_iter().nth(2).unwrap());
+    let killed = place.kill(store).await;
+    assert_eq!(value(&killed.start().await, "k").await, Some((1, b"v".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_its_grain_has_given_up_is_not_sent_later() {
+    let (wires, _places, stores) = three().await;
+    leads(&stores[0]).await;
+    let cut = |is_cut: bool| {
+        let mut nodes = wires.0.lock().unwrap();
+        for other in ["a", "b"] {
+            for pair in [("c".to_owned(), other.to_owned()), (other.to_owned(), "c".to_owned())] {
+                if is_cut {
+                    nodes.cut.insert(pair)
+                } else {
+                    nodes.cut.remove(&pair)
+                };
+            }
+        }
+    };
+    cut(true);
+    // The first is on its way, the second waits behind it.
+    let first = stores[2].commit(set("first", 0, b"v"));
+    soon("for the first to be under way", async {
+        while stores[2].metrics().commits.waiting > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let given_up = timeout(Duration::from_millis(50), stores[2].commit(set("k", 0, b"late"))).await;
+    assert!(given_up.is_err());
+    cut(false);
+    let _ = soon("for the first", first).await;
+    stores[2].commit(set("other", 0, b"v")).await.unwrap();
+    assert_eq!(value(&stores[0], "k").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,8 @@ impl Harness for Three {
 
     async fn open(&self) -> Arc<ReplicatedStore> {
         // An outage is waited out again and again.
-        let (_, places, stores) = three_with(Duration::from_secs(2)).await;
+        let patience = Duration::from_secs(2);
+        let (_, places, stores) = three_of(|place| Place { patience, ..place }).await;
         self.keep(places, stores)
     }
 
