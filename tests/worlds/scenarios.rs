@@ -321,6 +321,31 @@ fn a_grain_type_lives_where_it_is_hosted_and_has_no_place_without_a_host() {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
+fn calls_begun_after_a_node_has_died_never_left_and_wait_for_the_new_places() {
+    run(6, async |sim| {
+        let scene = Scene::new(&sim, 3);
+        let nodes = scene.three().await;
+        for machine in 0..3 {
+            scene.touch(machine, &nodes[machine], 0..30).await;
+        }
+        scene.machines[1].crash();
+        // Longer than it takes to hear that its connections have ended, and shorter than its lease.
+        sim.sleep(Duration::from_millis(500)).await;
+        assert_eq!(nodes[0].status().members.len(), 3, "it is a member still");
+        let calls = (0..100).map(|key| {
+            let spot: SpotRef = nodes[0].get(key.to_string());
+            let call = async move { spot.touch().await.map_err(|error| format!("{key}: {error}")) };
+            scene.machines[0].spawn(call)
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.expect("the machine is up").expect("it waits for the new place of its grain");
+        }
+        assert_eq!(nodes[0].status().members.len(), 2);
+    });
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn the_last_active_member_dies_and_returns_while_the_others_still_finish_their_turns() {
     run(1, async |sim| {
         let scene = Scene::new(&sim, 3);

@@ -171,11 +171,11 @@ impl Wire {
         self.shared.close_heard(member);
     }
 
-    /// Ends the links to members that `keep` does not name, and forgets about them.
-    pub(crate) fn keep_links(&self, keep: impl Fn(MemberId) -> bool) {
-        for gone in self.shared.linked().into_iter().filter(|member| !keep(*member)) {
-            self.shared.close_link(gone);
-        }
+    /// Ends the links to members that `keep` does not name, and forgets about them. Gives the numbers of those links: what
+    /// has left of each is yet to be told.
+    pub(crate) fn keep_links(&self, keep: impl Fn(MemberId) -> bool) -> Vec<u64> {
+        let gone = self.shared.linked().into_iter().filter(|member| !keep(*member));
+        gone.filter_map(|gone| self.shared.close_link(gone)).collect()
     }
 
     /// Ends the link to a member that is gone, and forgets about it.

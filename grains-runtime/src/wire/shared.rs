@@ -167,11 +167,11 @@ impl Shared {
         ends.iter().for_each(|outbox| outbox.close());
     }
 
-    pub(super) fn close_link(&self, member: MemberId) {
+    pub(super) fn close_link(&self, member: MemberId) -> Option<u64> {
         let place = lock(&self.state).links.remove(&member);
-        if let Some(outbox) = place.and_then(|place| place.outbox()) {
-            outbox.close();
-        }
+        let link = place.and_then(|place| place.link())?;
+        link.close();
+        Some(link.id())
     }
 
     pub(super) fn known_link(&self, member: MemberId) -> Option<Arc<Link>> {

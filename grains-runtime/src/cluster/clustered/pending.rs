@@ -137,9 +137,9 @@ impl Pending {
         self.sent.extract_if(.., lost).map(|(_, sent)| sent.call).collect()
     }
 
-    /// A member is gone: nothing that was sent to it will be answered.
-    pub(crate) fn member_gone(&mut self, keep: impl Fn(MemberId) -> bool) -> Vec<Call> {
-        self.sent.extract_if(.., |_, sent| !keep(sent.to)).map(|(_, sent)| sent.call).collect()
+    /// Members are gone: nothing that was sent to them will be answered, but for what `keep` says of member and link.
+    pub(crate) fn gone(&mut self, keep: impl Fn(MemberId, u64) -> bool) -> Vec<Call> {
+        self.sent.extract_if(.., |_, sent| !keep(sent.to, sent.link)).map(|(_, sent)| sent.call).collect()
     }
 
     /// Everything: what was sent, and what was not.

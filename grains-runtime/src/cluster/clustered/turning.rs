@@ -80,13 +80,13 @@ impl Clustered {
             // From here on what these members say counts: so what they said before is taken out under the same lock.
             (standing.apply(self.world.clock.now(), view), standing.me, removed, early.take(index, view))
         };
-        let gone = lock(&self.pending).member_gone(|member| view.member(member).is_some());
+        // The end of each link tells which calls certainly never left: those wait for the new place of their grain.
+        let closed = self.wire().map(|wire| wire.keep_links(|member| view.has_or_awaits(index, member)));
+        let closed = closed.unwrap_or_default();
+        let gone = lock(&self.pending).gone(|member, link| view.member(member).is_some() || closed.contains(&link));
         for call in gone {
             let failure = unanswered(&call.grain, "its node was removed from the cluster");
             call.fail(failure);
-        }
-        if let Some(wire) = self.wire() {
-            wire.keep_links(|member| view.has_or_awaits(index, member));
         }
         for removed in removed {
             self.streams_gone(removed);
