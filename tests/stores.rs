@@ -192,6 +192,10 @@ async fn a_cluster_keeps_states_unless_told_otherwise() {
         assert_eq!(node.get::<TallyRef>("a").add(1).await.unwrap(), round);
         node.stop().await;
     }
+    // Whoever forgets the cluster once begins nothing beside it.
+    let error = alone(&folder.0).start().await.unwrap_err();
+    assert!(matches!(&error, StartError::OfCluster { .. }) && error.to_string().contains("`cluster`"), "{error}");
+    clustered(&folder.0).start().await.unwrap().stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

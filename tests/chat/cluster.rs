@@ -330,7 +330,8 @@ async fn clients_talk_while_a_node_is_killed_and_nothing_is_lost_repeated_or_mis
     }
     let (acked, delivered) = (tally["lines_acked"].as_u64().unwrap(), tally["delivered"].as_u64().unwrap());
     assert!(acked >= 50 && delivered >= acked * 3, "three hear each line: {tally}");
-    assert!(tally["say_ms"]["p99"].is_f64() && tally["recovery_ms"].is_object(), "{tally}");
+    assert!(tally["say_ms"]["p99"].is_f64() && tally["kills"].as_u64() >= Some(1), "{tally}");
+    assert!(tally["recovery_ms"]["p50"].is_f64(), "calls were seen to go on: {tally}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

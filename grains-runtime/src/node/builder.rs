@@ -112,8 +112,15 @@ pub enum StartError {
     },
     /// The data directory has the states of a node alone, and the cluster would not know them.
     #[cfg(feature = "cluster")]
-    #[error("`{folder}` has the states of a node without a cluster: move them with `NodeBuilder::move_states`, once, or give the node another data directory", folder = folder.display())]
+    #[error("`{folder}` has the states of a node without a cluster: move them with `NodeBuilder::move_states`, once, or remove `{file}` from it if nobody misses them", folder = folder.display(), file = stores::FILE)]
     LeftBehind {
+        /// The data directory.
+        folder: PathBuf,
+    },
+    /// The data directory is that of a node in a cluster, and without that its grains would seem to be new.
+    #[cfg(feature = "cluster")]
+    #[error("`{folder}` is of a node in a cluster: give the node its `cluster`, or another data directory", folder = folder.display())]
+    OfCluster {
         /// The data directory.
         folder: PathBuf,
     },

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the node has voted and the log of the cluster, in its folder.
-const LOG_FILE: &str = "consensus.redb";
+pub(super) const LOG_FILE: &str = "consensus.redb";
 
 /// How often a node that starts says what it waits for, if that has changed.
 const SAID_EVERY: Duration = Duration::from_secs(2);

@@ -44,7 +44,8 @@ impl Machine {
         Self { engine, id, name: name.into() }
     }
 
-    /// Its name, which is also the host in addresses such as `"a:7101"`.
+    /// Its name, which is also a host in addresses. Nodes listen on loopback only as yet: give each machine an address of its
+    /// own there, `"127.0.0.2:7101"` and so on.
     pub fn name(&self) -> &str {
         &self.name
     }

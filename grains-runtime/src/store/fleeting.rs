@@ -1,4 +1,4 @@
-//! The store of a node in a cluster that was given none, which keeps nothing: a state lives as long as its activation. A
+//! What `"memory"` means in a cluster: a store that keeps nothing, so that a state lives as long as its activation. A
 //! memory of one node would be worse than none, because a grain that comes back to a node would find what it was when it
 //! left.
 

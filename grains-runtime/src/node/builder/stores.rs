@@ -14,6 +14,8 @@ use grains_core::{
 use grains_store::replicated::{ReplicatedConfig, ReplicatedStore};
 
 use super::StartError;
+#[cfg(feature = "cluster")]
+use crate::node::membership::LOG_FILE;
 use crate::store::StoreChoice;
 #[cfg(feature = "cluster")]
 use crate::store::{OpenError, fleeting::Fleeting};
@@ -130,6 +132,12 @@ impl Surroundings {
         {
             refuse_left_behind(world, folder).await?;
         }
+        #[cfg(feature = "cluster")]
+        if !self.in_cluster
+            && let Some(folder) = &self.data_dir
+        {
+            refuse_of_cluster(world, folder)?;
+        }
         #[cfg(feature = "redb")]
         if !self.in_cluster && self.data_dir.is_some() && !wanted.contains_key(&StoreChoice::Redb) {
             return Err(StartError::IdleDataDir { store: of_node.to_string() });
@@ -186,6 +194,20 @@ impl Stores {
     }
 }
 
+/// Refuses to begin alone with nothing where a node of a cluster has kept what it is.
+#[cfg(feature = "cluster")]
+fn refuse_of_cluster(world: &World, folder: &Path) -> Result<(), StartError> {
+    let has = |file: &str| {
+        let path = folder.join(file);
+        let has = world.disk.has(&path);
+        has.map_err(|source| StartError::DataDir { folder: folder.to_owned(), why: OpenError::Io { path, source } })
+    };
+    match has(LOG_FILE)? && !has(FILE)? {
+        true => Err(StartError::OfCluster { folder: folder.to_owned() }),
+        false => Ok(()),
+    }
+}
+
 /// Refuses to begin without states that a node alone has kept in `folder`: its grains would seem to be new.
 #[cfg(feature = "cluster")]
 async fn refuse_left_behind(world: &World, folder: &Path) -> Result<(), StartError> {
@@ -211,7 +233,7 @@ async fn refuse_left_behind(world: &World, folder: &Path) -> Result<(), StartErr
 
 /// The store of a node alone, in its data directory.
 #[cfg(feature = "redb")]
-const FILE: &str = "grains.redb";
+pub(super) const FILE: &str = "grains.redb";
 
 /// Opens the store in `folder`, which takes reads and writes that block.
 #[cfg(feature = "redb")]
