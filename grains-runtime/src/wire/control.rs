@@ -289,7 +289,10 @@ impl Attempt {
             Ok(greeted) => greeted,
             Err(DialError::Unreachable(why)) => return self.failed(self.caller.unreachable(why)),
             Err(DialError::Refused(refused)) => {
-                tracing::warn!(address, reason = %refused, "a node does not talk to this one");
+                match self.shared.is_news(&refused, address, Side::Dialled) {
+                    true => tracing::warn!(address, reason = %refused, "a node does not talk to this one"),
+                    false => tracing::debug!(address, reason = %refused, "a node does not talk to this one"),
+                }
                 return self.failed(RequestError::Refused(refused));
             }
         };

@@ -109,7 +109,10 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted,
     let (them, me) = match handshake::answer(&shared.greeting(Purpose::Control, None), &peer, kind, &body) {
         Answer::Welcome(them) => (them.clone(), shared.greeting(them.purpose, None)),
         Answer::Refuse { say, why } => {
-            tracing::warn!(peer, reason = %why, "connection refused");
+            match shared.is_news(&why, &peer, Side::Accepted) {
+                true => tracing::warn!(peer, reason = %why, "connection refused"),
+                false => tracing::debug!(peer, reason = %why, "connection refused"),
+            }
             part(&mut writer, &say).await;
             return None;
         }

@@ -3,8 +3,9 @@
 //! a [`WireHandler`] and keeps the [`Wire`].
 //!
 //! Reading order: `frame` and `handshake` (what is said; pure), `outbox`, `keepalive` and `backoff` (pure but for a lock),
-//! `pump` (bytes of one connection), `dial` and `listener` (how one comes about), `control`, `asked` and `serve` (questions and
-//! answers), `link` and `heard` (calls, and those of others), `shared` (what all of these know).
+//! `pump` (bytes of one connection), `dial` and `listener` (how one comes about), `complaints` (what is said if not),
+//! `control`, `asked` and `serve` (questions and answers), `link` and `heard` (calls, and those of others), `shared` (what all
+//! of these know).
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use grains_core::world::{BoxFuture, World};
 mod address;
 mod asked;
 mod backoff;
+mod complaints;
 mod config;
 mod control;
 mod counters;

@@ -7,11 +7,12 @@ use litemap::LiteMap;
 
 use super::{
     WireHandler,
+    complaints::Complaints,
     config::WireConfig,
     control::{Caller, Lane},
     counters::PeerCounters,
     crew::Crew,
-    handshake::{About, Greeting, Purpose},
+    handshake::{About, Greeting, Purpose, Refused},
     link::{Link, Place},
     outbox::Outbox,
 };
@@ -41,6 +42,7 @@ pub(super) struct State {
     connections: LiteMap<u64, Known>,
     accepted: usize,
     pub(super) handshakes: usize,
+    complaints: Complaints,
     peers: LiteMap<NodeId, Arc<PeerCounters>>,
     serial: u64,
     closed: bool,
@@ -95,6 +97,11 @@ impl Shared {
             frame_bytes_max: u32::try_from(config.limits.frame_bytes_max(purpose)).unwrap_or(u32::MAX),
         };
         Greeting { purpose, versions: config.limits.versions, about }
+    }
+
+    /// Whether a refusal is worth a warning.
+    pub(super) fn is_news(&self, why: &Refused, peer: &str, side: Side) -> bool {
+        lock(&self.state).complaints.is_news(why, peer, side == Side::Accepted, self.world.clock.now())
     }
 
     pub(super) fn incarnation(&self) -> Option<Incarnation> {
