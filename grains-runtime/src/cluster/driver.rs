@@ -144,13 +144,14 @@ impl Driver {
     pub(crate) fn start(&self, wire: Arc<Wire>) {
         lock(&self.joiner).address = wire.address().to_owned();
         drop(self.wire.set(wire));
-        let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 6] = [
+        let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 7] = [
             |me| Box::pin(async move { me.live().await }),
             |me| Box::pin(async move { me.lead().await }),
             |me| Box::pin(async move { me.follow_log().await }),
             |me| Box::pin(async move { me.follow_voters().await }),
             |me| Box::pin(async move { me.look_after_singletons().await }),
             |me| Box::pin(async move { me.keep_states().await }),
+            |me| Box::pin(async move { me.say_what_it_waits_for().await }),
         ];
         for task in tasks {
             self.tasks.spawn(task(self.arc()));

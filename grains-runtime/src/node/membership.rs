@@ -1,6 +1,6 @@
 //! A node's start and end as part of a cluster.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use grains_core::world::World;
 use grains_store::replicated::ReplicatedStore;
@@ -21,9 +21,6 @@ use crate::{
 
 /// What the node has voted and the log of the cluster, in its folder.
 pub(super) const LOG_FILE: &str = "consensus.redb";
-
-/// How often a node that starts says what it waits for, if that has changed.
-const SAID_EVERY: Duration = Duration::from_secs(2);
 
 /// A state with so many takes some 1.5 MB: it fits into a frame.
 const PARTITIONS_MAX: u16 = 16_384;
@@ -116,23 +113,8 @@ impl Membership {
         let mut progress = driver.progress();
         driver.start(wire);
         let clock = &node.world.clock;
-        let until = clock.now() + clustered.config.join_timeout;
-        let mut said = String::new();
-        let done = loop {
-            let left = until.since(clock.now());
-            let done = progress.wait_for(|progress| !matches!(progress, Progress::Waiting(_)));
-            let done = timeout(clock, left.min(SAID_EVERY), done).await.map(|done| done.map(|done| done.clone()));
-            if done.is_some() || left <= SAID_EVERY {
-                break done;
-            }
-            // Whoever looks at a node that does nothing wants to know what for.
-            if let Progress::Waiting(waiting) = &*progress.borrow()
-                && *waiting != said
-            {
-                tracing::warn!(node = node.config.name, waiting, "not a member yet");
-                said.clone_from(waiting);
-            }
-        };
+        let done = progress.wait_for(|progress| !matches!(progress, Progress::Waiting(_)));
+        let done = timeout(clock, clustered.config.join_timeout, done).await.map(|done| done.map(|done| done.clone()));
         let error = match done {
             Some(Ok(Progress::Ready)) => return Ok(()),
             Some(Ok(Progress::Failed(error))) => error,

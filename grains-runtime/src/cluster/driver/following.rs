@@ -20,6 +20,9 @@ use crate::{
     timeout::timeout,
 };
 
+/// How long a node waits before it says what for, and how often it does, if that has changed.
+const SAID_EVERY: Duration = Duration::from_secs(2);
+
 /// The latest state that this node knows of.
 #[derive(Default)]
 pub(super) struct Followed {
@@ -203,6 +206,27 @@ impl Driver {
         let state = self.latest();
         let others = state.view().members.values();
         others.into_iter().any(|member| member.id.node != self.node_id() && member.state == MemberState::Active)
+    }
+
+    /// Whoever looks at a node that does nothing wants to know what for.
+    pub(super) async fn say_what_it_waits_for(self: Arc<Self>) {
+        let mut standing = self.standing.subscribe();
+        let mut said = String::new();
+        let waits = |progress: &Progress| matches!(progress, Progress::Waiting(_));
+        while standing.wait_for(waits).await.map(drop).is_ok() {
+            let done = async { standing.wait_for(|progress| !waits(progress)).await.map(drop) };
+            match timeout(&self.world.clock, SAID_EVERY, done).await {
+                Some(_) => said.clear(),
+                None => {
+                    if let Progress::Waiting(waiting) = &*standing.borrow()
+                        && *waiting != said
+                    {
+                        tracing::warn!(node = %self.clustered.name, waiting, "not a member yet");
+                        said.clone_from(waiting);
+                    }
+                }
+            }
+        }
     }
 
     pub(super) fn waits_for(&self, what: impl Into<String>) {

@@ -304,10 +304,22 @@ impl Driver {
                     // What was heard of its namesake is old when there is a leader again, which gives everybody a whole
                     // lease.
                     *taken = None;
-                    self.waits_for("no node that leads the cluster has answered");
+                    self.waits_for(self.without_leader());
                     clock.sleep_until(clock.now() + LOOK_EVERY).await;
                 }
             }
+        }
+    }
+
+    fn without_leader(&self) -> String {
+        let voters: Vec<_> = self.voters().into_iter().map(|(_, address)| address).collect();
+        match voters.len() {
+            0 => "no node that leads the cluster has answered".to_owned(),
+            1 => format!("no node that leads the cluster has answered: its voter is at {}", voters[0]),
+            _ => format!(
+                "no node that leads the cluster has answered: a majority of its voters has to live, which are at {}",
+                voters.join(", ")
+            ),
         }
     }
 
