@@ -198,6 +198,23 @@ async fn a_cluster_keeps_states_unless_told_otherwise() {
     clustered(&folder.0).start().await.unwrap().stop().await;
 }
 
+/// A cluster that is founded anew counts from the start, and what it writes must not look older than what is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_the_program_outlives_clusters_and_nodes_alone() {
+    let database = Arc::new(MemoryStore::default());
+    for (round, in_cluster) in [true, true, false, true, false].into_iter().enumerate() {
+        let builder = Node::builder().name("a").store(database.clone()).host::<TallyGrain>();
+        let builder = if in_cluster { builder.cluster(cluster("shop")) } else { builder };
+        let node = builder.start().await.unwrap();
+        // Fewer before it each time, so that it is numbered lower.
+        for n in round..5 {
+            node.get::<TallyRef>(format!("other {round} {n}")).add(1).await.unwrap();
+        }
+        assert_eq!(node.get::<TallyRef>("a").add(1).await.unwrap(), round as u64 + 1);
+        node.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_alone_has_kept_is_moved_to_its_cluster() {
     let folder = Folder::new("moved");

@@ -46,8 +46,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<String>, LoadError>>;
 
-    /// A number larger than any this store has given before, also in an earlier process: the epoch of a node that has
-    /// no cluster to number it.
+    /// A number larger than any this store has given before, also in an earlier process. A node alone asks for it when it
+    /// starts, a cluster when it is founded: so each has tokens above those of all that have used the store before.
     fn next_epoch(&self) -> BoxFuture<'_, Result<u64, LoadError>>;
 }
 

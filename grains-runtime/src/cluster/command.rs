@@ -30,6 +30,9 @@ pub(crate) enum Command {
         generation: u64,
         /// How many partitions, for the cluster's life.
         partitions: u16,
+        /// To which epochs and tokens of this cluster are added: a store may have outlived an earlier one.
+        #[serde(default)]
+        first_epoch: u64,
     },
     /// A node becomes a member, under a new incarnation.
     Join {

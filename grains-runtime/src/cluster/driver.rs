@@ -21,12 +21,11 @@ use std::{
 };
 
 use grains_core::{tasks::TaskSet, world::World};
-use grains_store::replicated::ReplicatedStore;
 use litemap::LiteMap;
 use tokio::sync::{Notify, watch};
 
 use self::following::Followed;
-use self::states::States;
+pub(crate) use self::states::States;
 pub(crate) use self::{
     hearing::Ears,
     joining::JoinError,
@@ -102,7 +101,7 @@ impl Driver {
         cluster: NodeName,
         joiner: Joiner,
         data_dir: Option<PathBuf>,
-        store: ReplicatedStore,
+        states: States,
     ) -> Arc<Self> {
         let rules = LeaseRules { length: clustered.config.lease, ..LeaseRules::default() };
         let (standing, _) = watch::channel(Progress::Waiting("it has just started".into()));
@@ -116,7 +115,7 @@ impl Driver {
             cluster,
             joiner: Mutex::new(joiner),
             data_dir,
-            states: States { store, peers: Arc::default() },
+            states,
             rules,
             grants: Mutex::new(Grants::new(rules)),
             lease: Mutex::new(None),

@@ -53,6 +53,8 @@ pub(crate) struct StatesGroup {
 struct Founded {
     cluster: NodeName,
     generation: u64,
+    #[serde(default)]
+    first_epoch: u64,
 }
 
 /// Where in the log a command stands.
@@ -60,6 +62,8 @@ struct Founded {
 struct Entry {
     index: u64,
     term: u64,
+    /// The epoch of partitions, and the token of singletons, that begin with this entry.
+    token: u64,
 }
 
 impl Agreed for ClusterState {
@@ -104,7 +108,8 @@ impl ClusterState {
         if let Some(outcome) = self.seen.before(index, client, serial) {
             return outcome;
         }
-        let outcome = self.change(Entry { index, term }, command);
+        let first = self.founded.as_ref().map_or(0, |founded| founded.first_epoch);
+        let outcome = self.change(Entry { index, term, token: first.saturating_add(index) }, command);
         self.seen.keep(index, client, serial, outcome.clone());
         outcome
     }
@@ -116,8 +121,8 @@ impl ClusterState {
             (Command::Found { partitions: 0, .. }, None) => {
                 Outcome::Refused("a cluster has at least one partition".into())
             }
-            (Command::Found { cluster, generation, partitions }, None) => {
-                self.founded = Some(Founded { cluster, generation });
+            (Command::Found { cluster, generation, partitions, first_epoch }, None) => {
+                self.founded = Some(Founded { cluster, generation, first_epoch });
                 view.partitions = Arc::new(vec![Partition::default(); usize::from(partitions)]);
                 Outcome::Done
             }
@@ -127,7 +132,7 @@ impl ClusterState {
             (Command::Leave(member), _) => members::leave(&mut view, entry, member),
             (Command::Left(member), _) => members::left(&mut view, entry, member),
             (Command::Release { grain_type, holder }, _) => {
-                grants::release(&mut view, entry.index, &grain_type, holder)
+                grants::release(&mut view, entry.token, &grain_type, holder)
             }
             (Command::ClaimStates(by), _) => {
                 let is_free = self.states.is_none_or(|group| !group.is_founded && view.member(group.by).is_none());

@@ -335,6 +335,7 @@ impl NodeBuilder {
                     types: &types,
                     store: stores.replicated.clone().expect("every node of a cluster has a part"),
                     own: stores.of(None).0.clone(),
+                    given: std::mem::take(&mut stores.given),
                 };
                 Some(Membership::open(&world, cluster, about).await?)
             }

@@ -1,8 +1,8 @@
 //! A node's start and end as part of a cluster.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use grains_core::world::World;
+use grains_core::{store::Store, world::World};
 use grains_store::replicated::ReplicatedStore;
 use litemap::LiteMap;
 
@@ -12,7 +12,7 @@ use crate::{
         ClusterConfig, JoinError, Joiner, NodeName,
         clustered::Clustered,
         consensus::{Group, Part, Storage, Timing},
-        driver::{Driver, Ears, Links, Progress, Ways},
+        driver::{Driver, Ears, Links, Progress, States, Ways},
     },
     store::StoreChoice,
     timeout::timeout,
@@ -41,6 +41,8 @@ pub(super) struct Description<'t> {
     pub(super) store: ReplicatedStore,
     /// What keeps the states of the node.
     pub(super) own: StoreChoice,
+    /// The stores that the program has given.
+    pub(super) given: BTreeMap<String, Arc<dyn Store>>,
 }
 
 impl Membership {
@@ -91,7 +93,8 @@ impl Membership {
         };
         let singletons = of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name).collect();
         let clustered = Clustered::new(world.clone(), config, name, consensus.node(), singletons);
-        let driver = Driver::new(world, clustered.clone(), consensus, cluster, joiner, about.data_dir, about.store);
+        let states = States { store: about.store, peers: Arc::default(), given: about.given };
+        let driver = Driver::new(world, clustered.clone(), consensus, cluster, joiner, about.data_dir, states);
         let ears = Ears { clustered: Arc::downgrade(&clustered), driver: Arc::downgrade(&driver) };
         let wire = match Wire::listen(world, wire_config, Arc::new(ears)).await {
             Ok(wire) => wire,

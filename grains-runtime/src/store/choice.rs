@@ -52,6 +52,16 @@ impl StoreChoice {
     }
 }
 
+/// The first epoch of a user of a store that the program has given, which has answered `start` when it was asked for the next
+/// one. A user is a node alone, or a whole cluster from its founding on, whose epochs are this and places in its log: more than
+/// those of any earlier user, which would otherwise be taken for newer.
+pub(crate) fn first_epoch(start: u64) -> u64 {
+    start.saturating_mul(EPOCHS_MAX)
+}
+
+/// How many epochs one user may come to: an entry every microsecond for twelve days, or a thousand a second for 34 years.
+const EPOCHS_MAX: u64 = 1 << 40;
+
 impl fmt::Display for StoreChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -10,6 +10,7 @@ pub(crate) mod fleeting;
 pub use grains_core::store::memory::MemoryStore;
 
 pub use self::choice::StoreChoice;
+pub(crate) use self::choice::first_epoch;
 
 #[cfg(any(test, feature = "conformance"))]
 pub use self::faulty::{Fault, FaultyStore};

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use grains_core::Instant;
+use grains_core::{Instant, store::Store, timeout::timeout};
 
 use super::{Driver, Progress, asking::ASK_MAX, promise};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         founding::{self, Founding, Memory, Question, Reply, Step, Wish},
         names::{MemberId, NodeName},
     },
+    store::first_epoch,
 };
 
 /// Why a node does not become a member.
@@ -128,7 +129,7 @@ impl Driver {
                 return Err(JoinError::Disk { why });
             }
         }
-        let command = self.numbered(self.found_command());
+        let command = self.numbered(self.found_command().await);
         loop {
             if self.consensus.leadership().borrow().is_me
                 && let Answer::Committed(_) = self.put(command.clone()).await
@@ -140,9 +141,26 @@ impl Driver {
         }
     }
 
-    fn found_command(&self) -> Command {
+    async fn found_command(&self) -> Command {
         let (cluster, partitions) = (self.cluster.clone(), self.clustered.config.partitions);
-        Command::Found { cluster, generation: self.world.random.next_u64(), partitions }
+        let mut first = 0;
+        for (name, store) in &self.states.given {
+            first = first.max(first_epoch(self.next_epoch(name, &**store).await));
+        }
+        Command::Found { cluster, generation: self.world.random.next_u64(), partitions, first_epoch: first }
+    }
+
+    /// What a store that the program has given knows of earlier users; waits until it answers.
+    async fn next_epoch(&self, name: &str, store: &dyn Store) -> u64 {
+        let clock = &self.world.clock;
+        loop {
+            match timeout(clock, ASK_MAX, store.next_epoch()).await {
+                Some(Ok(epoch)) => return epoch,
+                Some(Err(why)) => self.waits_for(format!("the store \"{name}\" has to answer: {why}")),
+                None => self.waits_for(format!("the store \"{name}\" has to answer")),
+            }
+            clock.sleep_until(clock.now() + LOOK_EVERY).await;
+        }
     }
 
     /// Whether its own log says that nobody votes but this node.
@@ -230,8 +248,9 @@ impl Driver {
         if let Err(why) = self.consensus.found(&address).await {
             tracing::warn!(%why, "founding takes longer than it should");
         }
+        let command = self.found_command().await;
         let until = self.world.clock.now() + FOUND_MAX;
-        match self.propose_until(self.found_command(), until).await {
+        match self.propose_until(command, until).await {
             Some(Outcome::Done | Outcome::Stale | Outcome::Refused(_)) => {
                 tracing::info!(cluster = %self.cluster, "founded");
                 *lock(&self.founding) = None;

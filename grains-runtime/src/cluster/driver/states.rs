@@ -1,9 +1,9 @@
 //! The group that keeps the states of grains, as a part of the cluster: one member begins it, its voters are those of the
 //! cluster, and a node that leaves hands its leadership on.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use grains_core::Instant;
+use grains_core::{Instant, store::Store};
 use grains_store::{
     consensus::Timing,
     replicated::{Opening, ReplicatedStore, StoreMetrics},
@@ -24,6 +24,8 @@ const OPEN_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct States {
     pub(crate) store: ReplicatedStore,
     pub(crate) peers: Arc<StatePeers>,
+    /// The stores that the program has given, by name: the cluster does not know what is in them.
+    pub(crate) given: BTreeMap<String, Arc<dyn Store>>,
 }
 
 impl Driver {

@@ -115,6 +115,6 @@ fn remove(view: &mut View, entry: Entry, id: MemberId) -> Outcome {
 
 /// Who owns and holds what follows from who is there, in the same step: no view shows something held by nobody's life.
 fn settle(view: &mut View, entry: Entry) {
-    owners::settle(view, entry.index);
-    grants::settle(view, entry.index);
+    owners::settle(view, entry.token);
+    grants::settle(view, entry.token);
 }

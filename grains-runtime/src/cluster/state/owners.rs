@@ -10,7 +10,7 @@ use crate::cluster::{
 };
 
 /// Gives each partition to the active member it falls to. Only what changes its owner gets a new epoch.
-pub(super) fn settle(view: &mut View, index: u64) {
+pub(super) fn settle(view: &mut View, token: u64) {
     let active: Vec<_> = view.members.values().filter(|member| member.state == MemberState::Active).collect();
     let active: Vec<_> = active.into_iter().map(|member| (member.id.node, member.joiner.capacity)).collect();
     let moved: Vec<_> = (0..)
@@ -28,7 +28,7 @@ pub(super) fn settle(view: &mut View, index: u64) {
         // further back may have handed over already, and its memory may be old. If nobody owned it, the last owner was
         // removed, and members that are leaving may still host what it had placed: it is asked for, and then everybody.
         let previous = old.owner.map(|owner| (owner, old.epoch)).or(old.previous);
-        partitions[place] = Partition { owner, epoch: Epoch(index), previous };
+        partitions[place] = Partition { owner, epoch: Epoch(token), previous };
     }
 }
 

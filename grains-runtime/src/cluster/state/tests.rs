@@ -48,7 +48,7 @@ impl Cluster {
 
     fn with_partitions(partitions: u16) -> Self {
         let mut cluster = Self { state: ClusterState::default(), index: 0 };
-        let found = Command::Found { cluster: NodeName::new("c").unwrap(), generation: 9, partitions };
+        let found = Command::Found { cluster: NodeName::new("c").unwrap(), generation: 9, partitions, first_epoch: 0 };
         assert_eq!(cluster.apply(found), Outcome::Done);
         cluster
     }
@@ -112,7 +112,7 @@ fn a_cluster_is_founded_once_and_nothing_comes_before() {
     assert!(matches!(state.apply(1, 1, numbered(1, join)), Outcome::Refused(_)));
     let found = |name: &str, partitions| {
         let cluster = NodeName::new(name).unwrap();
-        Command::Found { cluster, generation: 1, partitions }
+        Command::Found { cluster, generation: 1, partitions, first_epoch: 0 }
     };
     assert!(matches!(state.apply(2, 1, numbered(2, found("a", 0))), Outcome::Refused(_)));
     assert_eq!((state.cluster(), state.view().version.0), (None, 0));

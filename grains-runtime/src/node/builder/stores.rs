@@ -16,9 +16,9 @@ use grains_store::replicated::{ReplicatedConfig, ReplicatedStore};
 use super::StartError;
 #[cfg(feature = "cluster")]
 use crate::node::membership::LOG_FILE;
-use crate::store::StoreChoice;
 #[cfg(feature = "cluster")]
 use crate::store::{OpenError, fleeting::Fleeting};
+use crate::store::{StoreChoice, first_epoch};
 #[cfg(feature = "redb")]
 use crate::{store::RedbStore, world::NoRuntime};
 
@@ -50,6 +50,9 @@ pub(super) struct Stores {
     opened: BTreeMap<StoreChoice, Opened>,
     /// The node's, for what has no other.
     of_node: StoreChoice,
+    /// What the program has given, by name.
+    #[cfg(feature = "cluster")]
+    pub(super) given: BTreeMap<String, Arc<dyn Store>>,
     /// Closes what was opened here.
     pub(super) close: Option<BoxFuture<'static, ()>>,
     /// The node's part in what the cluster keeps. Every node of a cluster can have one, whatever its grains use: it may
@@ -145,6 +148,8 @@ impl Surroundings {
         let mut stores = Stores {
             opened: BTreeMap::new(),
             of_node,
+            #[cfg(feature = "cluster")]
+            given: self.named.clone(),
             close: None,
             #[cfg(feature = "cluster")]
             replicated: self.in_cluster.then(|| ReplicatedStore::new(world, self.replicated.clone())),
@@ -173,11 +178,17 @@ impl Surroundings {
             // In a cluster the cluster numbers the lives of nodes.
             let epoch = match self.in_cluster {
                 true => 1,
-                false => store.next_epoch().await.map_err(|why| StartError::Store {
-                    store: choice.to_string(),
-                    of,
-                    why: why.to_string(),
-                })?,
+                false => {
+                    let next = store.next_epoch().await.map_err(|why| StartError::Store {
+                        store: choice.to_string(),
+                        of,
+                        why: why.to_string(),
+                    })?;
+                    match choice {
+                        StoreChoice::Named(_) => first_epoch(next),
+                        _ => next,
+                    }
+                }
             };
             stores.opened.insert(choice, Opened { store, epoch });
         }
