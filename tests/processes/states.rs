@@ -1,11 +1,15 @@
 //! What grains have committed outlives the nodes, with nothing beside the cluster to keep it.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use crate::{
-    cluster::{Cluster, free_addresses},
+    cluster::{Cluster, free_addresses, measured, members},
     process::Answer,
 };
 
@@ -83,4 +87,27 @@ fn a_cluster_that_was_stopped_finds_itself_at_other_addresses() {
     (0..3).for_each(|n| cluster.start(n));
     cluster.ready();
     assert_eq!(read(&mut cluster), standing);
+}
+
+#[test]
+fn commits_go_on_while_a_voter_is_frozen() {
+    let mut cluster = Cluster::three_that_keep_states();
+    enters_during(&mut cluster, &Ledgers::new(), |_| {});
+    let standing = read(&mut cluster);
+    let (leader, _) = cluster.raft_leader();
+    let frozen = (0..3).find(|n| cluster.orders[*n].name != leader).expect("two do not lead");
+    let others: Vec<usize> = (0..3).filter(|n| *n != frozen).collect();
+    cluster.node(frozen).signal("STOP");
+    cluster.until("it is removed", |cluster| members(&cluster.node(others[0]).ask("status")).len() == 2);
+    let since = Instant::now();
+    let asked: Vec<_> = others.iter().map(|n| cluster.node(*n).begin(&format!("enter l {KEYS} {TIMES}"))).collect();
+    for answer in asked {
+        let entered = ledgers(answer.get_within(PATIENCE));
+        assert!(entered.values().all(|times| *times == TIMES), "one of two voters was not enough: {entered:?}");
+    }
+    measured("600 commits with one of three voters frozen", since.elapsed());
+    cluster.node(frozen).signal("CONT");
+    cluster.settled();
+    let now = read(&mut cluster);
+    assert!(now.iter().all(|(key, sum)| *sum == standing[key] + 2 * TIMES), "{standing:?}, then {now:?}");
 }
