@@ -176,7 +176,9 @@ async fn history(
 ) -> Result<Json<Vec<Line>>, Refusal> {
     let Query(Excerpt { after, before, limit }) = wanted?;
     let wanted = Wanted { after, before, limit: limit.unwrap_or(reading::LINES_MAX) };
-    Ok(Json(reading::lines(&node, &room, wanted, CALL_MAX).await?))
+    // Many calls, each of which may take long.
+    let lines = timeout(CALL_MAX, reading::lines(&node, &room, wanted, CALL_MAX)).await;
+    Ok(Json(lines.map_err(|_| Refusal::slow())??))
 }
 
 #[derive(Deserialize)]

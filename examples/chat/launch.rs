@@ -132,7 +132,7 @@ async fn run_all(args: &LaunchArgs) -> Result<()> {
         }
     }
     match (*wish.borrow(), all.failed) {
-        (Wish::Run, _) => Err(Error::new("no node is left")),
+        (Wish::Run, _) => Err(Error::new("no node that was started here is left")),
         (_, Some(error)) => Err(error),
         (_, None) => Ok(()),
     }

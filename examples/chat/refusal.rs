@@ -47,6 +47,11 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "this node stops")
     }
 
+    /// It takes too long.
+    pub fn slow() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "this takes too long now: ask again")
+    }
+
     /// A page of another site wants to come in.
     pub fn foreign_origin() -> Self {
         Self::new(StatusCode::FORBIDDEN, "pages of other sites may not enter: open the page of this node")

@@ -15,6 +15,8 @@ use crate::{launch, log::Line, neighbours::NEIGHBOURS_MAX, node, url::NodeUrl, w
 
 /// How long a node may take to answer. Longer than a call of a grain may take, so that the node can say why it failed.
 const ANSWER_MAX: Duration = Duration::from_secs(17);
+/// How long it may take when there are others that have not been asked yet: longer than a grain needs to find another node.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(4);
 /// How long a node may take to say which others there are.
 const MEET_MAX: Duration = Duration::from_secs(3);
 /// How long connecting may take.
@@ -30,6 +32,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Nodes {
     agent: Agent,
+    /// For the first round, if there is more than one node.
+    hasty: Agent,
     urls: Vec<NodeUrl>,
     /// The one that is asked now, by its place.
     current: usize,
@@ -60,14 +64,16 @@ pub enum Unread {
 impl Nodes {
     /// All of `urls`, of which there is one at least.
     pub fn new(urls: Vec<NodeUrl>) -> Self {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT_MAX))
-            .timeout_recv_response(Some(ANSWER_MAX))
-            .build()
-            .into();
-        Self { agent, urls, current: 0, tries_max: TRIES_MAX, is_known: false }
+        let agent = |answer_max| {
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                .proxy(None)
+                .timeout_connect(Some(CONNECT_MAX))
+                .timeout_recv_response(Some(answer_max));
+            config.build().into()
+        };
+        let (agent, hasty) = (agent(ANSWER_MAX), agent(FIRST_ANSWER_MAX));
+        Self { agent, hasty, urls, current: 0, tries_max: TRIES_MAX, is_known: false }
     }
 
     /// Those that the launcher starts, if one of them is there; otherwise a node alone.
@@ -131,12 +137,14 @@ impl Nodes {
     ) -> Result<T> {
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
+        let mut is_first = self.has_others();
         loop {
             let mut unreachable = Vec::new();
             let mut unanswered = None;
             for _ in 0..self.urls.len() {
                 let url = self.current();
-                let answered = accept(url, question(&self.agent, url)).and_then(|it| Ok(answer(url, it)?));
+                let agent = if is_first { &self.hasty } else { &self.agent };
+                let answered = accept(url, question(agent, url)).and_then(|it| Ok(answer(url, it)?));
                 match answered {
                     Ok(answer) => {
                         self.is_known = true;
@@ -155,6 +163,7 @@ impl Nodes {
             if is_hopeless || begun.elapsed() >= self.tries_max {
                 return Err(Error::new(why));
             }
+            is_first = false;
             sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -5,6 +5,8 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use grains::{Error, Result};
@@ -54,28 +56,47 @@ pub fn plans(args: &LaunchArgs) -> Result<Vec<Plan>> {
     plans_at(&listen, args.http.unwrap_or(HTTP), &args.cluster, args.folder())
 }
 
-/// In which file of the folder it stands where the nodes listened when they began. They keep each other's addresses, and
-/// after a stop of all find each other only there.
+/// In which file of the folder it stands where the nodes listened when they began. They go there again where they can: one that
+/// a person has started by hand has that address in its list.
 const BEGAN: &str = "nodes.txt";
 
+/// How long an address may be taken that was one of these nodes: those of an earlier launcher end with it, but not at once.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
 impl LaunchArgs {
-    /// The addresses that the nodes of the folder have.
+    /// The addresses that the nodes of the folder have; another one in the place of each that is taken.
     fn as_before(&self, began: &str) -> Result<Vec<SocketAddr>> {
         let listen = began.lines().map(str::parse).collect::<Result<Vec<SocketAddr>, _>>();
         let listen = listen.map_err(|error| Error::new(format!("{}: {error}", self.folder().join(BEGAN).display())))?;
         let is_other = self.listen.is_some_and(|at| at.port() != 0 && listen.first() != Some(&at));
-        let taken = listen.iter().find(|at| TcpListener::bind(at).is_err());
-        let why = match taken {
-            _ if listen.len() != usize::from(self.nodes) => format!("start them with `--nodes {}`", listen.len()),
-            _ if is_other => "start them without `--listen`".to_owned(),
-            Some(at) => format!("end the program that uses {at}"),
-            None => return Ok(listen),
+        let why = match () {
+            () if listen.len() != usize::from(self.nodes) => format!("start them with `--nodes {}`", listen.len()),
+            () if is_other => "start them without `--listen`".to_owned(),
+            () => {
+                let until = Instant::now() + ENDS_WITHIN;
+                let mut held = Vec::new();
+                return listen.into_iter().map(|at| free_again(at, until, &mut held)).collect();
+            }
         };
         let addresses = listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
         Err(Error::new(format!(
             "the nodes in {} know each other as {addresses}: {why}, or choose another `--data-dir`",
             self.folder().display()
         )))
+    }
+}
+
+/// This address, once it is free, or any other one if that takes too long.
+fn free_again(at: SocketAddr, until: Instant, held: &mut Vec<TcpListener>) -> Result<SocketAddr> {
+    loop {
+        match TcpListener::bind(at) {
+            Ok(listener) => {
+                held.push(listener);
+                return Ok(at);
+            }
+            Err(_) if Instant::now() < until => sleep(Duration::from_millis(50)),
+            Err(_) => return Ok(free_ports(1, SocketAddr::new(at.ip(), 0), held)?[0]),
+        }
     }
 }
 
