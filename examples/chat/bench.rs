@@ -39,14 +39,16 @@ pub struct BenchArgs {
     /// Every fifth time all nodes at once
     #[arg(long, requires = "kill")]
     kill_all: bool,
+    /// How long a node stays dead; 4,000 is longer than its grains need to live elsewhere, so that `return_ms` is of its
+    /// return alone
+    #[arg(long, value_name = "MS", default_value_t = 500, requires = "kill")]
+    dead_ms: u64,
 }
 
 /// From one kill to the next, at least; a node that was killed has to serve again before.
 const KILL_PERIOD: Duration = Duration::from_secs(5);
 /// Which of the kills are of all nodes.
 const ALL_EVERY: usize = 5;
-/// How long a node stays dead.
-const DEAD: Duration = Duration::from_millis(500);
 /// How long a client that has said all may wait for the last answer, and for lines of the others.
 const END_MAX: Duration = Duration::from_secs(90);
 /// How often it is looked whether all have seen everything.
@@ -65,7 +67,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     eprintln!("{} clients talk in {} rooms for {} s", talkers.len(), rooms.len(), args.seconds);
     let speaking: Vec<_> = talkers.iter().cloned().map(|talker| thread::spawn(move || talker.speak(until))).collect();
     let killed = match args.kill {
-        true => kill_until(&mut cluster, &kills, args.kill_all, until.into()).await?,
+        true => kill_until(&mut cluster, &kills, args, until.into()).await?,
         false => 0,
     };
     sleep_until(until.into()).await;
@@ -73,7 +75,9 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let (tally, failed) = tokio::task::spawn_blocking(move || {
         let failed = speaking.into_iter().filter_map(|speaker| speaker.join().unwrap_or_else(panicked).err()).last();
         let histories = rooms.iter().map(|room| whole_history(nodes.clone(), room)).collect::<Result<Vec<_>>>();
-        histories.map(|histories| (Tally::of(&histories, &heard_all(&talkers, &histories), killed), failed))
+        histories.map(|histories| {
+            (Tally::of(&histories, &heard_all(&talkers, &histories), killed, &kills.all_returns()), failed)
+        })
     })
     .await??;
     cluster.stop().await;
@@ -113,7 +117,7 @@ async fn begin(args: &BenchArgs, rooms: &[RoomName], nodes: &Nodes, kills: &Arc<
 }
 
 /// Kills one node after the other, chosen at random, or all of them, and starts each again. Says how often.
-async fn kill_until(cluster: &mut Cluster, kills: &Kills, sometimes_all: bool, until: Deadline) -> Result<usize> {
+async fn kill_until(cluster: &mut Cluster, kills: &Kills, args: &BenchArgs, until: Deadline) -> Result<usize> {
     let mut killed = 0;
     loop {
         let next = Deadline::now() + KILL_PERIOD;
@@ -122,13 +126,16 @@ async fn kill_until(cluster: &mut Cluster, kills: &Kills, sometimes_all: bool, u
         }
         sleep_until(next).await;
         killed += 1;
-        let victims = match sometimes_all && killed % ALL_EVERY == 0 {
+        let victims = match args.kill_all && killed % ALL_EVERY == 0 {
             true => cluster.all(),
             false => vec![cluster.any()],
         };
         kills.note();
         cluster.kill(&victims).await?;
-        sleep(DEAD).await;
+        sleep(Duration::from_millis(args.dead_ms)).await;
+        if victims.len() == 1 {
+            kills.returns();
+        }
         let started = timeout_at(Deadline::now() + END_MAX, cluster.start_again(&victims)).await;
         started.map_err(|_| Error::new("a node that was killed does not come back"))??;
     }

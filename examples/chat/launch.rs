@@ -24,6 +24,13 @@ use crate::{
 
 mod plans;
 
+/// What the first of several nodes is called.
+pub const FIRST: &str = "a";
+/// And the next one.
+const SECOND: &str = "b";
+/// What a node of a cluster has in its folder.
+const CLUSTER_LOG: &str = "consensus.redb";
+
 /// The most nodes: each has a letter as its name, and a person has to look at all of them.
 const NODES_MAX: i64 = 9;
 /// How many nodes unless told otherwise: the fewest of which one may die.
@@ -89,7 +96,7 @@ impl LaunchArgs {
     /// A node alone and a cluster can have the same folder, and neither reads what the other keeps there.
     fn tell_of_others(&self) {
         let folder = self.folder();
-        let first = folder.join("a");
+        let first = folder.join(FIRST);
         match self.nodes {
             1 if first.exists() => say(&format!(
                 "what was said on several nodes is in {} and the folders beside it: it stays there, and this node does not \
@@ -98,11 +105,18 @@ impl LaunchArgs {
             )),
             2.. if folder.join(LONE_STORE).exists() => say(&format!(
                 "what was said on a node alone is in {}: it stays there, and these nodes do not have it; to read it, start \
-                 with `--nodes 1`",
+                 with `--nodes 1`, or have it moved to several nodes before they begin, by `move`",
                 folder.join(LONE_STORE).display()
             )),
             _ => {}
         }
+    }
+
+    /// Whether the first node is a cluster already, to which what a node alone had was moved, and the others are not: they
+    /// have to find it, or they would found another one.
+    fn first_is_ahead(&self) -> bool {
+        let folder = self.folder();
+        folder.join(FIRST).join(CLUSTER_LOG).exists() && !folder.join(SECOND).join(CLUSTER_LOG).exists()
     }
 }
 
@@ -111,17 +125,28 @@ async fn run_all(args: &LaunchArgs) -> Result<()> {
     let (wish, wishes) = watch::channel(Wish::Run);
     let (tell, mut told) = mpsc::channel(16);
     let mut running = JoinSet::new();
-    for plan in plans(args)? {
-        let child = plan.command()?.spawn()?;
-        running.spawn(tend(plan, child, wishes.clone(), tell.clone()));
-    }
-    drop(tell);
+    let mut begin = |plans: Vec<Plan>, tell: &mpsc::Sender<Happened>| {
+        for plan in plans {
+            let child = plan.command()?.spawn()?;
+            running.spawn(tend(plan, child, wishes.clone(), tell.clone()));
+        }
+        Ok::<_, Error>(())
+    };
+    let mut plans = plans(args)?;
+    let later = plans.split_off(if args.first_is_ahead() { 1 } else { plans.len() });
+    begin(plans, &tell)?;
+    let mut later = Some((later, tell)).filter(|(later, _)| !later.is_empty());
 
     let mut all = Nodes { starting: usize::from(args.nodes), ..Nodes::default() };
     loop {
         tokio::select! {
             happened = told.recv() => match happened {
-                Some(happened) => all.see(happened, *wish.borrow()),
+                Some(happened) => {
+                    all.see(happened, *wish.borrow());
+                    if let Some((later, tell)) = later.take().filter(|_| *wish.borrow() == Wish::Run) {
+                        begin(later, &tell)?;
+                    }
+                }
                 None => break,
             },
             () = signals.next() => {

@@ -35,6 +35,7 @@ use crate::{
     bench::BenchArgs,
     client::{At, Which},
     launch::LaunchArgs,
+    moving::MoveArgs,
     node::NodeArgs,
     words::{LineText, UserName},
 };
@@ -47,6 +48,7 @@ mod launch;
 mod leaf;
 mod leash;
 mod log;
+mod moving;
 mod neighbours;
 mod node;
 mod online;
@@ -110,6 +112,8 @@ enum Command {
         #[arg(long = "as", value_name = "NAME")]
         who: UserName,
     },
+    /// Moves what a node alone has kept (`--nodes 1`) to several, before their first start
+    Move(MoveArgs),
     /// Starts three nodes, lets clients talk, and counts what was lost, repeated or missed; ends with a line of JSON
     Bench(BenchArgs),
 }
@@ -138,6 +142,7 @@ async fn run(args: Args) -> Result<()> {
         Some(Command::History { at, which }) => client::history(&at, &which),
         Some(Command::Watch { at }) => client::watch(&at),
         Some(Command::Join { at, who }) => client::join(&at, &who),
+        Some(Command::Move(args)) => moving::run(args).await,
         Some(Command::Bench(args)) => bench::run(&args).await,
     }
 }

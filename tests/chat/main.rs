@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod launched;
 mod launcher;
+mod moving;
 mod process;
 mod rota;
 mod seen;

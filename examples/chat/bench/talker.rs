@@ -18,18 +18,31 @@ use crate::{
 /// How long a client thinks before it says the next line.
 const THINK: Duration = Duration::from_millis(20);
 
-/// When a node was killed last.
+/// When nodes were killed, and started again.
 #[derive(Default)]
-pub struct Kills(Mutex<Option<Instant>>);
+pub struct Kills {
+    last: Mutex<Option<Instant>>,
+    returns: Mutex<Vec<Instant>>,
+}
 
 impl Kills {
     /// A node is killed now.
     pub fn note(&self) {
-        *lock(&self.0) = Some(Instant::now());
+        *lock(&self.last) = Some(Instant::now());
+    }
+
+    /// A node that was killed is started again now, while the others serve.
+    pub fn returns(&self) {
+        lock(&self.returns).push(Instant::now());
+    }
+
+    /// When one was started again.
+    pub fn all_returns(&self) -> Vec<Instant> {
+        lock(&self.returns).clone()
     }
 
     fn last(&self) -> Option<Instant> {
-        *lock(&self.0)
+        *lock(&self.last)
     }
 }
 
@@ -120,16 +133,16 @@ impl Talker {
             let line: LineText = text.parse().expect("letters, digits and spaces");
             let begun = Instant::now();
             let number = speaker.say(&line)?;
-            self.told(number, text, begun.elapsed());
+            self.told(number, text, begun);
             thread::sleep(THINK);
         }
         Ok(())
     }
 
-    fn told(&self, number: u64, text: String, took: Duration) {
+    fn told(&self, number: u64, text: String, begun: Instant) {
         let mut state = lock(&self.state);
         state.talk.acked.push((number, text));
-        state.talk.say.push(took);
+        state.talk.say.push((begun, begun.elapsed()));
         if state.is_in
             && let Some(killed) = state.down.take()
         {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -19,8 +19,8 @@ pub struct Talk {
     pub acked: Vec<(u64, String)>,
     /// The lines it has heard, as they came.
     pub heard: Vec<(u64, String)>,
-    /// How long each line took until it was told its number.
-    pub say: Vec<Duration>,
+    /// When each line was said, and how long it took until it was told its number.
+    pub say: Vec<(Instant, Duration)>,
     /// How long it took from each kill that concerned it until it was in its room again and had said a line.
     pub recovery: Vec<Duration>,
 }
@@ -44,7 +44,12 @@ pub struct Tally {
     kills: usize,
     say_ms: Spread,
     recovery_ms: Spread,
+    /// As `say_ms`, of lines said within [`RETURNING`] of the start of a node that was killed.
+    return_ms: Spread,
 }
+
+/// Longer than a node takes to be a member and a voter again, and to get its share of the partitions.
+const RETURNING: Duration = Duration::from_secs(3);
 
 /// Milliseconds; none when nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -54,8 +59,9 @@ struct Spread {
 }
 
 impl Tally {
-    /// Counts. `histories` are those of the rooms by their numbers; `kills` is passed on.
-    pub fn of(histories: &[History], talks: &[Talk], kills: usize) -> Self {
+    /// Counts. `histories` are those of the rooms by their numbers; `kills` is passed on; a node came back at each of
+    /// `returns`.
+    pub fn of(histories: &[History], talks: &[Talk], kills: usize, returns: &[Instant]) -> Self {
         let mut tally = Self { kills, ..Self::default() };
         for history in histories {
             tally.count_history(history);
@@ -65,7 +71,10 @@ impl Tally {
         for talk in talks {
             tally.count_talk(talk, &by_number[talk.room]);
         }
-        tally.say_ms = Spread::of(talks.iter().flat_map(|talk| &talk.say));
+        let says = || talks.iter().flat_map(|talk| &talk.say);
+        let is_near = |at: &Instant| returns.iter().any(|back| (*back..*back + RETURNING).contains(at));
+        tally.say_ms = Spread::of(says().map(|(_, took)| took));
+        tally.return_ms = Spread::of(says().filter(|(at, _)| is_near(at)).map(|(_, took)| took));
         tally.recovery_ms = Spread::of(talks.iter().flat_map(|talk| &talk.recovery));
         tally
     }
@@ -121,7 +130,7 @@ mod tests {
     /// The tally of one client in one room: lost, repeated, gaps, missed.
     fn counts(history: &[(u64, &str)], acked: &[(u64, &str)], heard: &[(u64, &str)]) -> [usize; 4] {
         let talk = Talk { acked: lines(acked), heard: lines(heard), ..Talk::default() };
-        let tally = Tally::of(&[lines(history)], &[talk], 0);
+        let tally = Tally::of(&[lines(history)], &[talk], 0, &[]);
         assert_eq!(tally.is_clean(), [tally.lines_lost, tally.lines_repeated, tally.gaps, tally.missed] == [0; 4]);
         [tally.lines_lost, tally.lines_repeated, tally.gaps, tally.missed]
     }
@@ -161,9 +170,13 @@ mod tests {
 
     #[test]
     fn times_are_spread_over_all() {
-        let say = (1..=100).map(Duration::from_millis).collect();
-        let tally = Tally::of(&[History::new()], &[Talk { say, ..Talk::default() }], 0);
+        let now = Instant::now();
+        let said = |ms| (now + Duration::from_millis(100 * ms), Duration::from_millis(ms));
+        let say = (1..=100).map(said).collect();
+        let back = now + Duration::from_secs(5);
+        let tally = Tally::of(&[History::new()], &[Talk { say, ..Talk::default() }], 0, &[back]);
         assert_eq!(tally.say_ms, Spread { p50: Some(51.0), p99: Some(100.0) });
-        assert!(tally.json().ends_with(r#""recovery_ms":{"p50":null,"p99":null}}"#), "{}", tally.json());
+        assert_eq!(tally.return_ms, Spread { p50: Some(65.0), p99: Some(79.0) }, "from 5 s to 8 s");
+        assert!(tally.json().contains(r#""recovery_ms":{"p50":null,"p99":null}"#), "{}", tally.json());
     }
 }
