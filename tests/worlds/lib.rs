@@ -4,6 +4,7 @@
 mod cluster;
 mod counter;
 mod database;
+mod disks;
 mod facts;
 mod herald;
 mod scenarios;

@@ -14,7 +14,7 @@ use grains::{
     sim::{Machine, Sim, run},
 };
 
-use crate::streams::SourceGrain;
+use crate::{disks::PileGrain, streams::SourceGrain};
 
 thread_local! {
     /// The grains with a turn that lasts, wherever it runs.
@@ -91,7 +91,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    fn new(name: &'static str, machine: usize) -> Self {
+    pub(crate) fn new(name: &'static str, machine: usize) -> Self {
         let hosts = Some(GrainOptions::new());
         let minute = Duration::from_secs(60);
         Self {
@@ -132,7 +132,7 @@ impl Scene {
     }
 
     /// Starts nodes side by side, in a cluster whose list is the first three machines.
-    async fn start(&self, plans: Vec<Plan>) -> Vec<Result<Node, StartError>> {
+    pub(crate) async fn start(&self, plans: Vec<Plan>) -> Vec<Result<Node, StartError>> {
         let count = plans.len();
         let started = self.begin(plans);
         while lock(&started).len() < count {
@@ -160,7 +160,7 @@ impl Scene {
             if plan.on_disk {
                 builder = builder.data_dir("data");
             }
-            builder = builder.host::<SourceGrain>();
+            builder = builder.host::<SourceGrain>().host::<PileGrain>();
             if let Some(options) = plan.hosts {
                 builder = builder.host_with::<SpotGrain>(options);
             }

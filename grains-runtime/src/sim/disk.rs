@@ -21,6 +21,17 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 const CHANGES_MAX: usize = 4096;
 const SECTOR_BYTES: usize = 512;
 
+/// What can be wrong with the disk of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// No file can become longer: [`ErrorKind::StorageFull`].
+    Full,
+    /// What was written cannot be made durable, and an error says so.
+    Fails,
+    /// It says that what was written is durable, and does nothing for it.
+    Lies,
+}
+
 /// One file.
 #[derive(Default)]
 pub(super) struct FileState {
@@ -168,14 +179,23 @@ impl std::fmt::Debug for SimFile {
 
 impl SimFile {
     /// Does `work` on the file, unless the machine has crashed since it was opened.
-    fn with<R>(&self, work: impl FnOnce(&mut FileState) -> io::Result<R>) -> io::Result<R> {
+    fn with<R>(&self, work: impl FnOnce(&mut FileState, Option<DiskFault>) -> io::Result<R>) -> io::Result<R> {
         self.engine.with(|state| {
             if !state.is_live(self.life) {
                 return Err(crashed(&self.path));
             }
-            let file = state.machines[self.life.machine.index()].files.get_mut(&self.path);
-            work(file.ok_or_else(|| crashed(&self.path))?)
+            let machine = &mut state.machines[self.life.machine.index()];
+            let file = machine.files.get_mut(&self.path);
+            work(file.ok_or_else(|| crashed(&self.path))?, machine.disk_fault)
         })
+    }
+}
+
+/// Whether a file may come to this length.
+fn room(file: &FileState, len: usize, fault: Option<DiskFault>) -> io::Result<()> {
+    match fault {
+        Some(DiskFault::Full) if len > file.seen.len() => Err(ErrorKind::StorageFull.into()),
+        _ => Ok(()),
     }
 }
 
@@ -188,11 +208,11 @@ fn place(offset: u64, bytes: usize) -> io::Result<usize> {
 
 impl DiskFile for SimFile {
     fn len(&self) -> io::Result<u64> {
-        self.with(|file| Ok(file.seen.len() as u64))
+        self.with(|file, _| Ok(file.seen.len() as u64))
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.with(|file| {
+        self.with(|file, _| {
             let offset = place(offset, out.len())?;
             let found = file.seen.get(offset..offset + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
             out.copy_from_slice(found);
@@ -201,22 +221,30 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with(|file| {
-            file.write(place(offset, data.len())?, data);
+        self.with(|file, fault| {
+            let offset = place(offset, data.len())?;
+            room(file, offset + data.len(), fault)?;
+            file.write(offset, data);
             Ok(())
         })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|file| {
-            file.set_len(place(len, 0)?);
+        self.with(|file, fault| {
+            let len = place(len, 0)?;
+            room(file, len, fault)?;
+            file.set_len(len);
             Ok(())
         })
     }
 
     fn sync(&self) -> io::Result<()> {
-        let len = self.with(|file| {
-            file.sync();
+        let len = self.with(|file, fault| {
+            match fault {
+                Some(DiskFault::Fails) => return Err(io::Error::other("the disk cannot make this durable")),
+                Some(DiskFault::Lies) => {}
+                None | Some(DiskFault::Full) => file.sync(),
+            }
             Ok(file.seen.len() as u64)
         })?;
         let name = hash_of(self.path.as_os_str().as_encoded_bytes());

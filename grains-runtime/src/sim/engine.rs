@@ -16,7 +16,7 @@ use super::{
     agenda::{Agenda, Event},
     builder::Settings,
     clock::{Drift, TimerId, Timers},
-    disk::FileState,
+    disk::{DiskFault, FileState},
     here,
     net::Net,
     random::{Chances, seed_of},
@@ -90,6 +90,7 @@ pub(super) struct MachineState {
     /// Timers that fell due while it was.
     pub(super) overdue: Vec<TimerId>,
     pub(super) files: BTreeMap<PathBuf, FileState>,
+    pub(super) disk_fault: Option<DiskFault>,
     /// How many worlds it has given.
     pub(super) worlds: u64,
 }
@@ -188,6 +189,7 @@ impl MachineState {
             held: Vec::new(),
             overdue: Vec::new(),
             files: BTreeMap::new(),
+            disk_fault: None,
             worlds: 0,
         }
     }

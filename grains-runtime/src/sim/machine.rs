@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::SimClock,
-    disk::SimDisk,
+    disk::{DiskFault, SimDisk},
     engine::{Engine, Life, MachineId, State},
     net::SimTransport,
     random::{SimRandom, seed_of},
@@ -104,6 +104,15 @@ impl Machine {
     pub fn resume(&self) {
         let held = self.engine.with(|state| state.resume(self.id));
         held.into_iter().for_each(|task| self.engine.ready.add(task));
+    }
+
+    /// From now on its disk has this fault, whatever its processes do; with `None` it is in order again. What was written
+    /// and never synced is still lost with the next crash.
+    pub fn disk_fault(&self, fault: Option<DiskFault>) {
+        self.engine.with(|state| {
+            state.machines[self.id.index()].disk_fault = fault;
+            state.note(self.id, What::Disk, [fault.map_or(0, |fault| 1 + fault as u64), 0, 0]);
+        });
     }
 
     /// Lets its clock run faster (or slower, below zero) than the true time by so many parts per million, from now on.

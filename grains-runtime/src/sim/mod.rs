@@ -58,6 +58,7 @@ mod trace;
 
 pub use self::{
     builder::{Builder, Order, run},
+    disk::DiskFault,
     handle::Sim,
     machine::{Lost, Machine, Spawned},
     net::Network,

@@ -44,6 +44,8 @@ pub(super) enum What {
     Heal,
     /// A file is synced: hash of its path, length.
     Sync,
+    /// Something becomes wrong with the disk, or is right again: which fault.
+    Disk,
     /// The test said something.
     Say,
 }

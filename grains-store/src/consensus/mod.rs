@@ -378,6 +378,8 @@ fn config(timing: Timing, state: &State) -> Config {
         api_channel_size: Some(4096),
         // How long to wait before an unreachable voter is tried again.
         backoff: "20ms 50ms 100ms ..250ms".into(),
+        // A voter may have lost what it said was durable: its disk lied, or was put back. The leader is not to die of that.
+        allow_log_reversion: Some(true),
         // A leader that comes back starts as a follower: its state may be older than what it has answered before.
         enable_leader_restore: Some(false),
         // A voter that was cut off does not depose a leader that the others hear.
