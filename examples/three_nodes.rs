@@ -60,12 +60,13 @@ impl Janitor for JanitorGrain {
 #[grains::main]
 async fn main() -> Result<()> {
     let me: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    let first = ["127.0.0.1:7101", "127.0.0.1:7102", "127.0.0.1:7103"];
+    let first = ["127.0.0.1:7201", "127.0.0.1:7202", "127.0.0.1:7203"];
+    let name = *["a", "b", "c"].get(me).expect("0, 1 or 2");
     let node = Node::builder()
-        .name(["a", "b", "c"][me])
+        .name(name)
         // `join` is the same list in the same order on all of them.
         .cluster(ClusterConfig::new("shop").listen(first[me]).join(first))
-        .data_dir(format!("data/{me}")) // who the node is and what it has voted; not the counters, see below
+        .data_dir(format!("data/{me}")) // who the node is, what it has voted, and its copy of all states
         .host::<CounterGrain>()
         .singleton::<JanitorGrain>()
         .start()

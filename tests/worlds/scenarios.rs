@@ -325,8 +325,8 @@ fn calls_begun_after_a_node_has_died_never_left_and_wait_for_the_new_places() {
     run(6, async |sim| {
         let scene = Scene::new(&sim, 3);
         let nodes = scene.three().await;
-        for machine in 0..3 {
-            scene.touch(machine, &nodes[machine], 0..30).await;
+        for (machine, node) in nodes.iter().enumerate() {
+            scene.touch(machine, node, 0..30).await;
         }
         scene.machines[1].crash();
         // Longer than it takes to hear that its connections have ended, and shorter than its lease.
