@@ -2,11 +2,15 @@
 //! `cargo run --release --example measure_states [-- FOLDER]`. Every node has a folder of its own in FOLDER (default: the
 //! system's for temporary files); all are on one disk, so a cluster's commit costs that disk three times what it would cost one
 //! of three machines. The medians of three interleaved rounds are printed, and what an fsync takes there.
+//!
+//! `cargo run --release --example measure_states -- million [FOLDER]` has a node keep a million states, kills it as `kill -9`
+//! does, and measures how long it takes to open them again, and what they take on the disk.
 
 use std::{
     fs::File,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -105,11 +109,75 @@ fn sent(nodes: &[Node]) -> (u64, u64) {
 
 #[grains::main(worker_threads = 2)]
 async fn main() -> Result<()> {
-    let folder = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let mut args: Vec<_> = std::env::args().skip(1).collect();
+    let what = args.first().filter(|word| ["million", "fill"].contains(&word.as_str())).cloned();
+    args.drain(..usize::from(what.is_some()));
+    let folder = args.first().map_or_else(std::env::temp_dir, PathBuf::from);
+    if what.as_deref() == Some("fill") {
+        return fill(&folder).await;
+    }
     let folder = folder.join(format!("grains-measure-{}", std::process::id()));
-    let measured = measure(&folder).await;
+    let measured = match what {
+        Some(_) => million(&folder).await,
+        None => measure(&folder).await,
+    };
     std::fs::remove_dir_all(&folder).ok();
     measured
+}
+
+const MILLION: usize = 1_000_000;
+/// How many grains commit side by side while it is filled.
+const FILLERS: usize = 2048;
+
+/// A cluster of one node, whose grains go as soon as nobody calls them.
+async fn keeper(folder: &Path) -> Result<Node> {
+    let builder = Node::builder().name("a").data_dir(folder).cluster(ClusterConfig::new("million")).host::<RowGrain>();
+    Ok(builder.configure(|config| config.idle_timeout = Duration::from_secs(2)).start().await?)
+}
+
+async fn fill(folder: &Path) -> Result<()> {
+    let node = keeper(folder).await?;
+    let filling = (0..FILLERS).map(|first| {
+        let node = node.clone();
+        tokio::spawn(async move {
+            for n in (first..MILLION).step_by(FILLERS) {
+                node.get::<RowRef>(n.to_string()).put(1).retry(5).await?;
+            }
+            Ok::<_, Error>(())
+        })
+    });
+    for one in filling.collect::<Vec<_>>() {
+        one.await??;
+    }
+    println!("full");
+    std::future::pending().await
+}
+
+async fn million(folder: &Path) -> Result<()> {
+    let begun = Instant::now();
+    let mut filler = Command::new(std::env::current_exe()?).arg("fill").arg(folder).stdout(Stdio::piped()).spawn()?;
+    let mut said = String::new();
+    let stdout = filler.stdout.take().ok_or_else(|| Error::new("it has no output"))?;
+    BufReader::new(stdout).read_line(&mut said)?;
+    println!(
+        "{MILLION} grains with a state of {ROW_BYTES} bytes: {}, {:.0} s",
+        said.trim(),
+        begun.elapsed().as_secs_f64()
+    );
+    filler.kill()?;
+    filler.wait()?;
+    let bytes: u64 =
+        std::fs::read_dir(folder)?.map(|file| Ok(file?.metadata()?.len())).sum::<std::io::Result<u64>>()?;
+    println!("{:.2} GB on the disk", bytes as f64 / 1e9);
+
+    let begun = Instant::now();
+    let node = keeper(folder).await?;
+    println!("a member again after {:.2} s", begun.elapsed().as_secs_f64());
+    let row: RowRef = node.get((MILLION / 2).to_string());
+    row.put(2).await?;
+    println!("a state was read and written after {:.2} s", begun.elapsed().as_secs_f64());
+    node.stop().await;
+    Ok(())
 }
 
 async fn measure(folder: &Path) -> Result<()> {

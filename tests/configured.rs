@@ -153,7 +153,12 @@ fn a_wrong_setting_and_a_wrong_sort_end_the_process_and_are_named() {
 fn what_makes_no_sense_is_refused_when_the_node_starts() {
     names(&complaint(&[], &[], "[grain.gest]\nidle_timeout = '1s'"), &["grains.toml:1", "\"gest\"", "hosts \"guest\""]);
     names(&complaint(&[], &[], "mailbox_len_max = 0"), &["`mailbox_len_max` is zero"]);
-    names(&complaint(&["--set", "cluster.voters=2"], &[], "cluster.name = 'shop'"), &["`voters` is 1, 3 or 5"]);
+    let told = complaint(&["--set", "cluster.voters=2"], &[], "cluster.name = 'shop'");
+    names(&told, &["`voters` is 1, 3 or 5", "`cluster.voters = 2` is from argument --set cluster.voters"]);
+    let told = complaint(&[], &[], "[cluster]\nname = 'shop'\nlease = '100ms'\nlisten = '127.0.0.1:99999'");
+    names(&told, &["`lease` must be", "`cluster.lease = \"100ms\"` is from grains.toml:3"]);
+    let told = complaint(&[], &[], "[cluster]\nname = 'shop'\nlisten = '127.0.0.1:99999'");
+    names(&told, &["`cluster.listen = \"127.0.0.1:99999\"` is from grains.toml:3"]);
     let wrong = |set: &str, told: &str| names(&complaint(&["--set", set], &[], "cluster.name = 'shop'"), &[told]);
     wrong("cluster.states.loads_max=0", "`states.loads_max` is zero");
     wrong("cluster.states.patience=0s", "`states.patience` is zero");

@@ -45,15 +45,16 @@ async fn what_a_node_alone_has_kept_is_moved_by_a_command_that_is_killed_again_a
     assert!(run_badly(&args).await.contains("in use"));
     node.stop("TERM").await;
 
-    let mut kills = 0;
+    let (mut kills, mut patience) = (0, Duration::from_millis(20));
     let output = loop {
         let mut moving = chat(&args).spawn().unwrap();
         // Each time it comes a little further.
-        match timeout(Duration::from_millis(50 * kills), moving.wait()).await {
+        match timeout(patience, moving.wait()).await {
             Ok(_) => break moving.wait_with_output().await.unwrap(),
             Err(_) => moving.kill().await.unwrap(),
         }
         kills += 1;
+        patience = patience * 3 / 2;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told = String::from_utf8(output.stdout).unwrap();

@@ -294,7 +294,21 @@ impl NodeBuilder {
     }
 
     async fn started(self) -> Result<Node, StartError> {
-        self.begun().await.map(|(node, _stores)| node)
+        #[cfg(all(feature = "cluster", feature = "config"))]
+        let settings = self.effective_settings();
+        match self.begun().await {
+            Ok((node, _stores)) => Ok(node),
+            #[cfg(all(feature = "cluster", feature = "config"))]
+            Err(StartError::Cluster { why }) => {
+                Err(StartError::Cluster { why: format!("{why}{}", settings.places_of(&why)) })
+            }
+            #[cfg(all(feature = "cluster", feature = "config"))]
+            Err(StartError::Listen { why }) => {
+                let places = settings.places_of("`listen`, `advertise`");
+                Err(StartError::Listen { why: format!("{why}{places}") })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     #[cfg_attr(not(feature = "config"), expect(unused_mut, reason = "only settings change it"))]

@@ -100,6 +100,22 @@ impl Settings {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
+    /// Where the settings of the cluster come from that `why` names in backquotes, as a sentence to go behind it.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn places_of(&self, why: &str) -> String {
+        let mut places = String::new();
+        self.clone().each(&mut |name, value| {
+            let full = name.to_string();
+            let named = full.strip_prefix("cluster.").is_some_and(|word| why.contains(&format!("`{word}`")));
+            if let (true, Some(written)) = (named, value.written())
+                && !matches!(self.origin_of(&name), Origin::Default | Origin::Code)
+            {
+                places.push_str(&format!("; `{full} = {written}` is from {}", self.origin_of(&name)));
+            }
+        });
+        places
+    }
+
     /// What is not as in `before` has been changed by the program since.
     pub(crate) fn say_what_code_changed(&mut self, before: &Self) {
         let mut before = before.clone();

@@ -156,8 +156,8 @@ async fn the_log_stays_short_while_a_voter_is_dead() {
         }
     };
     // So much that the dead one would need the whole state, and then slowly: between two attempts to send it, little comes.
-    write_more(40, Duration::ZERO).await;
-    write_more(30, Duration::from_millis(60)).await;
+    write_more(36, Duration::ZERO).await;
+    write_more(16, Duration::from_millis(60)).await;
     log_is_short(&stores[0]).await;
 }
 
