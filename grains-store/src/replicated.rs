@@ -88,8 +88,10 @@ impl Default for ReplicatedConfig {
 }
 
 impl ReplicatedConfig {
+    /// Whether these limits make sense, together and each.
+    ///
     /// # Errors
-    /// Which limit makes no sense, and why.
+    /// Which one does not, and why.
     pub fn check(&self) -> Result<(), String> {
         let Self { commits_max, commit_bytes_max, batch_len_max, batch_bytes_max, loads_max, patience } = self;
         let counts = [

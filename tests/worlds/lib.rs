@@ -18,9 +18,9 @@ use crate::facts::Verdict;
 /// How many worlds of each kind an optimised run has: together three hundred. `./tests/seeds N` runs more. Without
 /// optimisation a world takes ten seconds instead of a third of one, so there is one, for what only debug builds check.
 const THREE_NODES: u64 = if cfg!(debug_assertions) { 1 } else { 200 };
-const FIVE_NODES: u64 = if cfg!(debug_assertions) { 0 } else { 100 };
+const FIVE_NODES: u64 = 100;
 /// Seeds of which every run is compared with another one, event for event.
-const REPLAYED: &[u64] = if cfg!(debug_assertions) { &[] } else { &[3, 7, 11] };
+const REPLAYED: &[u64] = &[3, 7, 11];
 
 #[test]
 fn worlds_of_three_nodes_have_no_violation() {
@@ -29,6 +29,7 @@ fn worlds_of_three_nodes_have_no_violation() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn worlds_of_five_nodes_have_no_violation() {
     logs();
     sim::seeds(FIVE_NODES, |seed| run(seed, 5));
@@ -36,6 +37,7 @@ fn worlds_of_five_nodes_have_no_violation() {
 
 /// The canary: whatever a world does, it does again.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn worlds_replay_event_for_event() {
     for seed in REPLAYED {
         sim::replays(*seed, async |sim| {

@@ -308,13 +308,12 @@ impl Change {
         let replication = metrics.replication.as_ref()?;
         let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
         let last = metrics.last_log_index.unwrap_or_default();
-        let new = self.wanted.keys().filter(|id| !voters.contains(id));
-        let mut behind = new.filter_map(|id| match replication.get(id).and_then(|at| at.as_ref()) {
+        let mut new = self.wanted.keys().filter(|id| !voters.contains(id));
+        new.find_map(|id| match replication.get(id).and_then(|at| at.as_ref()) {
             Some(at) => Some((NodeId(*id), last - at.index.min(last))).filter(|(_, lag)| *lag > CATCH_UP_ENTRIES_MAX),
             // It has answered nothing.
             None => Some((NodeId(*id), last)),
-        });
-        behind.next()
+        })
     }
 
     /// Forgets the new nodes again.

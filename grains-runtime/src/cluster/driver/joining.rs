@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use grains_core::{Instant, store::Store, timeout::timeout};
+use grains_core::{Instant, store::Store};
 
 use super::{Driver, Progress, asking::ASK_MAX, promise};
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         names::{MemberId, NodeName},
     },
     store::first_epoch,
+    timeout::timeout,
 };
 
 /// Why a node does not become a member.
