@@ -13,6 +13,7 @@ mod asking;
 mod commits;
 mod loads;
 mod moving;
+mod proposals;
 mod serving;
 mod state;
 mod words;
@@ -35,7 +36,7 @@ use grains_core::{
     store::{CommitError, LoadError, Store, Stored, WriteSet},
     world::{BoxFuture, World},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use self::{
     asking::{Peers, Unanswered},
@@ -45,6 +46,7 @@ pub use self::{
 use self::{
     commits::Commits,
     loads::Loads,
+    proposals::Proposals,
     state::States,
     words::{Answer, Ask, Command, Name, Outcome, Work},
 };
@@ -171,6 +173,8 @@ struct Shared {
     serial: tokio::sync::Mutex<u64>,
     part: watch::Sender<Option<Arc<Running>>>,
     commits: Mutex<Commits>,
+    /// Rung when as many commits wait as the sender waits for.
+    gathered: Notify,
     loads: Mutex<Loads>,
     /// Where the leader answered last.
     leader: Mutex<Option<String>>,
@@ -181,6 +185,8 @@ struct Running {
     group: u64,
     /// All nodes have agreed on this group, so what it acknowledges stays.
     serves: AtomicBool,
+    /// What is to be proposed while this node leads.
+    proposals: Proposals,
     consensus: Consensus,
     states: Arc<States>,
     peers: Arc<dyn Peers>,
@@ -199,6 +205,7 @@ impl ReplicatedStore {
             serial: tokio::sync::Mutex::new(0),
             part: watch::Sender::new(None),
             commits: Mutex::new(Commits::new(&config)),
+            gathered: Notify::new(),
             loads: Mutex::new(Loads::new(&config)),
             leader: Mutex::new(None),
             config,
@@ -226,8 +233,15 @@ impl ReplicatedStore {
                     return Err(error);
                 }
             };
-            let serves = AtomicBool::new(false);
-            self.shared.part.send_replace(Some(Arc::new(Running { group, serves, consensus, states, peers })));
+            let running = Running {
+                group,
+                serves: AtomicBool::new(false),
+                proposals: Proposals::default(),
+                consensus,
+                states,
+                peers,
+            };
+            self.shared.part.send_replace(Some(Arc::new(running)));
             Ok(())
         })
     }

@@ -44,6 +44,7 @@ use openraft::{
 };
 use tokio::sync::watch;
 
+pub(crate) use self::propose::check_size;
 use self::{
     body::Reply,
     log::Log,
@@ -60,7 +61,7 @@ pub use self::{
     log::OpenError,
     machine::{DiskState, Machine, Picture, Read, Reading, State},
     network::{Lane, LinkError, RaftLinks},
-    propose::{Committed, ProposeError},
+    propose::{Committed, ProposeError, Proposed},
     voters::LogProgress,
 };
 use crate::{NodeId, NodeName};

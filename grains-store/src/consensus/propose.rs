@@ -1,6 +1,9 @@
 //! Asking the group: proposals, reads, and who is told what when it does not work out.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    time::Duration,
+};
 
 use grains_core::world::BoxFuture;
 use openraft::{
@@ -9,7 +12,7 @@ use openraft::{
         ChangeMembershipError, ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError,
         RaftError,
     },
-    raft::ClientWriteResponse,
+    raft::WriteResponse,
     rt::AsyncRuntime,
 };
 
@@ -64,6 +67,25 @@ pub enum ProposeError {
     },
 }
 
+/// What became of a proposal: its outcome, encoded.
+pub type Proposed = Result<Committed<Vec<u8>>, ProposeError>;
+
+type Written = Result<WriteResponse<Types>, ProposeError>;
+
+/// Whether it may be proposed.
+pub(crate) fn check_size(command: &[u8]) -> Result<(), ProposeError> {
+    let bytes = command.len();
+    match bytes <= COMMAND_BYTES_MAX {
+        true => Ok(()),
+        false => Err(ProposeError::Refused(format!("a command has {bytes} bytes, of at most {COMMAND_BYTES_MAX}"))),
+    }
+}
+
+fn committed(WriteResponse { log_id, response }: WriteResponse<Types>) -> Proposed {
+    let outcome = response.ok_or_else(|| ProposeError::Refused("it was no command".into()))?;
+    Ok(Committed { index: log_id.index, term: term_of(&log_id), outcome })
+}
+
 fn led_by(leader: &Option<(NodeId, String)>) -> String {
     leader.as_ref().map_or_else(String::new, |(node, address)| format!(", node {node} at {address} does"))
 }
@@ -71,41 +93,59 @@ fn led_by(leader: &Option<(NodeId, String)>) -> String {
 impl Consensus {
     /// Has `command` applied by all voters and gives what their machines made of it. Whether it was sent before is for the
     /// machine to see.
-    pub fn propose_bytes(&self, command: Vec<u8>) -> BoxFuture<'_, Result<Committed<Vec<u8>>, ProposeError>> {
+    pub fn propose_bytes(&self, command: Vec<u8>) -> BoxFuture<'_, Proposed> {
         Box::pin(async move {
-            if let Some(why) = self.inner.over() {
-                return Err(ProposeError::Closed { why });
+            let proposed = self.propose_all(vec![command]).await.pop();
+            proposed.unwrap_or(Err(ProposeError::Unknown))
+        })
+    }
+
+    /// Has these commands applied one after the other, as [`propose_bytes`](Self::propose_bytes) does, with one write to the log of
+    /// each voter. Gives one result for each.
+    pub fn propose_all(&self, commands: Vec<Vec<u8>>) -> BoxFuture<'_, Vec<Proposed>> {
+        Box::pin(async move {
+            let checked = match self.inner.over() {
+                Some(why) => Err(ProposeError::Closed { why }),
+                None => commands.iter().try_for_each(|command| check_size(command)),
+            };
+            let len = commands.len();
+            let written = match checked {
+                Ok(()) => {
+                    let proposals: Vec<_> = commands.into_iter().map(|command| Proposal(command.into())).collect();
+                    self.in_time(self.write(proposals)).await
+                }
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(written) => written.into_iter().map(|one| committed(one?)).collect(),
+                Err(error) => vec![Err(error); len],
             }
-            let bytes = command.len();
-            if bytes > COMMAND_BYTES_MAX {
-                return Err(ProposeError::Refused(format!(
-                    "the command has {bytes} bytes, of at most {COMMAND_BYTES_MAX}"
-                )));
-            }
-            self.in_time(async {
-                let response = self.write(Proposal(command.into())).await?;
-                let outcome = response.data.ok_or_else(|| ProposeError::Refused("it was no command".into()))?;
-                Ok(Committed { index: response.log_id.index, term: term_of(&response.log_id), outcome })
-            })
-            .await
         })
     }
 
     /// A leader that was just elected takes nothing before a majority has answered it: that is waited for.
-    async fn write(&self, proposal: Proposal) -> Result<ClientWriteResponse<Types>, ProposeError> {
+    async fn write(&self, proposals: Vec<Proposal>) -> Result<Vec<Written>, ProposeError> {
         let until = WorldInstant::now() + self.inner.timing.election_max;
         loop {
-            let error = match self.inner.raft.client_write(proposal.clone()).await {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let unanswered = matches!(
-                &error,
-                RaftError::APIError(ClientWriteError::ForwardToLeader(forward))
-                    if forward.reason == ForwardReason::LeaseExpired
-            );
-            if !unanswered || WorldInstant::now() >= until {
-                return Err(of_write(error));
+            let results = self.inner.raft.client_write_many(proposals.iter().cloned()).await;
+            let mut results = results.map_err(|fatal| of_write(RaftError::Fatal(fatal)))?;
+            let mut written = Vec::with_capacity(proposals.len());
+            let mut unanswered = 0;
+            while let Some(result) = poll_fn(|cx| results.as_mut().poll_next(cx)).await {
+                unanswered += usize::from(matches!(
+                    &result,
+                    Ok(Err(ClientWriteError::ForwardToLeader(forward)))
+                        if forward.reason == ForwardReason::LeaseExpired
+                ));
+                written.push(match result {
+                    Ok(result) => result.map_err(|error| of_write(RaftError::APIError(error))),
+                    Err(fatal) => Err(of_write(RaftError::Fatal(fatal))),
+                });
+            }
+            // It ends early when this node stops.
+            written.resize_with(proposals.len(), || Err(ProposeError::Unknown));
+            if unanswered < proposals.len() || WorldInstant::now() >= until {
+                return Ok(written);
             }
             WorldRuntime::sleep(self.inner.timing.heartbeat / 8).await;
         }

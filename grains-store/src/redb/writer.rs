@@ -210,7 +210,7 @@ impl<'t> Rows<'t> {
         {
             return Err(Refused::Rules(CommitError::Fenced { ours: token, newest: grain.newest }));
         }
-        let mut present = grain.map_or(0, |grain| grain.present);
+        let mut present = grain.as_ref().map_or(0, |grain| grain.present);
         let mut rows = Vec::with_capacity(writes.len());
         for write in writes {
             let row = layout::state_key(&grain_key, &write.name);
@@ -231,8 +231,11 @@ impl<'t> Rows<'t> {
             let mut place = self.states.insert_reserve(row.as_slice(), len).map_err(redb::Error::from)?;
             layout::fill_state_row(place.as_mut(), write.expected.next(), value);
         }
-        let grain = (token.epoch, token.counter, present);
-        self.grains.insert(grain_key.as_slice(), grain).map_err(redb::Error::from)?;
+        // Most commits of an activation leave it as it is.
+        if grain.is_none_or(|grain| grain.newest != token || grain.present != present) {
+            let grain = (token.epoch, token.counter, present);
+            self.grains.insert(grain_key.as_slice(), grain).map_err(redb::Error::from)?;
+        }
         Ok(())
     }
 

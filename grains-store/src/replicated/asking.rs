@@ -104,7 +104,7 @@ impl Shared {
     /// Asks each who may lead, once.
     async fn ask_all(
         &self,
-        running: &Running,
+        running: &Arc<Running>,
         ask: &Ask,
         body: &[u8],
         until: Instant,

@@ -11,15 +11,12 @@ use tokio::sync::oneshot;
 
 use super::{
     ReplicatedConfig, Shared, Unanswered, lock,
+    proposals::gather,
     words::{Outcome, Work},
 };
 
 /// The largest set of states that is written together, in bytes. It has to fit into a message.
 pub const SET_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// How often a batch is held back for those just answered, by the time that work takes to another thread and back: a quarter
-/// of a millisecond at most, all together.
-const HOPS_MAX: usize = 8;
 
 /// What a set takes beside its values and names, at most.
 const SET_HEAD_BYTES: usize = 256;
@@ -41,6 +38,8 @@ pub(super) struct Commits {
     counts: CommitCounts,
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// How many the sender waits for.
+    expected: usize,
     sender: Sender,
     len_max: usize,
     bytes_max: usize,
@@ -62,12 +61,21 @@ enum Sender {
     Over(String),
 }
 
+/// What to do after a push.
+enum Pushed {
+    SenderNeeded,
+    SenderRuns,
+    /// Those whom the sender waits for are here.
+    Gathered,
+}
+
 impl Commits {
     pub(super) fn new(config: &ReplicatedConfig) -> Self {
         Self {
             counts: CommitCounts::default(),
             waiting: VecDeque::new(),
             bytes: 0,
+            expected: 0,
             sender: Sender::Idle,
             len_max: config.commits_max,
             bytes_max: config.commit_bytes_max,
@@ -80,8 +88,13 @@ impl Commits {
         CommitCounts { waiting: self.waiting.len(), ..self.counts }
     }
 
-    /// Whether the sender has to be started.
-    fn push(&mut self, one: Waiting) -> Result<bool, CommitError> {
+    /// Whether so many wait. If not, whoever makes it so many tells the sender.
+    fn expect(&mut self, expected: usize) -> bool {
+        self.expected = expected;
+        self.waiting.len() >= expected
+    }
+
+    fn push(&mut self, one: Waiting) -> Result<Pushed, CommitError> {
         let full = |what, max| Err(not_stored(format!("the store is behind: {max} {what} wait already")));
         match () {
             () if self.waiting.len() >= self.len_max => full("commits", self.len_max),
@@ -89,11 +102,15 @@ impl Commits {
             () => match &mut self.sender {
                 Sender::Over(why) => Err(not_stored(why.clone())),
                 sender => {
-                    let is_idle = matches!(sender, Sender::Idle);
+                    let was_idle = matches!(sender, Sender::Idle);
                     *sender = Sender::Running;
                     self.bytes += one.bytes;
                     self.waiting.push_back(one);
-                    Ok(is_idle)
+                    Ok(match was_idle {
+                        true => Pushed::SenderNeeded,
+                        false if self.waiting.len() == self.expected => Pushed::Gathered,
+                        false => Pushed::SenderRuns,
+                    })
                 }
             },
         }
@@ -173,8 +190,9 @@ impl Shared {
         let pushed = lock(&self.commits).push(Waiting { set, bytes, answer });
         match pushed {
             Err(error) => return Box::pin(async { Err(error) }),
-            Ok(true) => drop(self.world.tasks.spawn(Box::pin(Sending::new(self.clone()).run()))),
-            Ok(false) => {}
+            Ok(Pushed::SenderNeeded) => drop(self.world.tasks.spawn(Box::pin(Sending::new(self.clone()).run()))),
+            Ok(Pushed::Gathered) => self.gathered.notify_waiters(),
+            Ok(Pushed::SenderRuns) => {}
         }
         Box::pin(async move {
             let lost = |_| Err(CommitError::Unknown { why: "the runtime ended before the answer".into() });
@@ -199,28 +217,16 @@ impl Sending {
             // A binding of its own, or the lock would be held while it is sent.
             let batch = lock(&self.shared.commits).next_batch();
             let Some(batch) = batch else { break };
-            let answered = batch.len();
-            let waiting = self.send(batch).await;
+            let Sent { answered, waiting, took } = self.send(batch).await;
             if answered > 1 {
-                self.wait_for(waiting + answered).await;
+                let Shared { world, commits, gathered, .. } = &*self.shared;
+                gather(&world.clock, took, gathered, || lock(commits).expect(answered + waiting)).await;
             }
         }
         self.is_done = true;
     }
 
-    /// Lets those just answered commit again, so that all share the next batch instead of taking turns by halves: a moment
-    /// against the time of an fsync.
-    async fn wait_for(&self, len: usize) {
-        for _ in 0..HOPS_MAX {
-            if lock(&self.shared.commits).waiting.len() >= len {
-                return;
-            }
-            let _ended = self.shared.world.off_thread(|| ()).await;
-        }
-    }
-
-    /// Gives how many wait when it is answered.
-    async fn send(&self, batch: Vec<Waiting>) -> usize {
+    async fn send(&self, batch: Vec<Waiting>) -> Sent {
         let (sets, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.set.into(), one.answer)).unzip();
         let wanted = answers.len();
         let begun = self.shared.world.clock.now();
@@ -242,8 +248,16 @@ impl Sending {
             // An error means that the caller has dropped its commit, as it may.
             let _ = answer.send(result);
         }
-        waiting
+        Sent { answered: wanted, waiting, took }
     }
+}
+
+/// A batch that was answered.
+struct Sent {
+    answered: usize,
+    /// How many had come meanwhile.
+    waiting: usize,
+    took: Duration,
 }
 
 impl Drop for Sending {

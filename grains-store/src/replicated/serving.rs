@@ -6,6 +6,7 @@ use grains_core::codec;
 
 use super::{
     Running, Shared,
+    proposals::propose,
     words::{Answer, Ask, Command, Envelope, Held},
 };
 use crate::consensus::{Committed, ProposeError};
@@ -28,7 +29,7 @@ impl Shared {
         }
     }
 
-    pub(super) async fn answer(&self, running: &Running, ask: Ask) -> Answer {
+    pub(super) async fn answer(&self, running: &Arc<Running>, ask: Ask) -> Answer {
         match ask {
             Ask::Raft(body) => Answer::Raft(running.consensus.handle(body).await),
             _ if !running.serves.load(Ordering::Acquire) => Answer::NotLeader(None),
@@ -36,7 +37,7 @@ impl Shared {
             Ask::Apply(command) if codec::decode::<Command>(&command).is_err() => {
                 Answer::Refused("the command cannot be read: its sender's version is another one".into())
             }
-            Ask::Apply(command) => match running.consensus.propose_bytes(command).await {
+            Ask::Apply(command) => match propose(&self.world, running, command).await {
                 Ok(Committed { outcome, .. }) => Answer::Applied(outcome),
                 Err(error) => refused(error),
             },
@@ -66,7 +67,7 @@ impl Shared {
     /// that no other can have acknowledged more.
     async fn read<T: Send + 'static>(
         &self,
-        running: &Running,
+        running: &Arc<Running>,
         read: impl FnOnce() -> T + Send + 'static,
         answer: impl FnOnce(T) -> Answer,
     ) -> Answer {

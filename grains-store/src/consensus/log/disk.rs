@@ -18,8 +18,9 @@ use super::{
     rows::{self, Fact},
 };
 
-/// How long a committed index may be known and not written, if nothing else is.
-const COMMITTED_LINGER: Duration = Duration::from_millis(50);
+/// How long a committed index may be known and not written. A node that lost the newest hears it from its leader before this has
+/// gone by once more, and each write of it holds up the entries behind it for an fsync.
+const COMMITTED_LINGER: Duration = Duration::from_millis(250);
 
 /// What changes in the file.
 pub(super) enum Change {
@@ -58,10 +59,8 @@ pub(super) struct Disk {
 struct Queue {
     /// Not bounded by itself: openraft waits for its votes, and has no more entries under way than its channels hold.
     waiting: Vec<(Change, Done)>,
-    /// The committed index, if it is newer than the one in the file. It goes with the next changes.
+    /// The committed index, if it is newer than the one in the file. Somebody will see to it that it does not stay here.
     committed: Option<Vec<u8>>,
-    /// Whether somebody will see to it that the committed index does not stay here.
-    lingers: bool,
     writer: Writer,
 }
 
@@ -102,15 +101,15 @@ impl Disk {
         Box::pin(async move { is_done.await.unwrap_or_else(|_| Err(failed("the writer has ended"))) })
     }
 
-    /// Remembers the committed index and writes it with whatever comes next, or by itself a little later.
+    /// Remembers the committed index and writes it a little later: with every batch it would be one more page of eight to write
+    /// and sync.
     pub(super) fn write_soon(self: &Arc<Self>, committed: Vec<u8>) -> io::Result<()> {
         {
             let mut queue = self.queue();
             if let Writer::Over(why) = &queue.writer {
                 return Err(failed(why));
             }
-            queue.committed = Some(committed);
-            if std::mem::replace(&mut queue.lingers, true) {
+            if queue.committed.replace(committed).is_some() {
                 return Ok(());
             }
         }
@@ -118,21 +117,20 @@ impl Disk {
         self.world.tasks.spawn(Box::pin(async move {
             let clock = &disk.world.clock;
             clock.sleep_until(clock.now() + COMMITTED_LINGER).await;
-            let left = {
-                let mut queue = disk.queue();
-                queue.lingers = false;
-                queue.committed.is_some()
-            };
-            if left {
-                disk.write(Change::Facts(Vec::new()), Done::Nobody);
-            }
+            disk.write(disk.committed(), Done::Nobody);
         }));
         Ok(())
     }
 
+    /// The committed index, if it is newer than the one in the file. After all entries that it speaks of.
+    fn committed(&self) -> Change {
+        let committed = self.queue().committed.take();
+        Change::Facts(committed.into_iter().map(|committed| (Fact::Committed, committed)).collect())
+    }
+
     /// Writes what waits, then closes the file.
     pub(super) async fn close(self: &Arc<Self>) {
-        let _ = self.written(Change::Facts(Vec::new())).await;
+        let _ = self.written(self.committed()).await;
         self.queue().refuse("the log was closed");
         let disk = self.clone();
         // The lock waits for the transaction under way.
@@ -141,7 +139,8 @@ impl Disk {
 
     fn start_writer(self: &Arc<Self>) {
         let writing = Writing { disk: self.clone(), state: State::Begun };
-        self.world.tasks.spawn(Box::pin(writing.run()));
+        // It runs whether it is waited for or not.
+        drop(self.world.tasks.blocking(Box::new(move || writing.run())));
     }
 
     fn write_batch(&self, batch: Vec<(Change, Done)>) {
@@ -208,18 +207,14 @@ impl Queue {
         }
     }
 
-    /// Everything that waits; `None` ends the writer. All of it, or a committed index could be durable before the
-    /// entries it speaks of.
+    /// Everything that waits; `None` ends the writer.
     fn next_batch(&mut self) -> Option<Vec<(Change, Done)>> {
-        let mut batch = std::mem::take(&mut self.waiting);
+        let batch = std::mem::take(&mut self.waiting);
         if batch.is_empty() {
             if let Writer::Running = self.writer {
                 self.writer = Writer::Idle;
             }
             return None;
-        }
-        if let Some(committed) = self.committed.take() {
-            batch.push((Change::Facts(vec![(Fact::Committed, committed)]), Done::Nobody));
         }
         Some(batch)
     }
@@ -233,7 +228,7 @@ impl Queue {
     }
 }
 
-/// The right to write, held by one task at a time. If it is dropped on the way, those who wait are told.
+/// The right to write, held by one thread at a time. If it is dropped on the way, those who wait are told.
 struct Writing {
     disk: Arc<Disk>,
     state: State,
@@ -245,12 +240,12 @@ enum State {
 }
 
 impl Writing {
-    async fn run(mut self) {
+    fn run(mut self) {
         loop {
+            // A binding of its own, or the lock would be held while it is written.
             let batch = self.disk.queue().next_batch();
             let Some(batch) = batch else { break };
-            let disk = self.disk.clone();
-            self.disk.world.tasks.blocking(Box::new(move || disk.write_batch(batch))).await;
+            self.disk.write_batch(batch);
         }
         self.state = State::Ended;
     }

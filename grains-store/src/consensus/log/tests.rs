@@ -106,27 +106,38 @@ async fn what_was_acknowledged_survives_a_power_cut() {
 }
 
 #[tokio::test]
-async fn a_committed_index_is_durable_with_its_entries_or_soon_after() {
+async fn a_committed_index_is_durable_soon_after() {
     let disk = TestDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
-    let (flushed, is_flushed) = Types::oneshot();
-    log.append([entry(0), entry(1)], IOFlushed::signal(flushed)).await.unwrap();
-    log.save_committed(Some(id(1, 1))).await.unwrap();
-    is_flushed.await.unwrap().unwrap();
-    // It went along with the entries.
-    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
-    assert_eq!(again.read_committed().await.unwrap(), Some(id(1, 1)));
-    // By itself it follows a little later.
-    log.save_committed(Some(id(1, 0))).await.unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    loop {
-        let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
-        if again.read_committed().await.unwrap() == Some(id(1, 0)) {
-            break;
+    appended(&mut log, vec![entry(0), entry(1)]).await.unwrap();
+    for committed in [id(1, 0), id(1, 1)] {
+        log.save_committed(Some(committed)).await.unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+            if again.read_committed().await.unwrap() == Some(committed) {
+                break;
+            }
+            assert!(std::time::Instant::now() < until);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        assert!(std::time::Instant::now() < until);
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn committed_indexes_in_a_row_are_written_once() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    appended(&mut log, (0..100).map(entry).collect()).await.unwrap();
+    let before = disk.syncs();
+    for index in 0..100 {
+        log.save_committed(Some(id(1, index))).await.unwrap();
+    }
+    log.close().await;
+    let syncs = disk.syncs() - before;
+    assert!(syncs < 10, "{syncs} syncs for 100 indexes");
+    let (mut again, _) = open(&disk).await.unwrap();
+    assert_eq!(again.read_committed().await.unwrap(), Some(id(1, 99)));
 }
 
 #[tokio::test]

@@ -81,6 +81,20 @@ async fn concurrent_proposals_each_get_their_own_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_proposed_together_are_applied_in_their_order() {
+    let (_wires, _places, nodes) = three().await;
+    let encoded = |client| codec::encode(&command(client, 1)).unwrap();
+    let proposed = nodes[0].propose_all((1..=50).map(encoded).collect()).await;
+    let indexes: Vec<_> = proposed.into_iter().map(|one| one.unwrap().index).collect();
+    assert!(indexes.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{indexes:?}");
+    assert_eq!(nodes[0].applied().borrow().state.count, 50);
+
+    let refused = nodes[1].propose_all(vec![encoded(51), encoded(52)]).await;
+    assert!(refused.iter().all(|one| matches!(one, Err(ProposeError::NotLeader { leader: Some(_) }))), "{refused:?}");
+    assert!(nodes[0].propose_all(Vec::new()).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_followed_by_another_that_has_everything_acknowledged() {
     let (_wires, [place, _p, _q], [first, second, third]) = three().await;
     for serial in 1..=30 {
