@@ -2,12 +2,12 @@
 //! database beside it. A group of Raft of its own keeps them; each voter has all of them in a file.
 //!
 //! A commit takes this way: it waits in its node (`commits`) with those of other grains, all of them go to the leader as one
-//! command, the leader appends it to its log and to that of a majority, each of which has made it durable (`consensus`), it is
-//! applied (`state`: token and versions are checked here, in the order of the log), and everybody who waited is answered. A load
-//! asks the leader, which first makes sure that it still is the leader (`serving`).
+//! command, the leader appends it, with those of other nodes (`proposals`), to its log and to that of a majority, each of which has
+//! made it durable (`consensus`), it is applied (`state`: token and versions are checked here, in the order of the log), and
+//! everybody who waited is answered. A load asks the leader, which first makes sure that it still is the leader (`serving`).
 //!
 //! Reading order: `words` (what is said), `state` (what is kept), `commits` and `loads` (what waits in a node), `asking` (finding
-//! the leader), `serving` (what the leader does); `moving` (what a node alone has kept).
+//! the leader), `serving` and `proposals` (what the leader does); `moving` (what a node alone has kept).
 
 mod asking;
 mod commits;
