@@ -38,7 +38,7 @@ impl Cluster {
             sim: sim.clone(),
             hosts: (0..nodes).map(host).collect(),
             list: (1..=nodes.min(3)).map(|n| format!("127.0.0.{n}:7101")).collect(),
-            database: sim.happens(0.9).then(|| Database::new(sim)),
+            database: sim.happens(0.8).then(|| Database::new(sim)),
         }
     }
 

@@ -144,7 +144,7 @@ impl Consensus {
             }
             // It ends early when this node stops.
             written.resize_with(proposals.len(), || Err(ProposeError::Unknown));
-            if unanswered < proposals.len() || WorldInstant::now() >= until {
+            if unanswered == 0 || unanswered < proposals.len() || WorldInstant::now() >= until {
                 return Ok(written);
             }
             WorldRuntime::sleep(self.inner.timing.heartbeat / 8).await;

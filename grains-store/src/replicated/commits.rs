@@ -1,5 +1,5 @@
 //! Commits that wait in a node, and the one task that sends them: all that wait go together, and while they are under way the
-//! next ones gather. So throughput grows with load, and a lone commit waits for nobody.
+//! next ones gather. So throughput grows with load, and who commits alone waits for nobody.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -88,10 +88,14 @@ impl Commits {
         CommitCounts { waiting: self.waiting.len(), ..self.counts }
     }
 
-    /// Whether so many wait. If not, whoever makes it so many tells the sender.
+    /// Whether so many wait, or as many as can go. If not, whoever makes it so many tells the sender.
     fn expect(&mut self, expected: usize) -> bool {
-        self.expected = expected;
-        self.waiting.len() >= expected
+        self.expected = expected.min(self.batch_len_max);
+        self.is_gathered()
+    }
+
+    fn is_gathered(&self) -> bool {
+        self.waiting.len() >= self.expected || self.bytes >= self.batch_bytes_max
     }
 
     fn push(&mut self, one: Waiting) -> Result<Pushed, CommitError> {
@@ -108,7 +112,7 @@ impl Commits {
                     self.waiting.push_back(one);
                     Ok(match was_idle {
                         true => Pushed::SenderNeeded,
-                        false if self.waiting.len() == self.expected => Pushed::Gathered,
+                        false if self.is_gathered() => Pushed::Gathered,
                         false => Pushed::SenderRuns,
                     })
                 }
@@ -220,7 +224,8 @@ impl Sending {
             let Sent { answered, waiting, took } = self.send(batch).await;
             if answered > 1 {
                 let Shared { world, commits, gathered, .. } = &*self.shared;
-                gather(&world.clock, took, gathered, || lock(commits).expect(answered + waiting)).await;
+                // Less than the leader waits for this node.
+                gather(&world.clock, took / 4, gathered, || lock(commits).expect(answered + waiting)).await;
             }
         }
         self.is_done = true;

@@ -1,5 +1,6 @@
 //! What other nodes want written, at the leader: while some of it is agreed on, the rest gathers, and all of it goes together,
-//! with one write to the log of each voter. Of each node there is one command at a time.
+//! with one write to the log of each voter. Of each node there is one command at a time, and perhaps an attempt at it that was
+//! given up.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,10 +20,14 @@ use crate::consensus::{COMMAND_BYTES_MAX, ProposeError, Proposed, check_size};
 /// How long those who were just answered are waited for, at most.
 const LINGER_MAX: Duration = Duration::from_millis(10);
 
+/// How long what gathers waits for what is agreed on. Longer than that nobody may be left to agree, and a node that does not lead
+/// any more has to say so.
+const HELD_MAX: Duration = Duration::from_millis(500);
+
 /// Waits for those who were just answered, until `came` says that they are here again, because most come again and a write that
-/// all of them share is worth it: half the time that their last one took. `rung` rings when more have come.
-pub(super) async fn gather(clock: &Arc<dyn Clock>, took: Duration, rung: &Notify, mut came: impl FnMut() -> bool) {
-    let until: Instant = clock.now() + (took / 2).min(LINGER_MAX);
+/// all of them share is worth a moment. `rung` rings when more have come.
+pub(super) async fn gather(clock: &Arc<dyn Clock>, linger: Duration, rung: &Notify, mut came: impl FnMut() -> bool) {
+    let until: Instant = clock.now() + linger.min(LINGER_MAX);
     loop {
         let ringing = rung.notified();
         let now = clock.now();
@@ -69,9 +74,11 @@ impl Waiting {
         batch
     }
 
+    /// Whether so many are here, or as many as can go.
     fn expect(&mut self, expected: usize) -> bool {
         self.expected = expected;
-        self.commands.len() >= expected
+        let bytes: usize = self.commands.iter().map(|one| one.command.len()).sum();
+        self.commands.len() >= expected || bytes >= COMMAND_BYTES_MAX
     }
 }
 
@@ -87,7 +94,7 @@ pub(super) async fn propose(world: &World, running: &Arc<Running>, command: Vec<
         (std::mem::replace(&mut waiting.is_proposing, true), are_gathered)
     };
     if !was_proposing {
-        let proposing = Proposing { running: running.clone(), clock: world.clock.clone(), is_done: false };
+        let proposing = Proposing { running: running.clone(), world: world.clone(), is_done: false };
         world.tasks.spawn(Box::pin(proposing.run()));
     } else if are_gathered {
         proposals.gathered.notify_waiters();
@@ -98,7 +105,7 @@ pub(super) async fn propose(world: &World, running: &Arc<Running>, command: Vec<
 /// The right to propose, held by one task at a time.
 struct Proposing {
     running: Arc<Running>,
-    clock: Arc<dyn Clock>,
+    world: World,
     is_done: bool,
 }
 
@@ -113,20 +120,32 @@ impl Proposing {
                 self.is_done = true;
                 return;
             }
-            let begun = self.clock.now();
-            let (commands, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.command, one.answer)).unzip();
-            let results = running.consensus.propose_all(commands).await;
-            let expected = answers.len() + lock(waiting).commands.len();
-            for (answer, result) in answers.into_iter().zip(results) {
-                // An error means that the asker has given up.
-                let _ = answer.send(result);
-            }
+            let begun = self.world.clock.now();
+            let mut answering = Box::pin(answer(running.clone(), batch));
+            let Some(expected) = timeout(&self.world.clock, HELD_MAX, &mut answering).await else {
+                self.world.tasks.spawn(Box::pin(async move {
+                    answering.await;
+                }));
+                continue;
+            };
             if expected > 1 {
-                let took = self.clock.now().since(begun);
-                gather(&self.clock, took, gathered, || lock(waiting).expect(expected)).await;
+                let took = self.world.clock.now().since(begun);
+                gather(&self.world.clock, took / 2, gathered, || lock(waiting).expect(expected)).await;
             }
         }
     }
+}
+
+/// Proposes a batch and tells whoever waits. Gives how many may be here together next: these, and those who came meanwhile.
+async fn answer(running: Arc<Running>, batch: Vec<One>) -> usize {
+    let (commands, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.command, one.answer)).unzip();
+    let results = running.consensus.propose_all(commands).await;
+    let expected = answers.len() + lock(&running.proposals.waiting).commands.len();
+    for (answer, result) in answers.into_iter().zip(results) {
+        // An error means that the asker has given up.
+        let _ = answer.send(result);
+    }
+    expected
 }
 
 impl Drop for Proposing {
@@ -196,14 +215,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gathers_waits_half_as_long_as_it_took_and_no_longer() {
+    async fn who_gathers_waits_its_time_and_goes_on() {
         let clock = tokio_world().unwrap().clock;
         let rung = Notify::new();
-        for took in [Duration::from_millis(4), Duration::from_secs(3600)] {
+        for linger in [Duration::from_millis(2), Duration::from_secs(3600)] {
             let begun = clock.now();
-            gather(&clock, took, &rung, || false).await;
+            gather(&clock, linger, &rung, || false).await;
             let waited = clock.now().since(begun);
-            assert!(waited >= (took / 2).min(LINGER_MAX), "{waited:?}");
+            assert!(waited >= linger.min(LINGER_MAX), "{waited:?}");
         }
     }
 }

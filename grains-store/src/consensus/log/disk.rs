@@ -18,8 +18,8 @@ use super::{
     rows::{self, Fact},
 };
 
-/// How long a committed index may be known and not written. A node that lost the newest hears it from its leader before this has
-/// gone by once more, and each write of it holds up the entries behind it for an fsync.
+/// How long a committed index may be known and not written: each write of it holds up the entries behind it for an fsync. A node
+/// that starts again applies so much less until it hears of a leader.
 const COMMITTED_LINGER: Duration = Duration::from_millis(250);
 
 /// What changes in the file.
@@ -85,8 +85,16 @@ impl Disk {
 
     /// Writes `change` after all earlier ones.
     pub(super) fn write(self: &Arc<Self>, change: Change, done: Done) {
-        // A binding of its own, or the lock would be held while somebody is told or the writer is started.
-        let pushed = self.queue().push(change, done);
+        self.write_with(|_| change, done);
+    }
+
+    fn write_with(self: &Arc<Self>, change: impl FnOnce(&mut Queue) -> Change, done: Done) {
+        // A block of its own, or the lock would be held while somebody is told or the writer is started.
+        let pushed = {
+            let mut queue = self.queue();
+            let change = change(&mut queue);
+            queue.push(change, done)
+        };
         match pushed {
             Pushed::WriterRuns => {}
             Pushed::WriterNeeded => self.start_writer(),
@@ -96,8 +104,12 @@ impl Disk {
 
     /// As [`write`](Self::write), and waits for it.
     pub(super) fn written(self: &Arc<Self>, change: Change) -> BoxFuture<'static, io::Result<()>> {
+        self.written_with(|_| change)
+    }
+
+    fn written_with(self: &Arc<Self>, change: impl FnOnce(&mut Queue) -> Change) -> BoxFuture<'static, io::Result<()>> {
         let (done, is_done) = oneshot::channel();
-        self.write(change, Done::Waiter(done));
+        self.write_with(change, Done::Waiter(done));
         Box::pin(async move { is_done.await.unwrap_or_else(|_| Err(failed("the writer has ended"))) })
     }
 
@@ -117,20 +129,14 @@ impl Disk {
         self.world.tasks.spawn(Box::pin(async move {
             let clock = &disk.world.clock;
             clock.sleep_until(clock.now() + COMMITTED_LINGER).await;
-            disk.write(disk.committed(), Done::Nobody);
+            disk.write_with(Queue::committed, Done::Nobody);
         }));
         Ok(())
     }
 
-    /// The committed index, if it is newer than the one in the file. After all entries that it speaks of.
-    fn committed(&self) -> Change {
-        let committed = self.queue().committed.take();
-        Change::Facts(committed.into_iter().map(|committed| (Fact::Committed, committed)).collect())
-    }
-
     /// Writes what waits, then closes the file.
     pub(super) async fn close(self: &Arc<Self>) {
-        let _ = self.written(self.committed()).await;
+        let _ = self.written_with(Queue::committed).await;
         self.queue().refuse("the log was closed");
         let disk = self.clone();
         // The lock waits for the transaction under way.
@@ -196,6 +202,11 @@ enum Pushed {
 }
 
 impl Queue {
+    /// The committed index, if it is newer than the one in the file. It goes after all entries that it speaks of.
+    fn committed(&mut self) -> Change {
+        Change::Facts(self.committed.take().into_iter().map(|committed| (Fact::Committed, committed)).collect())
+    }
+
     fn push(&mut self, change: Change, done: Done) -> Pushed {
         if let Writer::Over(why) = &self.writer {
             return Pushed::Refused(done, why.clone());

@@ -83,7 +83,7 @@ async fn concurrent_proposals_each_get_their_own_outcome() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_proposed_together_are_applied_in_their_order() {
     let (_wires, _places, nodes) = three().await;
-    let encoded = |client| codec::encode(&command(client, 1)).unwrap();
+    let encoded = |client| grains_core::codec::encode(&command(client, 1)).unwrap();
     let proposed = nodes[0].propose_all((1..=50).map(encoded).collect()).await;
     let indexes: Vec<_> = proposed.into_iter().map(|one| one.unwrap().index).collect();
     assert!(indexes.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{indexes:?}");
