@@ -272,3 +272,85 @@ impl Drop for Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use grains_core::{FencingToken, GrainId};
+
+    use super::*;
+
+    type Answered = oneshot::Receiver<Result<(), CommitError>>;
+
+    fn commits() -> Commits {
+        let config = ReplicatedConfig { commits_max: 5, batch_len_max: 3, ..ReplicatedConfig::default() };
+        Commits { bytes_max: 10_000, batch_bytes_max: 1000, ..Commits::new(&config) }
+    }
+
+    fn push(commits: &mut Commits, bytes: usize) -> Result<(Pushed, Answered), CommitError> {
+        let (answer, answered) = oneshot::channel();
+        let token = FencingToken { epoch: 1, counter: 1 };
+        let set = WriteSet { grain: GrainId::new("t", "k"), token, writes: Vec::new() };
+        commits.push(Waiting { set, bytes, answer }).map(|pushed| (pushed, answered))
+    }
+
+    fn next_len(commits: &mut Commits) -> usize {
+        commits.next_batch().map_or(0, |batch| batch.len())
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_number_and_by_bytes() {
+        let mut commits = commits();
+        let _waiting: Vec<_> = [10, 10, 10, 700, 400].map(|bytes| push(&mut commits, bytes).unwrap()).into();
+        let lens = [next_len(&mut commits), next_len(&mut commits), next_len(&mut commits)];
+        assert_eq!(lens, [3, 1, 1]);
+        let _large = push(&mut commits, 5000).unwrap();
+        assert_eq!(next_len(&mut commits), 1, "alone, over the bytes of a batch");
+        assert_eq!(commits.bytes, 0);
+    }
+
+    #[test]
+    fn what_its_grain_has_given_up_is_not_sent() {
+        let mut commits = commits();
+        let (_, gave_up) = push(&mut commits, 10).unwrap();
+        let (_, _waits) = push(&mut commits, 20).unwrap();
+        drop(gave_up);
+        let batch = commits.next_batch().unwrap();
+        assert_eq!(batch.iter().map(|one| one.bytes).collect::<Vec<_>>(), [20]);
+        assert_eq!(commits.bytes, 0);
+    }
+
+    #[test]
+    fn a_full_queue_stores_nothing_and_says_which_limit() {
+        let mut commits = commits();
+        let waiting: Vec<_> = (0..5).map(|_| push(&mut commits, 10).unwrap()).collect();
+        let full = push(&mut commits, 10).err().unwrap();
+        assert_eq!(full, not_stored("the store is behind: 5 commits wait already"));
+        drop(waiting);
+        assert!(commits.next_batch().is_none());
+        let _waits = push(&mut commits, 9_995).unwrap();
+        let full = push(&mut commits, 10).err().unwrap();
+        assert_eq!(full, not_stored("the store is behind: 10000 bytes wait already"));
+    }
+
+    #[test]
+    fn the_sender_is_told_when_those_it_waits_for_are_here_or_a_batch_is_full() {
+        let mut commits = commits();
+        let (pushed, _first) = push(&mut commits, 10).unwrap();
+        assert!(matches!(pushed, Pushed::SenderNeeded));
+        assert_eq!(next_len(&mut commits), 1);
+        assert!(!commits.expect(2));
+        let (pushed, _second) = push(&mut commits, 10).unwrap();
+        assert!(matches!(pushed, Pushed::SenderRuns));
+        let (pushed, _third) = push(&mut commits, 10).unwrap();
+        assert!(matches!(pushed, Pushed::Gathered));
+        assert_eq!(next_len(&mut commits), 2);
+        // No more of them than can go.
+        assert!(!commits.expect(100));
+        let _waiting: Vec<_> = (0..3).map(|_| push(&mut commits, 10).unwrap()).collect();
+        assert!(commits.expect(100));
+        assert_eq!(next_len(&mut commits), 3);
+        assert!(!commits.expect(100));
+        let (pushed, _large) = push(&mut commits, 2000).unwrap();
+        assert!(matches!(pushed, Pushed::Gathered));
+    }
+}

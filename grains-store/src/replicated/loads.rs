@@ -134,3 +134,21 @@ impl Asking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_loads_than_may_wait_are_refused_by_the_limit() {
+        let mut loads = Loads::new(&ReplicatedConfig { loads_max: 1, ..ReplicatedConfig::default() });
+        let mut push = || {
+            let (answer, answered) = oneshot::channel();
+            let name = Name { grain_type: "t".into(), key: "k".into(), name: "s".into() };
+            loads.push(Waiting { name, answer }).map(|more| (more, answered))
+        };
+        let (more, _waits) = push().unwrap();
+        assert!(more, "somebody has to ask");
+        assert_eq!(push().err(), Some(unavailable("1 loads wait already")));
+    }
+}
