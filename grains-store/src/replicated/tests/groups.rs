@@ -138,11 +138,11 @@ async fn log_is_short(store: &ReplicatedStore) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_stays_short_while_a_voter_is_dead() {
-    let (_wires, mut places, mut stores) = three().await;
+async fn the_log_stays_short_while_a_voter_is_dead_and_it_comes_back_while_commits_go_on() {
+    let (wires, mut places, mut stores) = three().await;
     leads(&stores[0]).await;
     let (place, store) = (places.pop().unwrap(), stores.pop().unwrap());
-    let _dead = place.kill(store).await;
+    let dead = place.kill(store).await;
     let mut written = 0_u64;
     let mut write_more = async |megabytes: u64, pause| {
         for _ in 0..2 * megabytes {
@@ -160,6 +160,61 @@ async fn the_log_stays_short_while_a_voter_is_dead() {
     write_more(36, Duration::ZERO).await;
     write_more(16, Duration::from_millis(60)).await;
     log_is_short(&stores[0]).await;
+
+    let bulk = wires.0.lock().unwrap().bulk;
+    let behind = stores[0].metrics().progress.applied;
+    let back = dead.start().await;
+    soon("for it to have what was written meanwhile", async {
+        while back.metrics().progress.applied <= behind {
+            write_more(1, Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(wires.0.lock().unwrap().bulk > bulk, "it got the state, not the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_that_wait_go_together_and_are_counted() {
+    let (_wires, _places, stores) = three().await;
+    leads(&stores[0]).await;
+    write(&stores[1], "first", b"v").await;
+    let before = stores[1].metrics().commits;
+    let committing = (0..64).map(|i| {
+        let store = stores[1].clone();
+        tokio::spawn(async move { store.commit(set(&format!("k{i}"), 0, b"v")).await })
+    });
+    for one in committing.collect::<Vec<_>>() {
+        one.await.unwrap().unwrap();
+    }
+    let after = stores[1].metrics().commits;
+    assert_eq!((after.answered - before.answered, after.waiting), (64, 0));
+    assert!(after.batches - before.batches < 32, "64 commits in {} batches", after.batches - before.batches);
+    assert!(after.time > before.time);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_says_how_far_a_voter_is_behind() {
+    let (_wires, mut places, mut stores) = three().await;
+    leads(&stores[0]).await;
+    let (place, store) = (places.pop().unwrap(), stores.pop().unwrap());
+    let (node, dead) = (place.node, place.kill(store).await);
+    let lag = || stores.iter().find_map(|store| store.metrics().progress.lag.get(&node).copied());
+    for i in 0..20 {
+        write(&stores[0], &format!("k{i}"), b"v").await;
+    }
+    soon("for it to be behind", async {
+        while lag().is_none_or(|lag| lag < 20) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let _back = dead.start().await;
+    soon("for it to catch up", async {
+        while lag() != Some(0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
