@@ -184,10 +184,9 @@ async fn million(folder: &Path) -> Result<()> {
 async fn measure(folder: &Path) -> Result<()> {
     let alone = Node::builder().data_dir(folder.join("alone")).host::<RowGrain>().start().await?;
     let config = || ClusterConfig::new("measure");
-    let near = || GrainOptions::new().placement(Strategy::PreferLocal);
     let start = |name: &str, config: ClusterConfig| {
         let builder = Node::builder().name(name).data_dir(folder.join(name)).cluster(config);
-        builder.host_with::<RowGrain>(near()).start()
+        builder.host_with::<RowGrain>(GrainOptions::new().placement(Strategy::PreferLocal)).start()
     };
     let first = start("a", config()).await?;
     let address = first.address().ok_or_else(|| Error::new("a node of a cluster has an address"))?;

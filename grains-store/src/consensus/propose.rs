@@ -104,6 +104,9 @@ impl Consensus {
     /// each voter. Gives one result for each.
     pub fn propose_all(&self, commands: Vec<Vec<u8>>) -> BoxFuture<'_, Vec<Proposed>> {
         Box::pin(async move {
+            if commands.is_empty() {
+                return Vec::new();
+            }
             let checked = match self.inner.over() {
                 Some(why) => Err(ProposeError::Closed { why }),
                 None => commands.iter().try_for_each(|command| check_size(command)),
@@ -144,7 +147,7 @@ impl Consensus {
             }
             // It ends early when this node stops.
             written.resize_with(proposals.len(), || Err(ProposeError::Unknown));
-            if unanswered == 0 || unanswered < proposals.len() || WorldInstant::now() >= until {
+            if unanswered < proposals.len() || WorldInstant::now() >= until {
                 return Ok(written);
             }
             WorldRuntime::sleep(self.inner.timing.heartbeat / 8).await;

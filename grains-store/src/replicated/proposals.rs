@@ -8,7 +8,6 @@ use std::{
 };
 
 use grains_core::{
-    Instant,
     timeout::timeout,
     world::{Clock, World},
 };
@@ -27,7 +26,7 @@ const HELD_MAX: Duration = Duration::from_millis(500);
 /// Waits for those who were just answered, until `came` says that they are here again, because most come again and a write that
 /// all of them share is worth a moment. `rung` rings when more have come.
 pub(super) async fn gather(clock: &Arc<dyn Clock>, linger: Duration, rung: &Notify, mut came: impl FnMut() -> bool) {
-    let until: Instant = clock.now() + linger.min(LINGER_MAX);
+    let until = clock.now() + linger.min(LINGER_MAX);
     loop {
         let ringing = rung.notified();
         let now = clock.now();

@@ -67,7 +67,7 @@ impl Shared {
     /// that no other can have acknowledged more.
     async fn read<T: Send + 'static>(
         &self,
-        running: &Arc<Running>,
+        running: &Running,
         read: impl FnOnce() -> T + Send + 'static,
         answer: impl FnOnce(T) -> Answer,
     ) -> Answer {
