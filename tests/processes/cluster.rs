@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{
     process::{Answer, PATIENCE, Process},
     program::Orders,
-    record::History,
+    record::{History, Thaw},
 };
 
 /// What the cluster promises: after this time every grain answers again.
@@ -38,6 +38,7 @@ pub struct Cluster {
     pub nodes: Vec<Option<Process>>,
     pub orders: Vec<Orders>,
     pub folder: Folder,
+    thaws: Vec<Thaw>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -61,7 +62,7 @@ impl Cluster {
             stop_timeout_ms: 10_000,
         });
         let orders = orders.collect();
-        Self { nodes: (0..nodes).map(|_| None).collect(), orders, folder, _alone: alone }
+        Self { nodes: (0..nodes).map(|_| None).collect(), orders, folder, thaws: Vec::new(), _alone: alone }
     }
 
     /// Three nodes that are ready and keep the states of grains.
@@ -124,6 +125,15 @@ impl Cluster {
 
     pub fn kill(&mut self, n: usize) {
         self.nodes[n].take().expect("a node that runs").kill();
+    }
+
+    /// Lets a node go on that was frozen.
+    pub fn thaw(&mut self, n: usize) {
+        let at = since_boot();
+        let node = self.node(n);
+        let process = format!("{}-{}", node.name(), node.id());
+        node.signal("CONT");
+        self.thaws.push(Thaw { process, at });
     }
 
     /// Waits for something to become true.
@@ -213,7 +223,7 @@ impl Cluster {
 
     /// All that the processes have written down.
     pub fn history(&self) -> History {
-        History::read(&self.folder.path().join("records"))
+        History::read(&self.folder.path().join("records"), &self.thaws)
     }
 
     /// Checks what is promised whatever happens.
@@ -231,6 +241,13 @@ pub fn all_answered(answers: &Value) -> Vec<(String, Place)> {
         Some((text("key"), place))
     };
     answers.as_array().unwrap().iter().map(|answer| one(answer).expect("a counter")).collect()
+}
+
+/// The time since the machine started, as nodes count it, to 10 ms below.
+fn since_boot() -> u64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let (seconds, hundredths) = uptime.split(' ').next().unwrap().split_once('.').unwrap();
+    (seconds.parse::<u64>().unwrap() * 100 + hundredths.parse::<u64>().unwrap()) * 10_000_000
 }
 
 /// The members in a status, with their incarnations.

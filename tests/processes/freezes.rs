@@ -50,7 +50,7 @@ fn all_frozen_at_once_go_on_when_they_are_thawed() {
 }
 
 fn all_recover(cluster: &mut Cluster, frozen: &[usize]) {
-    frozen.iter().for_each(|n| cluster.node(*n).signal("CONT"));
+    frozen.iter().for_each(|n| cluster.thaw(*n));
     let took = cluster.sweep("k", KEYS, Instant::now());
     measured(&format!("all grains answer again after the thaw of {} of three", frozen.len()), took);
     cluster.settled();
@@ -91,7 +91,7 @@ fn frozen_and_thawed(which: impl Fn(bool) -> bool) {
     cluster.survivors_kept(&before, &name, "k");
     thread::sleep(FROZEN.saturating_sub(stopped.elapsed()));
     cluster.nodes[frozen] = ice;
-    cluster.node(frozen).signal("CONT");
+    cluster.thaw(frozen);
     let thawed = Instant::now();
 
     let incarnation = members(&status)[&name];

@@ -128,6 +128,11 @@ impl Process {
         &self.orders.name
     }
 
+    /// What the machine calls it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it is a member that may act.
     pub fn ready(&self) {
         self.ready_within(PATIENCE);
@@ -158,7 +163,7 @@ impl Process {
 
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
         assert!(sent.success(), "the process is there");
     }

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// The file of one process.
@@ -20,7 +21,8 @@ impl Record {
 
     /// Something ran at `at`, in nanoseconds since the machine started.
     pub fn turn(&self, at: u64, key: &str, activation: &str, what: &str) {
-        self.line(&format!("turn {at} {key} {activation} {what}"));
+        let thread = THREAD.with(|number| *number);
+        self.line(&format!("turn {at} {thread} {key} {activation} {what}"));
     }
 
     /// A call of this node has ended.
@@ -40,9 +42,18 @@ impl Record {
     }
 }
 
+static THREADS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The number of a thread in its process.
+    static THREAD: u64 = THREADS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// A moment of an activation.
 pub struct Turn {
     pub at: u64,
+    /// The thread that ran it.
+    pub thread: u64,
     pub key: String,
     pub activation: String,
     /// The file it stands in: the process that ran it.
@@ -61,15 +72,24 @@ pub struct Called {
     pub answer: Result<String, (String, String)>,
 }
 
+/// A process that was frozen goes on.
+#[derive(Clone, Debug)]
+pub struct Thaw {
+    pub process: String,
+    /// Not later than it went on, and not before it was frozen.
+    pub at: u64,
+}
+
 /// All that the processes of a cluster have written.
 pub struct History {
     pub turns: Vec<Turn>,
     pub calls: Vec<Called>,
+    thaws: Vec<Thaw>,
 }
 
 impl History {
-    pub fn read(folder: &Path) -> Self {
-        let mut history = Self { turns: Vec::new(), calls: Vec::new() };
+    pub fn read(folder: &Path, thaws: &[Thaw]) -> Self {
+        let mut history = Self { turns: Vec::new(), calls: Vec::new(), thaws: thaws.to_vec() };
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let process = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -83,13 +103,16 @@ impl History {
     }
 
     fn take(&mut self, line: &str, process: &str) {
-        let mut words = line.splitn(5, ' ');
+        let (kind, line) = line.split_once(' ').unwrap_or_else(|| panic!("{process}: {line:?}"));
+        let mut words = line.splitn(if kind == "turn" { 5 } else { 4 }, ' ');
         let mut word = || words.next().unwrap_or_else(|| panic!("{process}: {line:?}"));
-        match word() {
+        match kind {
             "turn" => {
-                let (at, key, activation, what) = (word().parse().unwrap(), word(), word(), word());
+                let (at, thread) = (word().parse().unwrap(), word().parse().unwrap());
+                let (key, activation, what) = (word(), word(), word());
                 self.turns.push(Turn {
                     at,
+                    thread,
                     key: key.to_owned(),
                     activation: activation.to_owned(),
                     process: process.to_owned(),
@@ -114,11 +137,19 @@ impl History {
     }
 
     /// When each activation of each key first and last ran, in the order of their first turns.
+    ///
+    /// Without what a thread was in the middle of when its process was frozen: from the check at the start of a poll to the
+    /// next await nothing can hold it up, so each thread may write one such moment when it goes on. Its answer is not heard
+    /// and its writes are fenced, which other checks look at; everything after it comes from polls that begin with a check.
     pub fn lives(&self) -> BTreeMap<&str, Vec<Life<'_>>> {
         let mut lives: BTreeMap<&str, Vec<Life<'_>>> = BTreeMap::new();
+        let mut went_on = BTreeSet::new();
         for turn in &self.turns {
+            let thaws = self.thaws.iter().filter(|thaw| thaw.process == turn.process && thaw.at <= turn.at);
+            let first = thaws.last().is_some_and(|thaw| went_on.insert((&thaw.process, thaw.at, turn.thread)));
             let of_key = lives.entry(&turn.key).or_default();
             match of_key.iter_mut().find(|life| life.activation == turn.activation && life.process == turn.process) {
+                Some(_) if first => {}
                 Some(life) => life.last = turn.at,
                 None => of_key.push(Life {
                     activation: &turn.activation,
@@ -180,7 +211,8 @@ mod tests {
     use super::*;
 
     fn history(lines: &[(&str, &str)]) -> History {
-        let mut history = History { turns: Vec::new(), calls: Vec::new() };
+        let thaws = vec![Thaw { process: "a-1".to_owned(), at: 10 }];
+        let mut history = History { turns: Vec::new(), calls: Vec::new(), thaws };
         lines.iter().for_each(|(process, line)| history.take(line, process));
         history.turns.sort_by_key(|turn| turn.at);
         history
@@ -188,20 +220,38 @@ mod tests {
 
     #[test]
     fn activations_one_after_the_other_are_fine() {
-        let fine =
-            [("a-1", "turn 1 k 5.1 call 1 1"), ("a-1", "turn 2 k 5.1 call 2 2"), ("b-2", "turn 3 k 6.1 call 3 1")];
+        let fine = [
+            ("a-1", "turn 1 0 k 5.1 call 1 1"),
+            ("a-1", "turn 2 0 k 5.1 call 2 2"),
+            ("b-2", "turn 3 0 k 6.1 call 3 1"),
+        ];
         assert_eq!(history(&fine).broken(), "");
     }
 
     #[test]
     fn each_broken_promise_is_found() {
-        let overlap = [("a-1", "turn 1 k 5.1 begins"), ("b-2", "turn 2 k 6.1 begins"), ("a-1", "turn 3 k 5.1 slow")];
+        let overlap =
+            [("a-1", "turn 1 0 k 5.1 begins"), ("b-2", "turn 2 0 k 6.1 begins"), ("a-1", "turn 3 0 k 5.1 slow")];
         assert!(history(&overlap).broken().contains("had begun"));
-        let twice = [("a-1", "turn 1 k 5.1 call 7 1"), ("b-2", "turn 2 k 6.1 call 7 1")];
+        let twice = [("a-1", "turn 1 0 k 5.1 call 7 1"), ("b-2", "turn 2 0 k 6.1 call 7 1")];
         assert!(history(&twice).broken().contains("ran twice"));
-        let forgot = [("a-1", "turn 1 k 5.1 call 7 1"), ("a-1", "turn 2 k 5.1 call 8 1")];
+        let forgot = [("a-1", "turn 1 0 k 5.1 call 7 1"), ("a-1", "turn 2 0 k 5.1 call 8 1")];
         assert!(history(&forgot).broken().contains("counts 1, and has run 2"));
-        let copied = [("a-1", "turn 1 k 5.1 begins"), ("b-2", "turn 2 k 5.1 begins")];
+        let copied = [("a-1", "turn 1 0 k 5.1 begins"), ("b-2", "turn 2 0 k 5.1 begins")];
         assert!(history(&copied).broken().contains("two processes"));
+    }
+
+    #[test]
+    fn a_thread_ends_what_it_was_frozen_in_and_nothing_else() {
+        let frozen = [("a-1", "turn 1 0 k 5.1 begins"), ("b-2", "turn 2 0 k 6.1 begins")];
+        let ends = ("a-1", "turn 10 0 k 5.1 slow");
+        assert_eq!(history(&[frozen[0], frozen[1], ends]).broken(), "");
+        let same_thread = ("a-1", "turn 11 0 k 5.1 slow");
+        assert!(history(&[frozen[0], frozen[1], ends, same_thread]).broken().contains("had begun"));
+        let other_thread = ("a-1", "turn 11 1 k 5.1 slow");
+        assert_eq!(history(&[frozen[0], frozen[1], ends, other_thread]).broken(), "");
+        let other_process = [("c-3", "turn 1 0 k 5.1 begins"), ("b-2", "turn 2 0 k 6.1 begins")];
+        let never_frozen = ("c-3", "turn 10 0 k 5.1 slow");
+        assert!(history(&[other_process[0], other_process[1], never_frozen]).broken().contains("had begun"));
     }
 }

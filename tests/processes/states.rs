@@ -106,7 +106,7 @@ fn commits_go_on_while_a_voter_is_frozen() {
         assert!(entered.values().all(|times| *times == TIMES), "one of two voters was not enough: {entered:?}");
     }
     measured("600 commits with one of three voters frozen", since.elapsed());
-    cluster.node(frozen).signal("CONT");
+    cluster.thaw(frozen);
     cluster.settled();
     let now = read(&mut cluster);
     assert!(now.iter().all(|(key, sum)| *sum == standing[key] + 2 * TIMES), "{standing:?}, then {now:?}");
