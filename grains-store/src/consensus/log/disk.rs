@@ -1,4 +1,4 @@
-//! The one writer of a log's file. Changes wait in a queue; the writer takes all of them, commits them together and then
+//! The one writer of a log's files. Changes wait in a queue; the writer takes all of them, commits them together and then
 //! says so. After one failure nothing is written any more: what a failed fsync has left behind, only the file can tell.
 
 use std::{
@@ -10,25 +10,17 @@ use std::{
 
 use grains_core::world::{BoxFuture, World};
 use openraft::storage::IOFlushed;
-use redb::Database;
 use tokio::sync::oneshot;
 
 use super::{
     super::types::Types,
-    rows::{self, Fact},
+    files::Files,
+    rows::{Change, Fact, Value},
 };
 
 /// How long a committed index may be known and not written: each write of it holds up the entries behind it for an fsync. A node
 /// that starts again applies so much less until it hears of a leader.
 const COMMITTED_LINGER: Duration = Duration::from_millis(250);
-
-/// What changes in the file.
-pub(super) enum Change {
-    Append(Vec<(u64, Vec<u8>)>),
-    Truncate { from: u64 },
-    Purge { upto: u64, purged: Vec<u8> },
-    Facts(Vec<(Fact, Vec<u8>)>),
-}
 
 /// Who is told when a change is durable, or never will be.
 pub(super) enum Done {
@@ -48,7 +40,7 @@ impl Done {
     }
 }
 
-/// An open file with its queue.
+/// Open files with their queue.
 pub(super) struct Disk {
     world: World,
     queue: Mutex<Queue>,
@@ -74,13 +66,13 @@ enum Writer {
 }
 
 enum Access {
-    Open(Database),
+    Open(Files),
     Over,
 }
 
 impl Disk {
-    pub(super) fn new(world: &World, database: Database) -> Self {
-        Self { world: world.clone(), queue: Mutex::default(), access: Mutex::new(Access::Open(database)) }
+    pub(super) fn new(world: &World, files: Files) -> Self {
+        Self { world: world.clone(), queue: Mutex::default(), access: Mutex::new(Access::Open(files)) }
     }
 
     /// Writes `change` after all earlier ones.
@@ -113,8 +105,7 @@ impl Disk {
         Box::pin(async move { is_done.await.unwrap_or_else(|_| Err(failed("the writer has ended"))) })
     }
 
-    /// Remembers the committed index and writes it a little later: with every batch it would be one more page of eight to write
-    /// and sync.
+    /// Remembers the committed index and writes it a little later.
     pub(super) fn write_soon(self: &Arc<Self>, committed: Vec<u8>) -> io::Result<()> {
         {
             let mut queue = self.queue();
@@ -150,20 +141,21 @@ impl Disk {
     }
 
     fn write_batch(&self, batch: Vec<(Change, Done)>) {
-        let result = self.transact(&batch);
+        let (changes, dones): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let result = self.transact(changes);
         if let Err(why) = &result {
             self.refuse_all(&format!("a write failed, so this node must stop: {why}"));
         }
-        for (_, done) in batch {
+        for done in dones {
             done.tell(result.clone().map_err(|why| failed(&why)));
         }
     }
 
-    fn transact(&self, batch: &[(Change, Done)]) -> Result<(), String> {
+    fn transact(&self, changes: Vec<Change>) -> Result<(), String> {
         let mut access = self.access();
-        let Access::Open(database) = &*access else { return Err("the log was closed".into()) };
+        let Access::Open(files) = &mut *access else { return Err("the log was closed".into()) };
         // redb panics on some damaged pages.
-        let write = || rows::write(database, batch.iter().map(|(change, _)| change));
+        let write = || files.write(changes);
         let result = match catch_unwind(AssertUnwindSafe(write)) {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(_) => Err("its pages contradict each other".into()),
@@ -204,7 +196,7 @@ enum Pushed {
 impl Queue {
     /// The committed index, if it is newer than the one in the file. It goes after all entries that it speaks of.
     fn committed(&mut self) -> Change {
-        Change::Facts(self.committed.take().into_iter().map(|committed| (Fact::Committed, committed)).collect())
+        Change::Facts(self.committed.take().into_iter().map(|committed| (Fact::Committed, Value(committed))).collect())
     }
 
     fn push(&mut self, change: Change, done: Done) -> Pushed {

@@ -1,7 +1,10 @@
 //! Raft's log, vote and snapshot. All of it is in memory, because snapshots keep it short; a log in a folder is also
-//! written to a file, by a writer of its own (`disk`), and read back when it is opened (`open`, `rows`).
+//! written to files, by a writer of its own (`disk`, `files`): first to a journal (`journal`), from there to redb (`rows`).
+//! Both are read back when it is opened (`open`).
 
 mod disk;
+mod files;
+mod journal;
 mod open;
 mod rows;
 
@@ -26,8 +29,8 @@ use openraft::{
 
 pub use self::open::OpenError;
 use self::{
-    disk::{Change, Disk, Done},
-    rows::Fact,
+    disk::{Disk, Done},
+    rows::{Change, Fact, Row, Value},
 };
 use super::{
     Part,
@@ -87,7 +90,7 @@ impl Log {
         part: &Part,
     ) -> Result<(Self, NodeId), OpenError> {
         let opened = open::open(world, folder, file, part).await?;
-        let disk = Disk::new(world, opened.database);
+        let disk = Disk::new(world, opened.files);
         let log = Self { kept: Arc::new(Mutex::new(opened.kept)), disk: Some(Arc::new(disk)) };
         Ok((log, opened.node))
     }
@@ -106,7 +109,7 @@ impl Log {
         }
         if self.disk.is_some() {
             let meta = encoded(&snapshot.meta)?;
-            let facts = vec![(Fact::SnapshotMeta, meta), (Fact::Snapshot, snapshot.bytes.clone())];
+            let facts = vec![(Fact::SnapshotMeta, Value(meta)), (Fact::Snapshot, Value(snapshot.bytes.clone()))];
             self.written(Change::Facts(facts)).await?;
         }
         self.kept().snapshot = Some(Arc::new(snapshot));
@@ -191,7 +194,7 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.written(Change::Facts(vec![(Fact::Vote, encoded(vote)?)])).await?;
+        self.written(Change::Facts(vec![(Fact::Vote, Value(encoded(vote)?))])).await?;
         self.kept().vote = Some(*vote);
         Ok(())
     }
@@ -220,7 +223,7 @@ impl RaftLogStorage<Types> for Log {
         for entry in entries {
             let row = encoded(&entry)?;
             self.kept().entries.insert(entry.index(), Held { bytes: row.len(), entry: entry.clone() });
-            rows.push((entry.index(), row));
+            rows.push(Row(entry.index(), row));
         }
         match &self.disk {
             Some(disk) => disk.write(Change::Append(rows), Done::Flushed(flushed)),

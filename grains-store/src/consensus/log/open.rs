@@ -8,7 +8,12 @@ use std::{
 use grains_core::world::World;
 use redb::Database;
 
-use super::{Kept, rows};
+use super::{
+    Kept,
+    files::Files,
+    journal::{self, Journal, Journaled},
+    rows::{self, Identity},
+};
 use crate::{
     consensus::Part,
     redb::{self as store, Why, open_checked},
@@ -123,9 +128,9 @@ impl OpenError {
     }
 }
 
-/// An open file and what it held.
+/// An open log and what it held.
 pub(super) struct Opened {
-    pub(super) database: Database,
+    pub(super) files: Files,
     pub(super) node: NodeId,
     pub(super) kept: Kept,
 }
@@ -144,24 +149,52 @@ pub(super) async fn open(world: &World, folder: &Path, file: &str, part: &Part) 
 }
 
 fn open_now(world: &World, folder: &Path, file: &str, part: &Part) -> Result<Opened, OpenError> {
-    let mut read = None;
-    // Drawn before it is known whether it is needed: the number must be in the file before anybody hears it.
-    let fresh = part.node.unwrap_or_else(|| NodeId(world.random.next_u64()));
+    let mut looked = None;
     let look = |database: &Database| {
-        rows::check(database, fresh, &part.name)?;
-        read = Some(rows::read(database)?);
+        looked = Some(look(world, &folder.join(journal::file_of(file)), part, database)?);
         Ok(())
     };
     let database = open_checked(world, &folder.join(file), CACHE_BYTES_MAX, look);
     let database = database.map_err(|error| OpenError::of(error, folder, file))?;
-    match read {
-        Some((_, found, _)) if found != part.name => {
+    match looked {
+        Some(Looked::Ours { node, journal, kept }) => {
+            Ok(Opened { files: Files::new(world, database, journal), node, kept })
+        }
+        Some(Looked::OtherNode(found)) => {
             Err(OpenError::OtherNode { folder: folder.to_owned(), found, wanted: part.name.clone() })
         }
-        Some((node, ..)) if part.node.is_some_and(|wanted| wanted != node) => {
-            Err(OpenError::OtherNumber { folder: folder.to_owned(), file: file.to_owned() })
-        }
-        Some((node, _, kept)) => Ok(Opened { database, node, kept }),
+        Some(Looked::OtherNumber) => Err(OpenError::OtherNumber { folder: folder.to_owned(), file: file.to_owned() }),
         None => Err(OpenError::of(Why::damaged("nothing was read").at(folder), folder, file)),
     }
+}
+
+/// What was found in redb's file and in the journal beside it.
+enum Looked {
+    Ours { node: NodeId, journal: Journal, kept: Kept },
+    OtherNode(NodeName),
+    OtherNumber,
+}
+
+fn look(world: &World, journal: &Path, part: &Part, database: &Database) -> Result<Looked, Why> {
+    let (disk, random) = (&*world.disk, &world.random);
+    let Some(Identity { node, name, journaled }) = rows::identity(database)? else {
+        let journaled = Journaled { number: random.next_u64(), generation: random.next_u64() };
+        let journal = Journal::create(disk, journal, journaled)?;
+        // The number must be in the file before anybody hears it.
+        let node = part.node.unwrap_or_else(|| NodeId(random.next_u64()));
+        rows::found(database, &Identity { node, name: part.name.clone(), journaled })?;
+        return Ok(Looked::Ours { node, journal, kept: rows::read(database)? });
+    };
+    if name != part.name {
+        return Ok(Looked::OtherNode(name));
+    }
+    if part.node.is_some_and(|wanted| wanted != node) {
+        return Ok(Looked::OtherNumber);
+    }
+    let (mut journal, changes) = Journal::open(disk, journal, journaled)?;
+    // Always: where the journal ends may be a frame that is not whole, and a new one may not come to lie on parts of it.
+    let journaled = Journaled { generation: random.next_u64(), ..journaled };
+    rows::write(database, &changes, journaled)?;
+    journal.start_over(journaled.generation);
+    Ok(Looked::Ours { node, journal, kept: rows::read(database)? })
 }

@@ -1,10 +1,12 @@
-//! What the file holds: a table of entries and one of facts, and how both are read and written.
+//! What redb's file holds: a table of entries and one of facts, and how both are read and written.
+
+use std::io;
 
 use grains_core::codec;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError, TableHandle};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Held, Kept, Stored, disk::Change};
+use super::{Held, Kept, Stored, journal::Journaled};
 use crate::{
     redb::Why,
     {NodeId, NodeName},
@@ -15,15 +17,46 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// By name: everything that there is one of.
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus");
 
-/// The format that this file describes.
-pub(super) const FORMAT_KNOWN: u64 = 1;
+/// The format that this file and the journal's describe.
+pub(super) const FORMAT_KNOWN: u64 = 2;
+
+/// What changes in a log.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Change {
+    Append(Vec<Row>),
+    Truncate { from: u64 },
+    Purge { upto: u64, purged: Vec<u8> },
+    Facts(Vec<(Fact, Value)>),
+}
+
+/// An entry by its index.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Row(pub(super) u64, #[serde(with = "codec::bytes")] pub(super) Vec<u8>);
+
+/// The bytes of a fact.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Value(#[serde(with = "codec::bytes")] pub(super) Vec<u8>);
+
+impl Change {
+    /// About as many bytes as it takes, and not more.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Append(rows) => rows.iter().map(|row| row.1.len()).sum(),
+            Self::Truncate { .. } => 0,
+            Self::Purge { purged, .. } => purged.len(),
+            Self::Facts(facts) => facts.iter().map(|(_, value)| value.0.len()).sum(),
+        }
+    }
+}
 
 /// A row of [`FACTS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Fact {
     Format,
     Node,
     Name,
+    Journal,
     Vote,
     Committed,
     Purged,
@@ -37,6 +70,7 @@ impl Fact {
             Self::Format => "format",
             Self::Node => "node",
             Self::Name => "name",
+            Self::Journal => "journal",
             Self::Vote => "vote",
             Self::Committed => "committed",
             Self::Purged => "purged",
@@ -46,16 +80,31 @@ impl Fact {
     }
 }
 
-/// Looks whether the file is a log of ours, and makes it one for the node `fresh` of this name if it is empty.
-pub(super) fn check(database: &Database, fresh: NodeId, name: &NodeName) -> Result<(), Why> {
+/// Whose log a file is.
+pub(super) struct Identity {
+    pub(super) node: NodeId,
+    pub(super) name: NodeName,
+    pub(super) journaled: Journaled,
+}
+
+/// Makes an empty file a log.
+pub(super) fn found(database: &Database, identity: &Identity) -> Result<(), Why> {
+    let facts = [
+        (Fact::Format, codec::encode(&FORMAT_KNOWN)),
+        (Fact::Node, codec::encode(&identity.node)),
+        (Fact::Name, codec::encode(&identity.name)),
+    ];
+    let facts = facts.map(|(fact, value)| Ok((fact, Value(value.map_err(Why::damaged)?))));
+    let facts = Change::Facts(facts.into_iter().collect::<Result<_, Why>>()?);
+    Ok(write(database, [&facts], identity.journaled)?)
+}
+
+/// Whose log the file is, if it is one of ours; none for an empty one.
+pub(super) fn identity(database: &Database) -> Result<Option<Identity>, Why> {
     let snapshot = database.begin_read().map_err(redb::Error::from)?;
     let tables = snapshot.list_tables()?.map(|table| table.name().to_owned()).collect::<Vec<_>>();
     if tables.is_empty() {
-        let format = codec::encode(&FORMAT_KNOWN).map_err(Why::damaged)?;
-        let node = codec::encode(&fresh).map_err(Why::damaged)?;
-        let name = codec::encode(name).map_err(Why::damaged)?;
-        let facts = Change::Facts(vec![(Fact::Format, format), (Fact::Node, node), (Fact::Name, name)]);
-        return Ok(write(database, [&facts])?);
+        return Ok(None);
     }
     if !tables.iter().any(|table| table == FACTS.name()) {
         return Err(Why::Foreign);
@@ -63,18 +112,22 @@ pub(super) fn check(database: &Database, fresh: NodeId, name: &NodeName) -> Resu
     // A table of that name with other types is somebody else's.
     let facts = snapshot.open_table(FACTS).map_err(|_| Why::Foreign)?;
     match fact::<u64>(&facts, Fact::Format)? {
-        Some(FORMAT_KNOWN) => Ok(()),
-        Some(found) => Err(Why::Format(found)),
-        None => Err(Why::Foreign),
+        Some(FORMAT_KNOWN) => {}
+        Some(found) => return Err(Why::Format(found)),
+        None => return Err(Why::Foreign),
     }
+    let missing = |what| move || Why::damaged(format!("the {what} is missing"));
+    Ok(Some(Identity {
+        node: fact(&facts, Fact::Node)?.ok_or_else(missing("number of the node"))?,
+        name: fact(&facts, Fact::Name)?.ok_or_else(missing("name of the node"))?,
+        journaled: fact(&facts, Fact::Journal)?.ok_or_else(missing("number of its journal"))?,
+    }))
 }
 
 /// Reads everything.
-pub(super) fn read(database: &Database) -> Result<(NodeId, NodeName, Kept), Why> {
+pub(super) fn read(database: &Database) -> Result<Kept, Why> {
     let snapshot = database.begin_read().map_err(redb::Error::from)?;
     let facts = snapshot.open_table(FACTS).map_err(redb::Error::from)?;
-    let node = fact(&facts, Fact::Node)?.ok_or_else(|| Why::damaged("the number of the node is missing"))?;
-    let name = fact(&facts, Fact::Name)?.ok_or_else(|| Why::damaged("the name of the node is missing"))?;
     let mut kept = Kept {
         vote: fact(&facts, Fact::Vote)?,
         committed: fact::<Option<_>>(&facts, Fact::Committed)?.flatten(),
@@ -86,7 +139,7 @@ pub(super) fn read(database: &Database) -> Result<(NodeId, NodeName, Kept), Why>
     }
     let log = match snapshot.open_table(LOG) {
         Ok(log) => log,
-        Err(TableError::TableDoesNotExist(_)) => return Ok((node, name, kept)),
+        Err(TableError::TableDoesNotExist(_)) => return Ok(kept),
         Err(error) => return Err(redb::Error::from(error).into()),
     };
     for row in log.iter()? {
@@ -95,7 +148,7 @@ pub(super) fn read(database: &Database) -> Result<(NodeId, NodeName, Kept), Why>
         kept.entries.insert(index.value(), Held { entry, bytes: row.value().len() });
     }
     no_holes(&kept)?;
-    Ok((node, name, kept))
+    Ok(kept)
 }
 
 /// Raft looks at the last entry only and takes it that all before it are there.
@@ -120,8 +173,14 @@ fn decoded<T: DeserializeOwned>(row: &[u8], what: &str) -> Result<T, Why> {
     codec::decode(row).map_err(|error| Why::damaged(format!("{what} cannot be read: {error}")))
 }
 
-/// Applies the changes in their order, all or none, and returns when they would survive a power cut.
-pub(super) fn write<'c>(database: &Database, changes: impl IntoIterator<Item = &'c Change>) -> Result<(), redb::Error> {
+/// Applies the changes in their order, all or none, and returns when they would survive a power cut. What the journal says
+/// from then on must be of the generation in `journaled`.
+pub(super) fn write<'c>(
+    database: &Database,
+    changes: impl IntoIterator<Item = &'c Change>,
+    journaled: Journaled,
+) -> Result<(), redb::Error> {
+    let journaled = codec::encode(&journaled).map_err(io::Error::other)?;
     let mut transaction = database.begin_write()?;
     // One fsync. Without the second one of a quick repair, the next open after a crash reads the whole file; snapshots
     // keep it small.
@@ -129,10 +188,11 @@ pub(super) fn write<'c>(database: &Database, changes: impl IntoIterator<Item = &
     {
         let mut log = transaction.open_table(LOG)?;
         let mut facts = transaction.open_table(FACTS)?;
+        facts.insert(Fact::Journal.name(), journaled.as_slice())?;
         for change in changes {
             match change {
                 Change::Append(rows) => {
-                    for (index, row) in rows {
+                    for Row(index, row) in rows {
                         log.insert(index, row.as_slice())?;
                     }
                 }
@@ -142,8 +202,8 @@ pub(super) fn write<'c>(database: &Database, changes: impl IntoIterator<Item = &
                     facts.insert(Fact::Purged.name(), purged.as_slice())?;
                 }
                 Change::Facts(rows) => {
-                    for (fact, row) in rows {
-                        facts.insert(fact.name(), row.as_slice())?;
+                    for (fact, Value(value)) in rows {
+                        facts.insert(fact.name(), value.as_slice())?;
                     }
                 }
             }

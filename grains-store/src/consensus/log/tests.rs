@@ -239,9 +239,9 @@ async fn a_file_that_is_no_log_is_named_and_left_alone() {
 #[tokio::test]
 async fn a_log_with_a_hole_or_an_unreadable_row_is_damaged() {
     for change in [
-        Change::Append(vec![(5, encoded(&entry(5)).unwrap())]),
-        Change::Append(vec![(1, b"\xc1".to_vec())]),
-        Change::Facts(vec![(Fact::Vote, b"\xc1".to_vec())]),
+        Change::Append(vec![Row(5, encoded(&entry(5)).unwrap())]),
+        Change::Append(vec![Row(1, b"\xc1".to_vec())]),
+        Change::Facts(vec![(Fact::Vote, Value(b"\xc1".to_vec()))]),
     ] {
         let disk = TestDisk::default();
         let (mut log, _) = open(&disk).await.unwrap();
@@ -256,8 +256,10 @@ async fn a_log_with_a_hole_or_an_unreadable_row_is_damaged() {
 async fn another_format_is_refused() {
     let disk = TestDisk::default();
     let (log, _) = open(&disk).await.unwrap();
-    log.written(Change::Facts(vec![(Fact::Format, encoded(&9_u64).unwrap())])).await.unwrap();
+    log.written(Change::Facts(vec![(Fact::Format, Value(encoded(&9_u64).unwrap()))])).await.unwrap();
     log.close().await;
+    // It comes to the file that says so with the next start.
+    open(&disk).await.unwrap().0.close().await;
     assert!(refused(&disk).await.contains("has format 9"));
 }
 

@@ -1,0 +1,45 @@
+//! Both files of a log: the journal, where a batch becomes durable, and redb's, to which everything goes from there.
+
+use std::mem;
+
+use grains_core::world::World;
+use redb::Database;
+
+use super::{
+    journal::{Appended, Journal, Journaled},
+    rows::{self, Change},
+};
+
+/// The open files.
+pub(super) struct Files {
+    world: World,
+    database: Database,
+    journal: Journal,
+    /// What only the journal has; not more than its file can hold.
+    journaled: Vec<Change>,
+}
+
+impl Files {
+    /// With nothing in the journal.
+    pub(super) fn new(world: &World, database: Database, journal: Journal) -> Self {
+        Self { world: world.clone(), database, journal, journaled: Vec::new() }
+    }
+
+    /// Applies the changes in their order, all or none, and returns when they would survive a power cut.
+    pub(super) fn write(&mut self, changes: Vec<Change>) -> Result<(), redb::Error> {
+        let appended = self.journal.append(&changes)?;
+        self.journaled.extend(changes);
+        match appended {
+            Appended::Durable => Ok(()),
+            Appended::NoRoom => self.empty_journal(),
+        }
+    }
+
+    /// Moves everything to redb.
+    fn empty_journal(&mut self) -> Result<(), redb::Error> {
+        let next = Journaled { generation: self.world.random.next_u64(), ..self.journal.journaled() };
+        rows::write(&self.database, &mem::take(&mut self.journaled), next)?;
+        self.journal.start_over(next.generation);
+        Ok(())
+    }
+}
