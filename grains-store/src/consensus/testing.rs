@@ -123,6 +123,17 @@ impl TestDisk {
         Self(Arc::new(Mutex::new(Files { written, synced, ..Files::default() })))
     }
 
+    /// A copy as another process finds it after this one was killed.
+    pub(super) fn after_crash_of_process(&self) -> Self {
+        let files = self.0.lock().unwrap();
+        let (written, synced) = (files.written.clone(), files.synced.clone());
+        Self(Arc::new(Mutex::new(Files { written, synced, ..Files::default() })))
+    }
+
+    pub(super) fn remove(&self, path: &Path) {
+        self.0.lock().unwrap().written.remove(path);
+    }
+
     pub(super) fn syncs(&self) -> u64 {
         self.0.lock().unwrap().syncs
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use grains_core::world::Disk as _;
 use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
@@ -24,6 +25,10 @@ fn folder() -> PathBuf {
 
 fn file() -> PathBuf {
     folder().join("consensus.redb")
+}
+
+fn journal() -> PathBuf {
+    folder().join("consensus.journal")
 }
 
 enum Kind {
@@ -212,6 +217,109 @@ async fn what_is_sent_at_once_is_bounded() {
     assert_eq!(log.limited_get_log_entries(0, 4).await.unwrap().len(), 2);
     assert_eq!(log.limited_get_log_entries(2, 4).await.unwrap().len(), 1);
     assert_eq!(log.limited_get_log_entries(3, 4).await.unwrap().len(), 1, "one that is larger goes alone");
+}
+
+/// Entries that take about so many bytes each.
+fn heavy(indexes: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {
+    let one = |index| {
+        let proposal = proposal(&super::super::testing::named(1, index, "x".repeat(bytes)));
+        Entry { log_id: id(1, index), payload: openraft::EntryPayload::Normal(proposal) }
+    };
+    indexes.map(one).collect()
+}
+
+const PAGE: usize = 4096;
+
+/// The pages of the journal, but for its head and the zeros at its end.
+fn pages(disk: &TestDisk) -> usize {
+    let bytes = disk.read(&journal());
+    let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    used.div_ceil(PAGE) - 1
+}
+
+#[tokio::test]
+async fn what_fills_the_journal_goes_to_redb() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    let all = heavy(0..40, 300_000);
+    for (at, one) in all.iter().enumerate() {
+        appended(&mut log, vec![one.clone()]).await.unwrap();
+        assert!(disk.read(&journal()).len() <= 4 * 1024 * 1024);
+        if at % 7 == 0 {
+            let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+            assert!(again.try_get_log_entries(..).await.unwrap() == all[..=at], "after {at}");
+        }
+    }
+    assert!(disk.read(&file()).len() > 8 * 1024 * 1024, "most of twelve megabytes");
+}
+
+#[tokio::test]
+async fn what_is_larger_than_the_journal_is_written_beside_it() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    appended(&mut log, heavy(0..3, 1000)).await.unwrap();
+    let bytes = vec![7; 9 * 1024 * 1024];
+    log.save_snapshot(Stored { meta: SnapshotMeta::default(), bytes: bytes.clone() }).await.unwrap();
+    appended(&mut log, heavy(3..5, 1000)).await.unwrap();
+    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+    assert!(again.snapshot().unwrap().bytes == bytes);
+    assert_eq!(again.try_get_log_entries(..).await.unwrap(), heavy(0..5, 1000));
+}
+
+#[tokio::test]
+async fn a_frame_that_is_not_whole_was_never_acknowledged() {
+    for byte in [0, 5, 9, 17, 2_000, 2 * PAGE + 5] {
+        let disk = TestDisk::default();
+        let (mut log, _) = open(&disk).await.unwrap();
+        appended(&mut log, heavy(0..1, 100)).await.unwrap();
+        appended(&mut log, heavy(1..2, 3 * PAGE)).await.unwrap();
+        assert_eq!(pages(&disk), 1 + 4);
+        let disk = disk.after_power_cut();
+        let mut bytes = disk.read(&journal());
+        bytes[2 * PAGE + byte] ^= 1;
+        disk.put(&journal(), &bytes);
+        let (mut again, _) = open(&disk).await.unwrap();
+        assert_eq!(again.try_get_log_entries(..).await.unwrap(), heavy(0..1, 100), "{byte}");
+        // What is written where it began is not mistaken for its beginning.
+        appended(&mut again, heavy(1..2, 200)).await.unwrap();
+        let (mut again, _) = open(&disk.after_crash_of_process()).await.unwrap();
+        assert_eq!(again.try_get_log_entries(..).await.unwrap(), [heavy(0..1, 100), heavy(1..2, 200)].concat());
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_has_lost_something_is_damaged() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    for index in 0..3 {
+        appended(&mut log, heavy(index..index + 1, 100)).await.unwrap();
+    }
+    let disk = disk.after_power_cut();
+    let mut bytes = disk.read(&journal());
+    bytes[2 * PAGE + 30] ^= 1;
+    disk.put(&journal(), &bytes);
+    let why = refused(&disk).await;
+    assert!(why.contains("damaged") && why.contains("has gone from its journal `consensus.journal`"), "{why}");
+    assert_eq!(disk.read(&journal()), bytes, "it is left as it was");
+}
+
+#[tokio::test]
+async fn a_log_without_its_journal_is_damaged() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    appended(&mut log, heavy(0..3, 100)).await.unwrap();
+    log.close().await;
+    let other = TestDisk::default();
+    drop(open(&other).await.unwrap());
+    for journal_of in [&other, &TestDisk::default()] {
+        let disk = disk.after_power_cut();
+        match journal_of.has(&journal()).unwrap() {
+            true => disk.put(&journal(), &journal_of.read(&journal())),
+            false => disk.remove(&journal()),
+        }
+        let why = refused(&disk).await;
+        assert!(why.contains("`consensus.journal` is missing or another's"), "{why}");
+    }
 }
 
 /// The message of the error with which a file is refused.
