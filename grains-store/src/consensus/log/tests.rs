@@ -254,6 +254,22 @@ async fn what_fills_the_journal_goes_to_redb() {
 }
 
 #[tokio::test]
+async fn what_was_taken_back_does_not_come_back() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    for index in 0..3 {
+        appended(&mut log, vec![entry(index)]).await.unwrap();
+    }
+    log.close().await;
+    // Its frame comes to lie where the first of the others was.
+    let (mut log, _) = open(&disk).await.unwrap();
+    log.truncate_after(Some(id(1, 0))).await.unwrap();
+    log.close().await;
+    let (mut again, _) = open(&disk).await.unwrap();
+    assert_eq!(again.try_get_log_entries(..).await.unwrap(), [entry(0)]);
+}
+
+#[tokio::test]
 async fn what_is_larger_than_the_journal_is_written_beside_it() {
     let disk = TestDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
