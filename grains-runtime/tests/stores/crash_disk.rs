@@ -1,16 +1,17 @@
 //! A disk in memory whose power can be cut: at any write, and with any part of what was not synced lost.
 
 use std::{
+    collections::BTreeMap,
     io,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use grains_core::world::{Disk, DiskFile};
 
 const SECTOR_BYTES: usize = 512;
 
-/// One file under any path. Clones are the same disk.
+/// Files by their path; one that was opened is there from then on, as the names on a real disk are. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CrashDisk {
     platter: Arc<Mutex<Platter>>,
@@ -27,15 +28,21 @@ pub(crate) enum Left {
 
 #[derive(Debug, Default)]
 struct Platter {
+    files: BTreeMap<PathBuf, Bytes>,
+    /// Files made, changes and syncs so far, over all files; the failed syncs among them.
+    steps: usize,
+    syncs: usize,
+    power: Power,
+}
+
+/// One file.
+#[derive(Debug, Default)]
+struct Bytes {
     /// What a reader sees.
     now: Vec<u8>,
     /// What survives for sure.
     synced: Vec<u8>,
     pending: Vec<Change>,
-    /// Changes and syncs so far, the failed ones among them.
-    steps: usize,
-    syncs: usize,
-    power: Power,
     open: bool,
 }
 
@@ -88,32 +95,75 @@ impl CrashDisk {
 
     /// The disk that the machine finds when it starts again.
     pub(crate) fn after_crash(&self, left: Left) -> Self {
-        let platter = self.platter();
-        let mut kept = platter.synced.clone();
         let mut coin = Coin(left);
-        for change in &platter.pending {
-            match change {
-                Change::Len(len) if coin.keeps() => kept.resize(*len, 0),
-                Change::Len(_) => {}
-                Change::Write { offset, data } => keep_sectors(&mut kept, *offset, data, &mut coin),
-            }
-        }
-        let platter = Platter { now: kept.clone(), synced: kept, ..Platter::default() };
-        Self { platter: Arc::new(Mutex::new(platter)) }
+        let files =
+            self.platter().files.iter().map(|(path, file)| (path.clone(), file.after_crash(&mut coin))).collect();
+        Self::holding(files)
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.platter().now.clone()
+    /// What is in a file; nothing if there is none.
+    pub(crate) fn bytes(&self, path: &Path) -> Vec<u8> {
+        self.platter().files.get(path).map(|file| file.now.clone()).unwrap_or_default()
     }
 
-    pub(crate) fn with_bytes(bytes: Vec<u8>) -> Self {
-        let platter = Platter { now: bytes.clone(), synced: bytes, ..Platter::default() };
-        Self { platter: Arc::new(Mutex::new(platter)) }
+    /// A disk with one file.
+    pub(crate) fn with_bytes(path: &Path, bytes: Vec<u8>) -> Self {
+        Self::holding([(path.to_owned(), Bytes::durable(bytes))].into())
+    }
+
+    fn holding(files: BTreeMap<PathBuf, Bytes>) -> Self {
+        Self { platter: Arc::new(Mutex::new(Platter { files, ..Platter::default() })) }
     }
 
     fn platter(&self) -> MutexGuard<'_, Platter> {
-        self.platter.lock().unwrap()
+        self.platter.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Bytes {
+    fn durable(bytes: Vec<u8>) -> Self {
+        Self { now: bytes.clone(), synced: bytes, ..Self::default() }
+    }
+
+    fn after_crash(&self, coin: &mut Coin) -> Self {
+        let mut kept = self.synced.clone();
+        for change in &self.pending {
+            match change {
+                Change::Len(len) if coin.keeps() => kept.resize(*len, 0),
+                Change::Len(_) => {}
+                Change::Write { offset, data } => keep_sectors(&mut kept, *offset, data, coin),
+            }
+        }
+        Self::durable(kept)
+    }
+
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        put(&mut self.now, offset, data);
+        self.pending.push(Change::Write { offset, data: data.to_vec() });
+    }
+
+    fn set_len(&mut self, len: usize) {
+        self.now.resize(len, 0);
+        self.pending.push(Change::Len(len));
+    }
+
+    fn sync(&mut self) {
+        for change in self.pending.drain(..) {
+            match change {
+                Change::Len(len) => self.synced.resize(len, 0),
+                Change::Write { offset, data } => put(&mut self.synced, offset, &data),
+            }
+        }
+        debug_assert_eq!(self.now.len(), self.synced.len());
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    let end = offset + data.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[offset..end].copy_from_slice(data);
 }
 
 fn keep_sectors(kept: &mut Vec<u8>, offset: usize, data: &[u8], coin: &mut Coin) {
@@ -121,10 +171,7 @@ fn keep_sectors(kept: &mut Vec<u8>, offset: usize, data: &[u8], coin: &mut Coin)
     while at < offset + data.len() {
         let end = ((at / SECTOR_BYTES + 1) * SECTOR_BYTES).min(offset + data.len());
         if coin.keeps() {
-            if kept.len() < end {
-                kept.resize(end, 0);
-            }
-            kept[at..end].copy_from_slice(&data[at - offset..end - offset]);
+            put(kept, at, &data[at - offset..end - offset]);
         }
         at = end;
     }
@@ -159,91 +206,96 @@ impl Platter {
             Power::Failing | Power::OffAt(_) => Err(io::Error::other("the power is off")),
         }
     }
+
+    fn file(&mut self, path: &Path) -> &mut Bytes {
+        self.files.get_mut(path).expect("it was made when it was opened")
+    }
 }
 
 impl Disk for CrashDisk {
-    fn open(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut platter = self.platter();
         platter.check()?;
-        if std::mem::replace(&mut platter.open, true) {
+        if !platter.files.contains_key(path) {
+            platter.step()?;
+        }
+        let file = platter.files.entry(path.to_owned()).or_default();
+        if std::mem::replace(&mut file.open, true) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(CrashFile(self.clone())))
+        Ok(Box::new(CrashFile { disk: self.clone(), path: path.to_owned() }))
     }
 
-    fn has(&self, _: &Path) -> io::Result<bool> {
-        Ok(true)
+    fn has(&self, path: &Path) -> io::Result<bool> {
+        let platter = self.platter();
+        platter.check()?;
+        Ok(platter.files.contains_key(path))
     }
 }
 
 #[derive(Debug)]
-struct CrashFile(CrashDisk);
+struct CrashFile {
+    disk: CrashDisk,
+    path: PathBuf,
+}
+
+impl CrashFile {
+    fn read<T>(&self, work: impl FnOnce(&[u8]) -> io::Result<T>) -> io::Result<T> {
+        let mut platter = self.disk.platter();
+        platter.check()?;
+        work(&platter.file(&self.path).now)
+    }
+
+    fn change(&self, work: impl FnOnce(&mut Bytes)) -> io::Result<()> {
+        let mut platter = self.disk.platter();
+        platter.step()?;
+        work(platter.file(&self.path));
+        Ok(())
+    }
+}
 
 impl Drop for CrashFile {
     fn drop(&mut self) {
-        self.0.platter().open = false;
+        self.disk.platter().file(&self.path).open = false;
     }
 }
 
 impl DiskFile for CrashFile {
     fn len(&self) -> io::Result<u64> {
-        let platter = self.0.platter();
-        platter.check()?;
-        Ok(platter.now.len() as u64)
+        self.read(|bytes| Ok(bytes.len() as u64))
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let platter = self.0.platter();
-        platter.check()?;
-        let offset = usize::try_from(offset).unwrap();
-        let found = platter.now.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(found);
-        Ok(())
+        let offset = place(offset)?;
+        self.read(|bytes| {
+            let found = bytes.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+            out.copy_from_slice(found);
+            Ok(())
+        })
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platter = self.0.platter();
-        platter.step()?;
-        let offset = usize::try_from(offset).unwrap();
-        let end = offset + data.len();
-        if platter.now.len() < end {
-            platter.now.resize(end, 0);
-        }
-        platter.now[offset..end].copy_from_slice(data);
-        platter.pending.push(Change::Write { offset, data: data.to_vec() });
-        Ok(())
+        let offset = place(offset)?;
+        self.change(|file| file.write(offset, data))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut platter = self.0.platter();
-        platter.step()?;
-        let len = usize::try_from(len).unwrap();
-        platter.now.resize(len, 0);
-        platter.pending.push(Change::Len(len));
-        Ok(())
+        let len = place(len)?;
+        self.change(|file| file.set_len(len))
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut platter = self.0.platter();
+        let mut platter = self.disk.platter();
         platter.step()?;
         platter.syncs += 1;
         if platter.power == Power::NoSync {
             return Err(io::Error::other("the disk lost what it had cached"));
         }
-        let Platter { now, synced, pending, .. } = &mut *platter;
-        for change in pending.drain(..) {
-            match change {
-                Change::Len(len) => synced.resize(len, 0),
-                Change::Write { offset, data } => {
-                    let end = offset + data.len();
-                    if synced.len() < end {
-                        synced.resize(end, 0);
-                    }
-                    synced[offset..end].copy_from_slice(&data);
-                }
-            }
-        }
-        debug_assert_eq!(now.len(), synced.len());
+        platter.file(&self.path).sync();
         Ok(())
     }
+}
+
+fn place(offset: u64) -> io::Result<usize> {
+    usize::try_from(offset).map_err(io::Error::other)
 }

@@ -108,7 +108,7 @@ async fn damage_is_an_error_and_never_a_panic() {
         store.commit(set(&format!("grain {i}"), 0, &[i; 300])).await.unwrap();
     }
     store.close().await;
-    let whole = disk.bytes();
+    let whole = disk.bytes(Path::new("x"));
     let mut refused = 0;
     for round in 0..400_usize {
         let mut bytes = whole.clone();
@@ -119,8 +119,8 @@ async fn damage_is_an_error_and_never_a_panic() {
             2 => bytes[4096 + round * 7919 % (whole.len() - 4096)] ^= 0xFF,
             _ => bytes[4096 + round * 127 % (whole.len() - 8192)..][..512].fill(0xA5),
         }
-        let Ok(store) = RedbStore::open(&inline_world_with(Arc::new(CrashDisk::with_bytes(bytes))), Path::new("x"))
-        else {
+        let world = inline_world_with(Arc::new(CrashDisk::with_bytes(Path::new("x"), bytes)));
+        let Ok(store) = RedbStore::open(&world, Path::new("x")) else {
             refused += 1;
             continue;
         };
