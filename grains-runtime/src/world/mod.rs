@@ -7,6 +7,9 @@ use grains_core::world::World;
 use tokio::runtime::Handle;
 
 mod clock;
+#[cfg(feature = "conformance")]
+#[doc(hidden)]
+pub mod crash_disk;
 mod disk;
 mod random;
 mod tasks;

@@ -6,12 +6,12 @@ use grains_core::{
     FencingToken, GrainId, Version,
     store::{CommitError, Store, Stored, Write, WriteSet},
 };
-use grains_runtime::store::{OpenError, RedbStore};
-
-use crate::{
-    crash_disk::{CrashDisk, Left},
-    world::inline_world_with,
+use grains_runtime::{
+    store::{OpenError, RedbStore},
+    world::crash_disk::{CrashDisk, Left},
 };
+
+use crate::world::inline_world_with;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const BURST: usize = 5;

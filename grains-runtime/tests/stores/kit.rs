@@ -6,15 +6,15 @@ use std::sync::{
 };
 
 use grains_core::world::World;
-use grains_runtime::store::{
-    Fault, FaultyStore, MemoryStore, RedbStore,
-    conformance::{End, EndOutage, Harness, check},
+use grains_runtime::{
+    store::{
+        Fault, FaultyStore, MemoryStore, RedbStore,
+        conformance::{End, EndOutage, Harness, check},
+    },
+    world::crash_disk::{CrashDisk, Left},
 };
 
-use crate::{
-    crash_disk::{CrashDisk, Left},
-    world::{Folder, RealDisk, world_with},
-};
+use crate::world::{Folder, RealDisk, world_with};
 
 struct Memory(World);
 

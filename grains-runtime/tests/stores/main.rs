@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
-mod crash_disk;
 mod cuts;
 mod kit;
 mod liar;

@@ -7,13 +7,13 @@ use grains_core::{
     store::{CommitError, LoadError, Store, Write, WriteSet},
     world::Disk,
 };
-use grains_runtime::store::{OpenError, RedbConfig, RedbStore};
+use grains_runtime::{
+    store::{OpenError, RedbConfig, RedbStore},
+    world::crash_disk::CrashDisk,
+};
 use redb::{Database, TableDefinition};
 
-use crate::{
-    crash_disk::CrashDisk,
-    world::{Folder, RealDisk, inline_world_with, world_with},
-};
+use crate::world::{Folder, RealDisk, inline_world_with, world_with};
 
 fn set(key: &str, expected: u64, value: &[u8]) -> WriteSet {
     let writes = vec![Write { name: "s".into(), expected: Version(expected), value: Some(value.to_vec()) }];

@@ -1,4 +1,5 @@
 //! A disk in memory whose power can be cut: at any write, and with any part of what was not synced lost.
+//! For the tests of what we keep on disk, here and in `grains-store`.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +14,16 @@ const SECTOR_BYTES: usize = 512;
 
 /// Files by their path; one that was opened is there from then on, as the names on a real disk are. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CrashDisk {
+pub struct CrashDisk {
     platter: Arc<Mutex<Platter>>,
 }
 
 /// What is left of the bytes that were not synced.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Left {
+pub enum Left {
+    /// Only what was synced is there.
     Nothing,
+    /// All was written, though not synced.
     Everything,
     /// Each sector by the toss of a coin.
     Some(u64),
@@ -29,7 +32,7 @@ pub(crate) enum Left {
 #[derive(Debug, Default)]
 struct Platter {
     files: BTreeMap<PathBuf, Bytes>,
-    /// Files made, changes and syncs so far, over all files; the failed syncs among them.
+    /// Failed syncs are among them.
     steps: usize,
     syncs: usize,
     power: Power,
@@ -65,36 +68,43 @@ enum Change {
 }
 
 impl CrashDisk {
-    pub(crate) fn cut_at(&self, step: usize) {
+    /// Lets so many steps happen; after them the power is off, for good.
+    pub fn cut_at(&self, step: usize) {
         self.platter().power = Power::OffAt(step);
     }
 
-    pub(crate) fn cut_now(&self) {
+    /// The power is off, for good.
+    pub fn cut_now(&self) {
         self.cut_at(0);
     }
 
-    pub(crate) fn fail(&self) {
+    /// Everything fails, until it is told to [`work`](Self::work).
+    pub fn fail(&self) {
         self.platter().power = Power::Failing;
     }
 
-    pub(crate) fn fail_syncs(&self) {
+    /// Every sync fails, until it is told to [`work`](Self::work).
+    pub fn fail_syncs(&self) {
         self.platter().power = Power::NoSync;
     }
 
-    pub(crate) fn work(&self) {
+    /// It works again.
+    pub fn work(&self) {
         self.platter().power = Power::On;
     }
 
-    pub(crate) fn steps(&self) -> usize {
+    /// How many steps it has taken: files made, changes and syncs, over all files.
+    pub fn steps(&self) -> usize {
         self.platter().steps
     }
 
-    pub(crate) fn syncs(&self) -> usize {
+    /// How many syncs it was asked for.
+    pub fn syncs(&self) -> usize {
         self.platter().syncs
     }
 
     /// The disk that the machine finds when it starts again.
-    pub(crate) fn after_crash(&self, left: Left) -> Self {
+    pub fn after_crash(&self, left: Left) -> Self {
         let mut coin = Coin(left);
         let files =
             self.platter().files.iter().map(|(path, file)| (path.clone(), file.after_crash(&mut coin))).collect();
@@ -102,12 +112,12 @@ impl CrashDisk {
     }
 
     /// What is in a file; nothing if there is none.
-    pub(crate) fn bytes(&self, path: &Path) -> Vec<u8> {
+    pub fn bytes(&self, path: &Path) -> Vec<u8> {
         self.platter().files.get(path).map(|file| file.now.clone()).unwrap_or_default()
     }
 
     /// A disk with one file.
-    pub(crate) fn with_bytes(path: &Path, bytes: Vec<u8>) -> Self {
+    pub fn with_bytes(path: &Path, bytes: Vec<u8>) -> Self {
         Self::holding([(path.to_owned(), Bytes::durable(bytes))].into())
     }
 
@@ -298,4 +308,42 @@ impl DiskFile for CrashFile {
 
 fn place(offset: u64) -> io::Result<usize> {
     usize::try_from(offset).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_keeps_what_was_synced_and_sectors_that_were_lucky() {
+        let disk = CrashDisk::default();
+        let [one, two] = ["one", "two"].map(Path::new);
+        let files = [one, two].map(|path| disk.open(path).unwrap());
+        for file in &files {
+            file.write_at(0, &[1; 2 * SECTOR_BYTES]).unwrap();
+        }
+        files[0].sync().unwrap();
+        files[0].write_at(0, &[2; 2 * SECTOR_BYTES]).unwrap();
+        assert_eq!((disk.steps(), disk.syncs()), (6, 1));
+        let kept = |left| [one, two].map(|path| disk.after_crash(left).bytes(path));
+        let whole = |byte| vec![byte; 2 * SECTOR_BYTES];
+        assert_eq!(kept(Left::Nothing), [whole(1), vec![]]);
+        assert_eq!(kept(Left::Everything), [whole(2), whole(1)]);
+        let torn = [vec![1; SECTOR_BYTES], vec![2; SECTOR_BYTES]].concat();
+        assert!((0..20).any(|seed| kept(Left::Some(seed))[0] == torn), "half of it may come");
+    }
+
+    #[test]
+    fn a_file_is_there_once_it_was_opened() {
+        let disk = CrashDisk::default();
+        let (made, missing) = (Path::new("made"), Path::new("missing"));
+        let file = disk.open(made).unwrap();
+        assert_eq!(disk.open(made).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        disk.cut_at(1);
+        assert!(file.write_at(0, b"x").is_err() && disk.open(missing).is_err(), "the power is off");
+        let disk = disk.after_crash(Left::Everything);
+        assert_eq!((disk.has(made).unwrap(), disk.has(missing).unwrap()), (true, false));
+        disk.open(made).unwrap();
+        assert_eq!(disk.steps(), 0, "nothing was made");
+    }
 }
