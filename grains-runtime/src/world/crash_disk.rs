@@ -111,6 +111,12 @@ impl CrashDisk {
         Self::holding(files)
     }
 
+    /// The disk that the next process finds when only this one was killed: what it sees may be lost all the same.
+    pub fn after_kill(&self) -> Self {
+        let files = self.platter().files.iter().map(|(path, file)| (path.clone(), file.after_kill())).collect();
+        Self::holding(files)
+    }
+
     /// What is in a file; nothing if there is none.
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         self.platter().files.get(path).map(|file| file.now.clone()).unwrap_or_default()
@@ -145,6 +151,10 @@ impl Bytes {
             }
         }
         Self::durable(kept)
+    }
+
+    fn after_kill(&self) -> Self {
+        Self { now: self.now.clone(), synced: self.synced.clone(), pending: self.pending.clone(), open: false }
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) {
@@ -329,6 +339,9 @@ mod tests {
         let whole = |byte| vec![byte; 2 * SECTOR_BYTES];
         assert_eq!(kept(Left::Nothing), [whole(1), vec![]]);
         assert_eq!(kept(Left::Everything), [whole(2), whole(1)]);
+        let killed = disk.after_kill();
+        assert_eq!([one, two].map(|path| killed.bytes(path)), [whole(2), whole(1)]);
+        assert_eq!([one, two].map(|path| killed.after_crash(Left::Nothing).bytes(path)), [whole(1), vec![]]);
         let torn = [vec![1; SECTOR_BYTES], vec![2; SECTOR_BYTES]].concat();
         assert!((0..20).any(|seed| kept(Left::Some(seed))[0] == torn), "half of it may come");
     }

@@ -93,7 +93,7 @@ pub(super) fn proposal(command: &Said) -> Proposal {
 }
 
 /// The real world with a disk in memory.
-pub(crate) fn world_with(disk: &TestDisk) -> World {
+pub(crate) fn world_with<D: Disk + Clone>(disk: &D) -> World {
     World { disk: Arc::new(disk.clone()), ..tokio_world().unwrap() }
 }
 

@@ -73,7 +73,12 @@ impl fmt::Debug for States {
 impl States {
     /// Those in the file at `path`, made if there is none.
     pub(super) fn in_file(world: &World, path: &Path) -> Result<Self, OpenError> {
-        open_checked(world, path, CACHE_BYTES_MAX, check_format).map(Self::of)
+        Self::in_file_with(world, path, CACHE_BYTES_MAX)
+    }
+
+    /// The same with so much of it kept in memory.
+    pub(super) fn in_file_with(world: &World, path: &Path, cache_bytes_max: usize) -> Result<Self, OpenError> {
+        open_checked(world, path, cache_bytes_max, check_format).map(Self::of)
     }
 
     /// Some that die with the process.

@@ -1,5 +1,6 @@
 //! Three nodes over the real clock and threads, with disks in memory that lose what was not synced, and links without a wire.
 
+mod cuts;
 mod groups;
 mod kit;
 mod states;
