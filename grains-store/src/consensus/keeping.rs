@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use openraft::{Raft, async_runtime::watch::WatchReceiver, rt::AsyncRuntime};
+use openraft::{Raft, async_runtime::watch::WatchReceiver, errors::Fatal, rt::AsyncRuntime};
 
 use super::{log::Log, machine::Driven, runtime::WorldRuntime, types::Types};
 
@@ -12,22 +12,26 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Works until openraft ends.
 pub(super) async fn short(raft: Raft<Types, Driven>, log: Log, driven: Driven, bytes_kept_max: usize) {
-    let metrics = raft.metrics();
     loop {
         driven.grown().await;
-        let applied = metrics.borrow_watched().last_applied;
-        // Asked for again until it is there: while one is being made, which may be older, openraft begins no other.
-        while metrics.borrow_watched().snapshot < applied {
-            if raft.trigger().snapshot().await.is_err() {
-                return;
-            }
-            WorldRuntime::sleep(LOOK_AGAIN).await;
-        }
-        // openraft drops nothing that the snapshot does not have.
-        if let Some(upto) = log.beyond(bytes_kept_max)
-            && raft.trigger().purge_log(upto).await.is_err()
-        {
+        if shorten(&raft, &log, bytes_kept_max).await.is_err() {
             return;
         }
+    }
+}
+
+/// Makes the state durable, and has the log before it go, but for so many bytes.
+pub(super) async fn shorten(raft: &Raft<Types, Driven>, log: &Log, bytes_kept_max: usize) -> Result<(), Fatal<Types>> {
+    let metrics = raft.metrics();
+    let applied = metrics.borrow_watched().last_applied;
+    // Asked for again until it is there: while one is being made, which may be older, openraft begins no other.
+    while metrics.borrow_watched().snapshot < applied {
+        raft.trigger().snapshot().await?;
+        WorldRuntime::sleep(LOOK_AGAIN).await;
+    }
+    // openraft drops nothing that the snapshot does not have.
+    match log.beyond(bytes_kept_max) {
+        Some(upto) => raft.trigger().purge_log(upto).await,
+        None => Ok(()),
     }
 }

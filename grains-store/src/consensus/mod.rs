@@ -290,6 +290,13 @@ impl Consensus {
         self.inner.log.beyond(bytes_max).is_none()
     }
 
+    /// Makes a state on disk durable, and has the log before it go.
+    #[cfg(test)]
+    pub(crate) async fn shorten(&self) -> Result<(), String> {
+        let shortening = keeping::shorten(&self.inner.raft, &self.inner.log, 0);
+        self.inner.run(shortening).await.map_err(|error| error.to_string())
+    }
+
     /// Begins a new group with this node as its only voter, to be reached by later ones at `address`, and waits until it
     /// leads.
     pub fn found(&self, address: &str) -> BoxFuture<'_, Result<(), FoundError>> {

@@ -4,6 +4,7 @@ mod cuts;
 mod groups;
 mod kit;
 mod states;
+mod voter_cuts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
