@@ -27,8 +27,8 @@ use super::rows::Change;
 use crate::redb::Why;
 
 /// How long the file may become. More makes each move to redb longer, and the next start after a crash; less makes them more
-/// frequent.
-const BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// frequent. In our own tests it is soon full.
+pub(super) const BYTES_MAX: u64 = if cfg!(test) { 64 * 1024 } else { 4 * 1024 * 1024 };
 /// The file grows by so many bytes of zeros at a time: an fsync that must also write a new length takes longer.
 const GROWTH_BYTES: u64 = 256 * 1024;
 /// What disks and kernels write as a whole, or more.

@@ -39,6 +39,8 @@ use super::{
 use crate::NodeId;
 
 #[cfg(test)]
+mod cuts;
+#[cfg(test)]
 mod tests;
 
 /// How many bytes of entries are sent to another voter at once; a larger entry goes alone.
