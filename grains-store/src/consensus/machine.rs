@@ -111,6 +111,14 @@ impl Driven {
         }
     }
 
+    /// Returns when everything applied before would survive a crash, where the log is not kept for that.
+    pub(super) async fn persist(&self) -> io::Result<()> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Disk(state) => state.shelf().persist().await,
+        }
+    }
+
     /// Waits until so much was applied that a snapshot should be made, beyond what openraft's policy says.
     pub(super) async fn grown(&self) {
         match self {

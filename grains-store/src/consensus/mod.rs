@@ -241,17 +241,20 @@ impl Consensus {
             }
         };
         let starting = in_world(&world, async {
-            let raft = Raft::new(node.0, config, network, log.clone(), driven.clone()).await?;
+            let of_fatal = |error: Fatal<Types>| error.to_string();
+            let raft = Raft::new(node.0, config, network, log.clone(), driven.clone()).await.map_err(of_fatal)?;
             // Asked for its answer only: after it, what openraft reports is what it has read.
-            raft.is_initialized().await?;
-            Ok::<_, Fatal<Types>>(raft)
+            raft.is_initialized().await.map_err(of_fatal)?;
+            // openraft takes what it has just applied from the log for a snapshot, before which the log may go.
+            driven.persist().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(raft)
         });
         let raft = match starting.await {
             Ok(raft) => raft,
-            Err(error) => {
+            Err(why) => {
                 log.close().await;
                 driven.close().await;
-                return Err(unusable(error.to_string()));
+                return Err(unusable(why));
             }
         };
         let keeping = keeping::short(raft.clone(), log.clone(), driven.clone(), BYTES_KEPT_MAX);

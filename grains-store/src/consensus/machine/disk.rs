@@ -80,6 +80,11 @@ impl Shelf {
         self.bytes.store(0, Ordering::Relaxed);
     }
 
+    pub(super) async fn persist(&self) -> io::Result<()> {
+        self.persisted();
+        self.off_thread(DiskState::persist).await
+    }
+
     /// Makes the state durable, and gives what is: then the log before it may go.
     pub(super) async fn picture(self: &Arc<Self>) -> io::Result<(SnapshotMeta, Pages)> {
         self.persisted();

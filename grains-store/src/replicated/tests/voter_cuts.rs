@@ -21,6 +21,10 @@ type Known = BTreeMap<&'static str, u64>;
 
 /// Opens the only voter of a group, which it founds if it has not; an error once the power is off.
 async fn start(disk: &CrashDisk) -> Result<ReplicatedStore, String> {
+    start_in(TIMING, disk).await
+}
+
+async fn start_in(timing: Timing, disk: &CrashDisk) -> Result<ReplicatedStore, String> {
     let config = ReplicatedConfig { patience: Duration::from_secs(1), ..ReplicatedConfig::default() };
     let store = ReplicatedStore::new(&world_with(disk), config);
     let wires = Wires::default();
@@ -29,7 +33,7 @@ async fn start(disk: &CrashDisk) -> Result<ReplicatedStore, String> {
         name: NodeName::new("a").unwrap(),
         node: NodeId(1),
         group: GROUP,
-        timing: TIMING,
+        timing,
         peers: Arc::new(End { address: "a".into(), wires: wires.clone() }),
     };
     store.open(opening).await.map_err(|error| error.to_string())?;
@@ -118,4 +122,48 @@ async fn a_power_cut_loses_nothing_that_a_voter_acknowledged() {
     while let Some(cut) = cuts.join_next().await {
         cut.unwrap();
     }
+}
+
+/// At a start openraft takes for a snapshot what it has just applied from the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_keeps_what_a_start_has_applied_until_that_is_durable() {
+    let disk = CrashDisk::default();
+    let store = start(&disk).await.unwrap();
+    let mut known = Known::new();
+    for key in KEYS {
+        store.commit(set(key, 0, &value_of(1))).await.unwrap();
+        known.insert(key, 1);
+    }
+    // Nobody is elected, so nothing is applied after the start.
+    let idle = Timing { election_min: Duration::from_secs(60), election_max: Duration::from_secs(61), ..TIMING };
+    let (disk, again) = soon("for the committed index in the log", async {
+        loop {
+            let disk = disk.after_crash(Left::Nothing);
+            let again = start_in(idle, &disk).await.unwrap();
+            if again.metrics().progress.applied > 1 {
+                return (disk, again);
+            }
+            again.close().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    store.close().await;
+    let consensus = again.consensus().unwrap();
+    soon("for a shorter log", consensus.shorten()).await.unwrap();
+    let cut = soon("for the purge to be durable", async {
+        loop {
+            let cut = disk.after_crash(Left::Nothing);
+            let store = start_in(idle, &cut.after_kill()).await.expect("what the log lost is in the states");
+            let is_short = store.consensus().unwrap().is_log_short(value_of(1).len());
+            store.close().await;
+            if is_short {
+                return cut;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    again.close().await;
+    start_again(&cut, &known, "cut after a start").await;
 }
