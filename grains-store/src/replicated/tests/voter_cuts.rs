@@ -106,7 +106,7 @@ async fn a_power_cut_loses_nothing_that_a_voter_acknowledged() {
     let (whole, known) = live_until(usize::MAX).await;
     assert_eq!(known, KEYS.map(|key| (key, ROUNDS as u64)).into());
     let mut cuts = JoinSet::new();
-    for step in (0..=whole.steps()).step_by(5) {
+    for step in (0..=whole.steps()).step_by(9) {
         if cuts.len() >= 8 {
             cuts.join_next().await.unwrap().unwrap();
         }
