@@ -69,6 +69,9 @@ pub trait DiskState: Send + Sync + 'static {
     /// Takes in the next part of the other state; an error if that was forgotten.
     fn add(&self, incoming: u64, part: &[u8]) -> io::Result<()>;
 
+    /// Whether the other state, which is whole now, is one that this version can read.
+    fn can_take(&self, incoming: u64) -> io::Result<()>;
+
     /// Puts the other state in the place of this one, with its position, durably.
     fn install(&self, incoming: u64, position: &[u8]) -> io::Result<()>;
 
@@ -204,6 +207,7 @@ impl Incoming {
                     Some(number) => number,
                     None => shelf.off_thread(|state| state.begin()).await?,
                 };
+                shelf.off_thread(move |state| state.can_take(number)).await?;
                 Ok(Image::Pages(Pages::Came(number)))
             }
         }

@@ -217,6 +217,21 @@ impl DiskState for States {
         self.with(|database| pages::add(database, part))
     }
 
+    fn can_take(&self, incoming: u64) -> io::Result<()> {
+        let known = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != incoming {
+            return Err(io::Error::other("another state comes in now"));
+        }
+        match self.with(pages::format)? {
+            Some(layout::FORMAT_KNOWN) => Ok(()),
+            Some(found) => {
+                let known = layout::FORMAT_KNOWN;
+                Err(io::Error::other(format!("a state of format {found}, this version of grains knows {known}")))
+            }
+            None => Err(io::Error::other("a state without a format")),
+        }
+    }
+
     fn install(&self, incoming: u64, position: &[u8]) -> io::Result<()> {
         let mut known = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != incoming {

@@ -4,12 +4,12 @@
 
 use std::{io, ops::Bound};
 
-use redb::{Database, ReadTransaction, TableDefinition, TableError};
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, TableError};
 
 use super::{CLIENTS, POSITION, begin, broken, corrupted};
 use crate::{
     consensus::Reading,
-    redb::layout::{GRAINS, META, STATES},
+    redb::layout::{FORMAT, GRAINS, META, STATES},
 };
 
 /// What comes in, until it is whole.
@@ -158,6 +158,15 @@ pub(super) fn add(database: &Database, part: &[u8]) -> Result<(), redb::Error> {
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// The format of what came in.
+pub(super) fn format(database: &Database) -> Result<Option<u64>, redb::Error> {
+    match database.begin_read()?.open_table(META_INCOMING) {
+        Ok(meta) => Ok(meta.get(FORMAT)?.map(|row| row.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Puts what came in in the place of what is here.

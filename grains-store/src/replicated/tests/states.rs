@@ -106,6 +106,26 @@ async fn a_state_goes_to_another_file_in_parts() {
 }
 
 #[tokio::test]
+async fn a_state_of_another_format_is_not_taken() {
+    let (from, to) = (open(&TestDisk::default()), open(&TestDisk::default()));
+    let part = from.read().unwrap().0.part(1 << 20).unwrap().unwrap();
+    let take = |part: &[u8]| {
+        let incoming = to.begin().unwrap();
+        to.add(incoming, part).unwrap();
+        to.can_take(incoming).map_err(|why| why.to_string())
+    };
+    assert_eq!(take(&part), Ok(()));
+    let at = part.windows(6).position(|bytes| bytes == b"format").unwrap() + 6;
+    let mut later = part.clone();
+    later[at] = 9;
+    assert_eq!(take(&later), Err("a state of format 9, this version of grains knows 1".to_owned()));
+    let nothing = to.begin().unwrap();
+    assert!(to.can_take(nothing).is_err());
+    to.begin().unwrap();
+    assert!(to.can_take(nothing).unwrap_err().to_string().contains("another state"));
+}
+
+#[tokio::test]
 async fn a_state_that_is_given_up_leaves_nothing() {
     let states = open(&TestDisk::default());
     apply(&states, 1, command(1, 1, vec![set("mine", 0, b"v")]));
