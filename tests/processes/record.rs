@@ -145,8 +145,8 @@ impl History {
         let mut lives: BTreeMap<&str, Vec<Life<'_>>> = BTreeMap::new();
         let mut went_on = BTreeSet::new();
         for turn in &self.turns {
-            let thaws = self.thaws.iter().filter(|thaw| thaw.process == turn.process && thaw.at <= turn.at);
-            let first = thaws.last().is_some_and(|thaw| went_on.insert((&thaw.process, thaw.at, turn.thread)));
+            let mut thaws = self.thaws.iter().filter(|thaw| thaw.process == turn.process && thaw.at <= turn.at);
+            let first = thaws.next_back().is_some_and(|thaw| went_on.insert((&thaw.process, thaw.at, turn.thread)));
             let of_key = lives.entry(&turn.key).or_default();
             match of_key.iter_mut().find(|life| life.activation == turn.activation && life.process == turn.process) {
                 Some(_) if first => {}
