@@ -8,14 +8,17 @@ use std::{
 };
 
 use grains::{Error, Result};
-use tokio::time::{Instant as Deadline, sleep, sleep_until, timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{Instant as Deadline, sleep, sleep_until, timeout_at},
+};
 
 use self::{
     cluster::{Cluster, Folder},
     talker::{Kills, Talker},
     tally::{History, Tally},
 };
-use crate::{client::Nodes, words::RoomName};
+use crate::{client::Nodes, signals::Signals, words::RoomName};
 
 mod cluster;
 mod talker;
@@ -36,9 +39,10 @@ pub struct BenchArgs {
     /// Kills a node every few seconds, as `kill -9` does, and starts it again
     #[arg(long)]
     kill: bool,
-    /// Every fifth time all nodes at once
-    #[arg(long, requires = "kill")]
-    kill_all: bool,
+    /// Every fifth time all nodes at once, or every Nth with `--kill-all=N`
+    #[arg(long, value_name = "N", requires = "kill", num_args = 0..=1, require_equals = true,
+        default_missing_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
+    kill_all: Option<u16>,
     /// How long a node stays dead; 4,000 is longer than its grains need to live elsewhere, so that `return_ms` is of its
     /// return alone
     #[arg(long, value_name = "MS", default_value_t = 500, requires = "kill")]
@@ -47,17 +51,30 @@ pub struct BenchArgs {
 
 /// From one kill to the next, at least; a node that was killed has to serve again before.
 const KILL_PERIOD: Duration = Duration::from_secs(5);
-/// Which of the kills are of all nodes.
-const ALL_EVERY: usize = 5;
 /// How long a client that has said all may wait for the last answer, and for lines of the others.
 const END_MAX: Duration = Duration::from_secs(90);
 /// How often it is looked whether all have seen everything.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 
-/// Measures, prints the result, and fails if a line was lost, repeated or missed.
+/// Measures, prints the result, and fails if a line was lost, repeated or missed. Ctrl-C ends it, with no result.
 pub async fn run(args: &BenchArgs) -> Result<()> {
+    let mut signals = Signals::take()?;
     let folder = Folder::new();
-    let mut cluster = Cluster::start(&folder).await?;
+    let measured = tokio::select! {
+        measured = measure(args, &folder) => measured,
+        // The nodes are killed with what measures.
+        () = signals.next() => Err(Error::new("stopped before the end, so there is no result")),
+    };
+    drop(folder);
+    let (tally, gave_up) = measured?;
+    // Not `println!`, which panics when nobody reads.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{}\n", tally.json()).as_bytes());
+    tally.verdict(gave_up)
+}
+
+/// What was found, and why a client gave up, if one did.
+async fn measure(args: &BenchArgs, folder: &Folder) -> Result<(Tally, Option<Error>)> {
+    let mut cluster = Cluster::start(folder).await?;
     let rooms: Vec<RoomName> = (0..args.rooms).map(room).collect();
     let kills = Arc::new(Kills::default());
     let nodes = Nodes::new(cluster.pages()).asked_for(END_MAX);
@@ -72,23 +89,23 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     };
     sleep_until(until.into()).await;
 
-    let (tally, failed) = tokio::task::spawn_blocking(move || {
-        let failed = speaking.into_iter().filter_map(|speaker| speaker.join().unwrap_or_else(panicked).err()).last();
-        let histories = rooms.iter().map(|room| whole_history(nodes.clone(), room)).collect::<Result<Vec<_>>>();
-        histories.map(|histories| {
-            (Tally::of(&histories, &heard_all(&talkers, &histories), killed, &kills.all_returns()), failed)
-        })
-    })
-    .await??;
+    let found = on_a_thread(move || {
+        let gave_up = speaking.into_iter().filter_map(|speaker| speaker.join().unwrap_or_else(panicked).err()).last();
+        let histories = rooms.iter().map(|room| whole_history(nodes.clone(), room)).collect::<Result<Vec<_>>>()?;
+        let tally = Tally::of(&histories, &heard_all(&talkers, &histories), killed, &kills.all_returns());
+        Ok((tally, gave_up))
+    });
+    let found = found.await?;
     cluster.stop().await;
-    drop(folder);
-    // Not `println!`, which panics when nobody reads.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{}\n", tally.json()).as_bytes());
-    match failed {
-        Some(error) => Err(Error::new(format!("a client gave up: {error}"))),
-        None if tally.is_clean() => Ok(()),
-        None => Err(Error::new("lines were lost, repeated or missed")),
-    }
+    Ok(found)
+}
+
+/// Runs what blocks for long. A thread of the runtime would hold up the end of this process after Ctrl-C.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (tell, told) = oneshot::channel();
+    // An error means that nobody waits any more.
+    thread::spawn(move || drop(tell.send(work())));
+    told.await.map_err(|_| Error::new("what looks at the result has panicked"))?
 }
 
 /// All clients, each in its room and not saying anything yet.
@@ -126,9 +143,9 @@ async fn kill_until(cluster: &mut Cluster, kills: &Kills, args: &BenchArgs, unti
         }
         sleep_until(next).await;
         killed += 1;
-        let victims = match args.kill_all && killed % ALL_EVERY == 0 {
-            true => cluster.all(),
-            false => vec![cluster.any()],
+        let victims = match args.kill_all {
+            Some(every) if killed % usize::from(every) == 0 => cluster.all(),
+            _ => vec![cluster.any()],
         };
         kills.note();
         cluster.kill(&victims).await?;

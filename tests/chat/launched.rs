@@ -191,7 +191,8 @@ impl Node {
     }
 }
 
-async fn signal(process: u32, signal: &str) -> bool {
+/// Sends a process a signal by its name; whether the process was there.
+pub async fn signal(process: u32, signal: &str) -> bool {
     let mut kill = Command::new("kill");
     kill.args([&format!("-{signal}"), &process.to_string()]).stderr(Stdio::null());
     kill.status().await.unwrap().success()

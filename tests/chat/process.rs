@@ -140,6 +140,16 @@ fn binary() -> &'static Path {
     })
 }
 
+/// The ids of the processes whose working directory is `folder`: of one that a test has started there, and of all that came of
+/// it.
+pub fn processes_in(folder: &Path) -> Vec<u32> {
+    let folder = folder.canonicalize().unwrap();
+    let all = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    // One that has ended meanwhile is nowhere.
+    let here = all.filter(|process| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder));
+    here.filter_map(|process| process.file_name()?.to_str()?.parse().ok()).collect()
+}
+
 /// A folder that goes when the test ends.
 pub struct Folder(PathBuf);
 
@@ -158,6 +168,12 @@ impl Folder {
     /// The same as text.
     pub fn text(&self) -> &str {
         self.0.to_str().unwrap()
+    }
+
+    /// Makes it.
+    pub fn made(self) -> Self {
+        std::fs::create_dir(&self.0).unwrap();
+        self
     }
 
     /// The names of what is in it.

@@ -3,10 +3,12 @@
 use std::{
     env, fs,
     hash::{BuildHasher, RandomState},
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Stdio,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use grains::{Error, Result};
@@ -27,6 +29,8 @@ const NODES: u8 = 3;
 const TOGETHER_MAX: Duration = Duration::from_secs(60);
 /// How often it is looked whether they have.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// How long a node that was killed may go on writing.
+const DIES_WITHIN: Duration = Duration::from_secs(2);
 /// How long a node has to stop.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
@@ -161,8 +165,14 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{} cannot be removed: {error}", self.0.display());
+        let until = Instant::now() + DIES_WITHIN;
+        while let Err(error) = fs::remove_dir_all(&self.0) {
+            match error.kind() {
+                ErrorKind::NotFound => return,
+                // A node that was killed a moment ago may end what it was writing.
+                _ if Instant::now() < until => thread::sleep(LOOK_PERIOD),
+                _ => return eprintln!("{} cannot be removed: {error}", self.0.display()),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use grains::{Error, Result};
 use serde::Serialize;
 
 /// The lines of a room as they were read at the end: numbers and texts. Each text was meant to be said once.
@@ -79,9 +80,14 @@ impl Tally {
         tally
     }
 
-    /// Whether every line is where it belongs, once.
-    pub fn is_clean(&self) -> bool {
-        [self.lines_lost, self.lines_repeated, self.gaps, self.missed] == [0; 4]
+    /// Fails unless every line is where it belongs, once, and no client gave up.
+    pub fn verdict(&self, gave_up: Option<Error>) -> Result<()> {
+        let is_clean = [self.lines_lost, self.lines_repeated, self.gaps, self.missed] == [0; 4];
+        match gave_up {
+            Some(error) => Err(Error::new(format!("a client gave up: {error}"))),
+            None if is_clean => Ok(()),
+            None => Err(Error::new("lines were lost, repeated or missed")),
+        }
     }
 
     /// One line of JSON.
@@ -131,7 +137,6 @@ mod tests {
     fn counts(history: &[(u64, &str)], acked: &[(u64, &str)], heard: &[(u64, &str)]) -> [usize; 4] {
         let talk = Talk { acked: lines(acked), heard: lines(heard), ..Talk::default() };
         let tally = Tally::of(&[lines(history)], &[talk], 0, &[]);
-        assert_eq!(tally.is_clean(), [tally.lines_lost, tally.lines_repeated, tally.gaps, tally.missed] == [0; 4]);
         [tally.lines_lost, tally.lines_repeated, tally.gaps, tally.missed]
     }
 
@@ -166,6 +171,20 @@ mod tests {
     fn a_line_that_was_not_heard_as_it_is_was_missed() {
         let all = [(1, "a"), (2, "b"), (3, "c")];
         assert_eq!(counts(&all, &all, &[(1, "a"), (3, "x")]), [0, 0, 0, 2]);
+    }
+
+    #[test]
+    fn the_verdict_is_good_only_if_nothing_is_wrong() {
+        let good = Tally { lines_acked: 2, delivered: 6, kills: 1, ..Tally::default() };
+        good.verdict(None).unwrap();
+        assert!(good.verdict(Some(Error::new("no node answers"))).is_err());
+        let wrong: [fn(&mut Tally); 4] =
+            [|it| it.lines_lost = 1, |it| it.lines_repeated = 1, |it| it.gaps = 1, |it| it.missed = 1];
+        for spoil in wrong {
+            let mut tally = good.clone();
+            spoil(&mut tally);
+            assert!(tally.verdict(None).is_err(), "{tally:?}");
+        }
     }
 
     #[test]
