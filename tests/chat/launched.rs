@@ -22,8 +22,8 @@ pub struct Launched {
     /// The nodes by their names.
     pub nodes: Vec<Node>,
     folder: Folder,
-    /// The port of the first node; the others have the next ones, and the pages come ten ports later.
-    port: u16,
+    /// With what it was started.
+    args: Vec<String>,
 }
 
 /// One of its nodes.
@@ -47,14 +47,22 @@ impl Launched {
     pub async fn start_in(folder: Folder, count: usize) -> Self {
         // Below the ports that systems give to connections: those could take the port of a node while it is dead.
         let port = 20_000 + u16::try_from(rand_u128() % 10_000).unwrap();
-        Self::start_at(folder, count, port).await
+        let (listen, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 10));
+        let args = ["--nodes", &count.to_string(), "--listen", &listen, "--http", &http, "--data-dir", folder.text()];
+        let args = args.map(str::to_owned).to_vec();
+        Self::start_with(folder, args, count).await
     }
 
-    async fn start_at(folder: Folder, count: usize, port: u16) -> Self {
-        let many = count.to_string();
-        let (listen, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 10));
-        let args = ["--nodes", &many, "--listen", &listen, "--http", &http, "--data-dir", folder.text()];
-        let mut child = chat(&args).stderr(Stdio::inherit()).spawn().unwrap();
+    /// Starts it as who knows nothing about it: without arguments, in an empty folder. Its nodes take the ports that the README
+    /// names, or any others where these are taken.
+    pub async fn start_bare() -> Self {
+        Self::start_with(Folder::new(), Vec::new(), 3).await
+    }
+
+    async fn start_with(folder: Folder, args: Vec<String>, count: usize) -> Self {
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let mut command = chat(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut child = command.current_dir(folder.path()).stderr(Stdio::inherit()).spawn().unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let heard = said.clone();
@@ -63,7 +71,7 @@ impl Launched {
                 heard.lock().unwrap().push(line);
             }
         });
-        let mut launched = Self { child, said, nodes: Vec::new(), folder, port };
+        let mut launched = Self { child, said, nodes: Vec::new(), folder, args };
         launched.nodes = until("all nodes serve", PATIENCE, async || {
             let mut nodes: Vec<_> = launched.said.lock().unwrap().iter().filter_map(|line| Node::read(line)).collect();
             nodes.sort_by(|one, other| one.name.cmp(&other.name));
@@ -103,8 +111,8 @@ impl Launched {
 
     /// Kills all nodes and the launcher, and starts all again.
     pub async fn kill_and_start(self) -> Self {
-        let (count, port) = (self.nodes.len(), self.port);
-        Self::start_at(self.kill().await, count, port).await
+        let (count, args) = (self.nodes.len(), self.args.clone());
+        Self::start_with(self.kill().await, args, count).await
     }
 
     /// Kills the launcher and with it all nodes, as a power cut would, and gives their folder.
@@ -121,7 +129,7 @@ impl Launched {
 
     /// Sends the launcher a signal by its name, such as `INT`.
     pub async fn signal(&self, name: &str) {
-        assert!(signal(self.child.id().unwrap(), name).await, "the launcher is there");
+        assert!(signal(self.process(), name).await, "the launcher is there");
     }
 
     /// Waits for its end.
@@ -134,6 +142,16 @@ impl Launched {
         self.signal("INT").await;
         assert_eq!(self.end().await.code(), Some(0));
         self.are_gone(PATIENCE).await;
+    }
+
+    /// Where it was started.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// Waits until no process of a node is left.

@@ -3,9 +3,31 @@
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
+    cluster::{agreed, beside_another},
     launched::{Launched, until},
-    process::{Folder, Node, PATIENCE, chat, get, run_well, within},
+    process::{Folder, Node, PATIENCE, chat, get, group_of, processes_in, run_well, within},
 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_arguments_it_is_three_nodes_that_all_end_with_ctrl_c() {
+    let _room = beside_another().await;
+    let mut launched = Launched::start_bare().await;
+    let status = agreed(&launched.nodes).await;
+    assert_eq!(status["members"].as_array().unwrap().len(), 3, "{status}");
+    let [a, _, c] = &launched.nodes[..] else { panic!("three nodes") };
+    assert_eq!(run_well(&["say", "--http", &a.url, "--room", "lobby", "--as", "ann", "hello"]).await, "1\n");
+    assert_eq!(run_well(&["history", "--http", &c.url, "--room", "lobby"]).await, "1\tann\thello\n");
+    assert_eq!(launched.folder().names(), ["chat-data"]);
+
+    let here = launched.folder().path().to_owned();
+    assert_eq!(processes_in(&here).len(), 4, "itself and three nodes");
+    for node in &launched.nodes {
+        assert_ne!(group_of(node.process), group_of(launched.process()), "Ctrl-C is for the launcher: {node:?}");
+    }
+    launched.signal("INT").await;
+    assert_eq!(launched.end().await.code(), Some(0));
+    until("no process is left", PATIENCE, async || processes_in(&here).is_empty().then_some(())).await;
+}
 
 #[tokio::test]
 async fn a_node_that_ends_is_named_and_the_others_go_on() {

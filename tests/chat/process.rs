@@ -150,6 +150,14 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
     here.filter_map(|process| process.file_name()?.to_str()?.parse().ok()).collect()
 }
 
+/// The process group of a process. Ctrl-C at a terminal is for all processes of one group.
+pub fn group_of(process: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // Behind its name, which may have blanks: its state, its parent, its group.
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split(' ').nth(2).unwrap().parse().unwrap()
+}
+
 /// A folder that goes when the test ends.
 pub struct Folder(PathBuf);
 
