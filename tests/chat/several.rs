@@ -1,8 +1,11 @@
 //! Commands that are given several nodes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -102,6 +105,58 @@ async fn a_watch_that_knows_one_node_learns_of_the_others_and_misses_nothing() {
         assert_eq!(line, Some(format!("{number}\tann\ton")));
     }
     watch.kill().await.unwrap();
+    launched.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_at_a_terminal_goes_on_when_one_node_after_the_other_is_killed() {
+    let _room = beside_another().await;
+    let launched = Launched::start(3).await;
+    agreed(&launched.nodes).await;
+    let mut node = launched.node("a");
+    let mut join = chat(&["join", "--http", &node.url, "--room", "lobby", "--as", "ann"]);
+    let mut join = join.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = join.stdin.take().unwrap();
+    let mut stdout = BufReader::new(join.stdout.take().unwrap()).lines();
+    let mut stderr = BufReader::new(join.stderr.take().unwrap()).lines();
+    let mut line = async || within("a line, or the end", stdout.next_line()).await.unwrap();
+    within("the room", stderr.next_line()).await.unwrap();
+
+    let mut printed = Vec::new();
+    let mut back = Vec::new();
+    for round in 1..=2 {
+        node.signal("KILL").await;
+        let others = launched.others(&node.name);
+        stdin.write_all(format!("typed {round}\n").as_bytes()).await.unwrap();
+        let of_another = format!("of another {round}");
+        run_well(&["say", "--http", &others[0].url, "--room", "lobby", "--as", "bob", &of_another]).await;
+        printed.extend([line().await.unwrap(), line().await.unwrap()]);
+
+        let went_on = async {
+            loop {
+                let note = stderr.next_line().await.unwrap().expect("it goes on");
+                if let Some(url) = note.strip_prefix("watching lobby through ") {
+                    return url.to_owned();
+                }
+            }
+        };
+        let url = within("another node", went_on).await;
+        back.push(launched.start_again(&node.name).await);
+        agreed(&launched.nodes).await;
+        node = others.into_iter().find(|other| other.url == url).expect("one that lives");
+    }
+    drop(stdin);
+    assert_eq!(line().await, None, "nothing is printed twice");
+    assert_eq!(within("the end", join.wait()).await.unwrap().code(), Some(0));
+
+    let history = run_well(&["history", "--http", &node.url, "--room", "lobby"]).await;
+    assert_eq!(printed, history.lines().collect::<Vec<_>>(), "in order, and nothing is missing");
+    let mut texts: Vec<_> = printed.iter().map(|line| line.rsplit('\t').next().unwrap()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["of another 1", "of another 2", "typed 1", "typed 2"], "each was said once");
+    for again in back {
+        again.stop().await;
+    }
     launched.stop().await;
 }
 
