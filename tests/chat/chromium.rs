@@ -79,6 +79,21 @@ impl Browser {
         self.must("POST", &format!("/element/{id}/value"), &json!({ "text": text }));
     }
 
+    /// Takes the network from the page, as when a laptop leaves the house.
+    pub fn cut_off(&self) {
+        self.set_network(true);
+    }
+
+    /// Gives it back.
+    pub fn connect_again(&self) {
+        self.set_network(false);
+    }
+
+    fn set_network(&self, offline: bool) {
+        let conditions = json!({ "offline": offline, "latency": 0, "throughput": -1 });
+        self.must("POST", "/chromium/network_conditions", &json!({ "network_conditions": conditions }));
+    }
+
     /// Waits until a script returns `true`.
     pub async fn until(&self, what: &str, limit: Duration, script: &str) {
         until(what, limit, async || (self.run(script) == true).then_some(())).await;

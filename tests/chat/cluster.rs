@@ -34,7 +34,7 @@ pub async fn beside_another() -> SemaphorePermit<'static> {
 }
 
 /// What a node says of itself, if it does.
-async fn status(node: &Node) -> Option<Value> {
+pub async fn status(node: &Node) -> Option<Value> {
     ask(node, "/status.json").await
 }
 

@@ -26,7 +26,7 @@ async fn without_arguments_it_is_three_nodes_that_all_end_with_ctrl_c() {
     }
     launched.signal("INT").await;
     assert_eq!(launched.end().await.code(), Some(0));
-    until("no process is left", PATIENCE, async || processes_in(&here).is_empty().then_some(())).await;
+    assert_eq!(processes_in(&here), [0; 0], "no process is left");
 }
 
 #[tokio::test]

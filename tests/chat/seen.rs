@@ -1,112 +1,61 @@
-//! What a person sees in a browser while a node is killed. Not run with the others: `tests/browser` installs what these need.
+//! What a person sees in a browser while nodes are killed. Not run with the others: `tests/browser` installs what these need.
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::{
     chromium::Browser,
-    cluster::{agreed, alone},
-    launched::{Launched, until},
+    cluster,
+    launched::{Launched, Node},
     process::PATIENCE,
-    writers::{ROOM, agent, history, say},
+    writers::ROOM,
 };
+
+mod older;
+mod status;
+mod talk;
 
 /// How soon a page says that a node is dead, and how soon it goes on without it.
 const SOON: Duration = Duration::from_secs(10);
 const ENTER: char = '\u{e007}';
 
-/// The lines of a chat page, without who said them and when.
-const LINES: &str = "const lines = [...document.querySelectorAll('#log .text')].map((line) => line.textContent);";
+const IS_CONNECTED: &str = "return document.getElementById('dot').className === 'on'";
 
-fn shows(count: usize) -> String {
-    format!("{LINES} return lines.length === {count};")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Chromium and ChromeDriver: run tests/browser"]
-async fn a_person_goes_on_talking_when_the_node_of_the_page_is_killed() {
-    let _alone = alone().await;
-    let launched = Launched::start(3).await;
-    agreed(&launched.nodes).await;
-    let (a, b) = (launched.node("a"), launched.node("b"));
-
+/// The page of a node, entered as ann.
+async fn enter(node: &Node) -> Browser {
     let page = Browser::start().await;
-    page.open(&format!("{}/#{ROOM}", b.url));
+    page.open(&format!("{}/#{ROOM}", node.url));
     page.until("it asks for a name", PATIENCE, "return document.getElementById('ask').open").await;
     page.type_into("#ask input", &format!("ann{ENTER}"));
-    page.until("it is connected", PATIENCE, "return document.getElementById('dot').className === 'on'").await;
-    page.type_into("#say input", &format!("one{ENTER}"));
-    page.until("the line is shown", PATIENCE, &shows(1)).await;
-    say(&agent(), &a.url, "bob", "two").unwrap();
-    page.until("the line of another is shown", PATIENCE, &shows(2)).await;
-    page.until("it names its node", PATIENCE, "return document.getElementById('via').textContent === 'node b'").await;
-    page.keep("chat-1-before");
-
-    b.signal("KILL").await;
-    page.type_into("#say input", &format!("three{ENTER}"));
-    page.keep("chat-2-killed");
-    page.until(
-        "it goes on with another node",
-        SOON,
-        "return /node [ac]/.test(document.getElementById('via').textContent)",
-    )
-    .await;
-    page.until("what was said meanwhile is shown", SOON, &shows(3)).await;
-    say(&agent(), &a.url, "bob", "four").unwrap();
-    page.until("and what is said afterwards", PATIENCE, &shows(4)).await;
-    page.keep("chat-3-after");
-
-    let shown = page.run(&format!("{LINES} return lines;"));
-    assert_eq!(shown, serde_json::json!(["one", "two", "three", "four"]));
-    let kept: Vec<_> = history(&a.url).await.into_iter().map(|(_, text)| text).collect();
-    assert_eq!(serde_json::json!(kept), shown, "each line was said once");
-    assert_eq!(page.complaints(), Vec::<String>::new());
-    launched.stop().await;
+    page.until("it is connected", PATIENCE, IS_CONNECTED).await;
+    page
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Chromium and ChromeDriver: run tests/browser"]
-async fn the_status_page_shows_a_death() {
-    let _alone = alone().await;
-    let launched = Launched::start(3).await;
-    agreed(&launched.nodes).await;
-    let (a, c) = (launched.node("a"), launched.node("c"));
-    for number in 1..=20 {
-        assert_eq!(say(&agent(), &a.url, "ann", "hello"), Some(number));
+/// Waits until the page has gone on with another node than this one.
+async fn goes_on_without(page: &Browser, node: &Node) {
+    let elsewhere = format!("return !['', 'node {}'].includes(document.getElementById('via').textContent)", node.name);
+    page.until("it goes on with another node", SOON, &elsewhere).await;
+}
+
+/// A node by whose death the room loses no more than a voter: it neither has the room nor leads the states. And the others.
+async fn bystander(launched: &Launched) -> (Node, Vec<Node>) {
+    for node in &launched.nodes {
+        let status = cluster::status(node).await.unwrap();
+        let has_room = status["activations"]["room"].as_u64() > Some(0);
+        if !has_room && status["states"]["leader"] != node.name.as_str() {
+            return (node.clone(), launched.others(&node.name));
+        }
     }
+    panic!("two do one of these things at most, of three")
+}
 
-    let page = Browser::start().await;
-    page.open(&format!("{}/status", a.url));
-    let ready = "return document.querySelectorAll('#nodes tr.ready').length === 3";
-    page.until("it shows three nodes that answer", PATIENCE, ready).await;
-    let cell = |node: &str, column: usize| {
-        page.run(&format!("return document.querySelector('#nodes tr[data-node={node}]').cells[{column}].textContent"))
-    };
-    let number = |value: serde_json::Value| value.as_str().unwrap().replace(',', "").parse::<u64>().unwrap();
-    let owned = |nodes: &[&str]| nodes.iter().map(|node| number(cell(node, 4))).sum::<u64>();
-    let all = owned(&["a", "b", "c"]);
-    assert!(all > 0);
-    page.until("somebody leads the states and knows how far the others are", PATIENCE,
-        "return [...document.querySelectorAll('#nodes tr')].every((line) => /^[0-9,]+$/.test(line.cells[8].textContent))").await;
-    page.until(
-        "the room is somewhere",
-        PATIENCE,
-        "return [...document.querySelectorAll('#types tr')].some((line) => line.cells[0].textContent === 'room')",
-    )
-    .await;
-    page.keep("status-1-before");
-
-    c.signal("KILL").await;
-    let gone = "const line = document.querySelector('#nodes tr[data-node=c]');";
-    page.until("it does not answer", SOON, &format!("{gone} return line.className === 'gone'")).await;
-    page.keep("status-2-killed");
-    page.until(
-        "it is no member any more",
-        SOON,
-        &format!("{gone} return line.cells[1].textContent === 'not a member'"),
-    )
-    .await;
-    until("the others own its partitions", SOON, async || (owned(&["a", "b"]) == all).then_some(())).await;
-    page.keep("status-3-evicted");
-    assert_eq!(page.complaints(), Vec::<String>::new());
-    launched.stop().await;
+/// The number of a line and its text, as the page shows them: of all lines, from the top.
+fn lines_of(page: &Browser) -> Vec<(u64, String)> {
+    let lines = page.run(
+        "return [...document.querySelectorAll('#log [data-number]')]
+            .map((line) => [Number(line.dataset.number), line.querySelector('.text').textContent])",
+    );
+    let line = |line: &Value| (line[0].as_u64().unwrap(), line[1].as_str().unwrap().to_owned());
+    lines.as_array().unwrap().iter().map(line).collect()
 }
