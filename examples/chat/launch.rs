@@ -7,7 +7,7 @@ use std::{
     process::ExitStatus,
 };
 
-use grains::{Error, Result};
+use grains::{ClusterConfig, Error, Result, config::Settings};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdin, ChildStdout},
@@ -19,6 +19,7 @@ use self::plans::plans;
 pub use self::plans::{Plan, free_ports, plans_at};
 use crate::{
     node::{self, CLUSTER, DATA_DIR, LONE_STORE, NodeArgs},
+    settings::SettingsArgs,
     signals::Signals,
 };
 
@@ -59,6 +60,9 @@ pub struct LaunchArgs {
     /// The folder that keeps what must survive; made if it is not there [default: chat-data]
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
+    /// All else that can be set, of each node; the options above count more
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 /// Where the launcher has its pages if nobody else is there.
@@ -82,14 +86,15 @@ impl LaunchArgs {
 
     fn alone(&self) -> NodeArgs {
         NodeArgs {
-            name: node::NAME.to_owned(),
+            name: None,
             listen: self.listen,
             join: Vec::new(),
-            cluster: self.cluster.clone(),
+            cluster: Some(self.cluster.clone()),
             http: self.http,
             pages: Vec::new(),
             data_dir: self.data_dir.clone(),
             leashed: false,
+            settings: self.settings.clone(),
         }
     }
 
@@ -112,6 +117,13 @@ impl LaunchArgs {
         }
     }
 
+    /// Each node reads them for itself. A mistake is told here, once, before any of them is started.
+    fn check_settings(&self) -> Result<()> {
+        let mut defaults = Settings::default();
+        defaults.cluster = Some(ClusterConfig::new(&self.cluster));
+        self.settings.read(defaults).map(drop)
+    }
+
     /// Whether the first node is a cluster already, to which what a node alone had was moved, and the others are not: they
     /// have to find it, or they would found another one.
     fn first_is_ahead(&self) -> bool {
@@ -121,6 +133,7 @@ impl LaunchArgs {
 }
 
 async fn run_all(args: &LaunchArgs) -> Result<()> {
+    args.check_settings()?;
     let mut signals = Signals::take()?;
     let (wish, wishes) = watch::channel(Wish::Run);
     let (tell, mut told) = mpsc::channel(16);

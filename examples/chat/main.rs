@@ -14,7 +14,7 @@
 //!
 //! Reading order: `room` (the grain, and what can be asked of it), `log`, `said` and `presence` (what it is made of), `leaf`
 //! (where its older lines are), `rooms`, `user` and `online` (what is known over all rooms), `words` (what may be typed); then
-//! `node` (how grains are hosted), `http`, `reading`, `follow` and `socket` (how browsers reach them), `client` (the other
+//! `node` (how grains are hosted), `settings`, `http`, `reading`, `follow` and `socket` (how browsers reach them), `client` (the other
 //! commands), `bench` (many clients, and nodes that are killed). For several nodes: `launch` (starts them), `pages`,
 //! `neighbours` and `origins` (how browsers find another node).
 
@@ -60,6 +60,7 @@ mod refusal;
 mod room;
 mod rooms;
 mod said;
+mod settings;
 mod signals;
 mod socket;
 mod status;

@@ -3,11 +3,11 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use grains::{ClusterConfig, Error, Node, NodeBuilder, Result, StartError};
+use grains::{ClusterConfig, Error, Node, NodeBuilder, Result, StartError, config::Settings};
 use tokio::net::TcpSocket;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     pages::PagesGrain,
     room::RoomGrain,
     rooms::RoomsGrain,
+    settings::SettingsArgs,
     signals::Signals,
     stopping,
     url::NodeUrl,
@@ -36,18 +37,18 @@ const BACKLOG: u32 = 1024;
 /// What to run.
 #[derive(clap::Args, Debug)]
 pub struct NodeArgs {
-    /// Its name; no two nodes of a cluster have the same
-    #[arg(long, default_value = NAME)]
-    pub name: String,
+    /// Its name; no two nodes of a cluster have the same [default: chat]
+    #[arg(long)]
+    pub name: Option<String>,
     /// Where other nodes reach it; with this or `--join` it is part of a cluster
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddr>,
     /// The addresses of the first nodes of the cluster, its own included; the same list for each of them
     #[arg(long, value_name = "IP:PORT,..", value_delimiter = ',')]
     pub join: Vec<SocketAddr>,
-    /// The name of the cluster
-    #[arg(long, value_name = "NAME", default_value = CLUSTER)]
-    pub cluster: String,
+    /// The name of the cluster [default: chat]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
     /// Where the page and the commands find it; port 0 takes any free port, and prints it [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT")]
     pub http: Option<SocketAddr>,
@@ -60,6 +61,9 @@ pub struct NodeArgs {
     /// Stops when the standard input ends: with the process that started it
     #[arg(long, hide = true)]
     pub leashed: bool,
+    /// All else that can be set; the options above count more
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 /// What a node alone is called unless told otherwise.
@@ -74,50 +78,71 @@ pub const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80
 pub const LONE_STORE: &str = "grains.redb";
 
 impl NodeArgs {
-    /// Its part in a cluster, if it has one.
-    fn clustering(&self) -> Option<ClusterConfig> {
-        if self.listen.is_none() && self.join.is_empty() {
-            return None;
+    /// Everything that is set about it. These options count most, but what they leave open may be set elsewhere.
+    fn all_settings(&self) -> Result<Settings> {
+        let mut defaults = Settings::default();
+        NAME.clone_into(&mut defaults.node.name);
+        // Also below the others: who sets the lease of a cluster that is named here need not name it again.
+        let mut settings = self.over(self.settings.read(self.over(defaults))?);
+        let folder = PathBuf::from(DATA_DIR);
+        settings.data_dir.get_or_insert_with(|| match settings.cluster {
+            Some(_) => folder.join(&settings.node.name),
+            None => folder,
+        });
+        Ok(settings)
+    }
+
+    /// What these options say, and otherwise these settings.
+    fn over(&self, mut settings: Settings) -> Settings {
+        if let Some(name) = &self.name {
+            settings.node.name.clone_from(name);
         }
-        let config = ClusterConfig::new(&self.cluster).join(self.join.iter().map(SocketAddr::to_string));
-        Some(match self.listen {
-            Some(address) => config.listen(address.to_string()),
-            None => config,
-        })
+        if let Some(folder) = &self.data_dir {
+            settings.data_dir = Some(folder.clone());
+        }
+        if self.listen.is_some() || !self.join.is_empty() {
+            settings.cluster.get_or_insert_with(|| ClusterConfig::new(CLUSTER));
+        }
+        if let Some(cluster) = &mut settings.cluster {
+            if let Some(name) = &self.cluster {
+                cluster.name.clone_from(name);
+            }
+            if let Some(listen) = self.listen {
+                cluster.listen = listen.to_string();
+            }
+            if !self.join.is_empty() {
+                cluster.join = self.join.iter().map(SocketAddr::to_string).collect();
+            }
+        }
+        settings
     }
+}
 
-    /// Where it keeps things.
-    fn folder(&self) -> PathBuf {
-        let is_clustered = self.clustering().is_some();
-        self.data_dir.clone().unwrap_or_else(|| match is_clustered {
-            true => PathBuf::from(DATA_DIR).join(&self.name),
-            false => PathBuf::from(DATA_DIR),
-        })
-    }
-
-    fn builder(&self) -> NodeBuilder {
-        let builder = Node::builder()
-            .name(&self.name)
-            .data_dir(self.folder())
-            .host::<RoomGrain>()
-            .host::<LeafGrain>()
-            .host::<RoomsGrain>()
-            .host::<UserGrain>()
-            .host::<OnlineGrain>();
-        let Some(config) = self.clustering() else { return builder };
-        builder.cluster(config).singleton::<PagesGrain>()
-    }
+/// What a node with these settings hosts.
+fn builder(settings: Settings) -> NodeBuilder {
+    let is_clustered = settings.cluster.is_some();
+    let builder = Node::builder()
+        .settings(settings)
+        .host::<RoomGrain>()
+        .host::<LeafGrain>()
+        .host::<RoomsGrain>()
+        .host::<UserGrain>()
+        .host::<OnlineGrain>();
+    if is_clustered { builder.singleton::<PagesGrain>() } else { builder }
 }
 
 /// Runs a node until it is asked to stop.
 pub async fn run(args: NodeArgs) -> Result<()> {
+    let settings = args.all_settings()?;
+    let is_clustered = settings.cluster.is_some();
+    let folder = settings.data_dir.clone().unwrap_or_default();
     // From here on a signal is ours: whoever reads the URL below may send one.
     let mut asked =
         Asked { signals: Signals::take()?, leash: if args.leashed { Leash::of_stdin()? } else { Leash::none() } };
     let at = args.http.unwrap_or(HTTP);
     let socket = bind(at)?;
     let node = tokio::select! {
-        node = args.builder().start() => node.map_err(|why| args.explain(why))?,
+        node = builder(settings).start() => node.map_err(|why| explain(&folder, why))?,
         // It was not there yet, so nobody misses it.
         () = asked.wait() => return Ok(()),
     };
@@ -127,14 +152,18 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     let neighbours = Neighbours::new(args.pages.clone());
     let (stop, stopping) = stopping::stop();
     let (quiet_now, mut quiet) = stopping::stop();
-    if args.clustering().is_some() {
+    if is_clustered {
         tokio::spawn(keep_announced(node.clone(), page.clone(), neighbours.clone(), stopping.clone()));
     }
     let desk = Desk { node: node.clone(), neighbours, stopping };
     let server = tokio::spawn(async move {
         axum::serve(listener, http::router(desk)).with_graceful_shutdown(async move { quiet.begun().await }).await
     });
-    args.announce(&page);
+    print(&format!("node {}: {page}/\n", node.name()));
+    if !args.leashed {
+        let by_whom = if is_clustered { " by the cluster, here" } else { "" };
+        print(&format!("what is said is kept{by_whom} in {}; Ctrl-C stops the node\n", folder.display()));
+    }
 
     asked.wait().await;
     tokio::spawn(async move {
@@ -156,29 +185,17 @@ pub async fn run(args: NodeArgs) -> Result<()> {
     }
 }
 
-impl NodeArgs {
-    fn announce(&self, page: &NodeUrl) {
-        let kept = match self.clustering() {
-            None => "what is said is kept in",
-            Some(_) => "what is said is kept by the cluster, here in",
-        };
-        let mut text = format!("node {}: {page}/\n", self.name);
-        if !self.leashed {
-            text += &format!("{kept} {}; Ctrl-C stops the node\n", self.folder().display());
-        }
-        // Not `println!`, which panics when nobody reads: whoever started the node may be gone.
-        if io::Write::write_all(&mut io::stdout(), text.as_bytes()).is_err() {
-            tracing::info!("nobody reads where the page is");
-        }
+/// Not `println!`, which panics when nobody reads: whoever started the node may be gone.
+fn print(text: &str) {
+    if io::Write::write_all(&mut io::stdout(), text.as_bytes()).is_err() {
+        tracing::info!("nobody reads where the page is");
     }
+}
 
-    fn explain(&self, why: StartError) -> Error {
-        match why {
-            StartError::DataDir { .. } => {
-                Error::new(format!("cannot use `--data-dir {}`: {why}", self.folder().display()))
-            }
-            other => other.into(),
-        }
+fn explain(folder: &Path, why: StartError) -> Error {
+    match why {
+        StartError::DataDir { .. } => Error::new(format!("cannot use `--data-dir {}`: {why}", folder.display())),
+        other => other.into(),
     }
 }
 

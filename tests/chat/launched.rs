@@ -45,11 +45,17 @@ impl Launched {
 
     /// The same over a folder that may have been used before, but not by several nodes.
     pub async fn start_in(folder: Folder, count: usize) -> Self {
+        Self::start_set(folder, count, &[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn start_set(folder: Folder, count: usize, more: &[&str]) -> Self {
         // Below the ports that systems give to connections: those could take the port of a node while it is dead.
         let port = 20_000 + u16::try_from(rand_u128() % 10_000).unwrap();
         let (listen, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 10));
-        let args = ["--nodes", &count.to_string(), "--listen", &listen, "--http", &http, "--data-dir", folder.text()];
-        let args = args.map(str::to_owned).to_vec();
+        let count_text = count.to_string();
+        let args = ["--nodes", &count_text, "--listen", &listen, "--http", &http, "--data-dir", folder.text()];
+        let args = args.iter().chain(more).map(|arg| (*arg).to_owned()).collect();
         Self::start_with(folder, args, count).await
     }
 

@@ -13,6 +13,7 @@ mod moving;
 mod process;
 mod rota;
 mod seen;
+mod settings;
 mod several;
 mod stopping;
 mod window;

@@ -104,9 +104,12 @@ pub async fn run_badly(args: &[&str]) -> String {
     String::from_utf8(stderr).unwrap()
 }
 
-/// The example, not started yet.
+/// The example, not started yet, with no settings of ours around it.
 pub fn chat(args: &[&str]) -> Command {
     let mut command = Command::new(binary());
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GRAINS_")) {
+        command.env_remove(name);
+    }
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }

@@ -53,7 +53,11 @@ pub fn plans(args: &LaunchArgs) -> Result<Vec<Plan>> {
             listen
         }
     };
-    plans_at(&listen, args.http.unwrap_or(HTTP), &args.cluster, args.folder())
+    let mut plans = plans_at(&listen, args.http.unwrap_or(HTTP), &args.cluster, args.folder())?;
+    for plan in &mut plans {
+        plan.args.extend(args.settings.as_args());
+    }
+    Ok(plans)
 }
 
 /// In which file of the folder it stands where the nodes listened when they began. They go there again where they can: one that
