@@ -59,6 +59,7 @@ impl Cluster {
             keeps_states: false,
             records: folder.path().join("records"),
             join_timeout_ms: 60_000,
+            voter_replace_after_ms: 60_000,
             stop_timeout_ms: 10_000,
         });
         let orders = orders.collect();

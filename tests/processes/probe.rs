@@ -143,6 +143,7 @@ pub trait Ledger {
     /// Adds one.
     async fn enter(&mut self) -> Result<u64>;
     /// How many were added.
+    #[rpc(idempotent)]
     async fn sum(&self) -> Result<u64>;
 }
 

@@ -38,6 +38,8 @@ pub struct Orders {
     /// Where its record goes.
     pub records: PathBuf,
     pub join_timeout_ms: u64,
+    /// How long a voter may be away before another gets its seat.
+    pub voter_replace_after_ms: u64,
     pub stop_timeout_ms: u64,
 }
 
@@ -73,6 +75,7 @@ async fn run(orders: Orders) -> i32 {
     HOME.set(Home { node: orders.name.clone(), record }).ok().expect("one node in a process");
     let mut config = ClusterConfig::new(orders.cluster).listen(orders.listen).join(orders.join);
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
+    config.voter_replace_after = Duration::from_millis(orders.voter_replace_after_ms);
     let mut builder = Node::builder().name(orders.name).cluster(config).host::<ProbeGrain>().singleton::<OnlyGrain>();
     if orders.keeps_states {
         builder = builder.host::<LedgerGrain>();
@@ -131,10 +134,16 @@ struct Program {
 fn read(program: &Arc<Program>, runtime: &Handle) {
     for line in std::io::stdin().lines().map_while(std::io::Result::ok) {
         let program = program.clone();
-        runtime.spawn(async move {
+        let answered = runtime.spawn(async move {
             let (number, command) = line.split_once(' ').expect("a number and a command");
             let number: u64 = number.parse().expect("a number");
             say(&json!({"number": number, "answer": program.answer(command).await}));
+        });
+        // Or the test would wait for an answer that does not come.
+        runtime.spawn(async move {
+            if answered.await.is_err() {
+                exit(5);
+            }
         });
     }
     exit(4); // the test is gone

@@ -1,7 +1,7 @@
 //! What grains have committed outlives the nodes, with nothing beside the cluster to keep it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     thread,
     time::{Duration, Instant},
 };
@@ -69,6 +69,59 @@ fn what_was_acknowledged_outlives_each_node_and_all_of_them() {
     (0..3).for_each(|n| cluster.start(n));
     cluster.ready();
     assert_eq!(read(&mut cluster), standing, "all were killed and came back");
+    enters_during(&mut cluster, &standing, |_| {});
+}
+
+/// Waits until all that run say that exactly these have the states.
+fn voted_by(cluster: &mut Cluster, voters: &[usize]) {
+    let wanted: BTreeSet<String> = voters.iter().map(|n| cluster.orders[*n].name.clone()).collect();
+    cluster.until(&format!("the states are with {wanted:?}"), |cluster| {
+        cluster.running().all(|node| {
+            let voters = node.ask("status")["states"]["voters"].take();
+            serde_json::from_value::<BTreeSet<String>>(voters).is_ok_and(|voters| voters == wanted)
+        })
+    });
+}
+
+#[test]
+fn voters_of_the_states_are_replaced_while_commits_go_on() {
+    let mut cluster = Cluster::of(4);
+    for orders in &mut cluster.orders {
+        orders.keeps_states = true;
+        orders.voter_replace_after_ms = 2_000;
+    }
+    (0..3).for_each(|n| cluster.start(n));
+    cluster.ready();
+    enters_during(&mut cluster, &Ledgers::new(), |_| {});
+    voted_by(&mut cluster, &[0, 1, 2]);
+
+    // One that leaves gives its seat to the fourth.
+    cluster.start(3);
+    cluster.ready();
+    let standing = read(&mut cluster);
+    enters_during(&mut cluster, &standing, |cluster| {
+        thread::sleep(Duration::from_millis(100));
+        let leaves = cluster.nodes[0].take().expect("it runs");
+        leaves.signal("TERM");
+        let (status, _, stderr) = leaves.end(PATIENCE);
+        assert_eq!(status.code(), Some(0), "{stderr}");
+    });
+    voted_by(&mut cluster, &[1, 2, 3]);
+
+    // One that dies loses it to the one that has come back.
+    cluster.start(0);
+    cluster.ready();
+    let standing = read(&mut cluster);
+    enters_during(&mut cluster, &standing, |cluster| {
+        thread::sleep(Duration::from_millis(100));
+        cluster.kill(1);
+    });
+    voted_by(&mut cluster, &[0, 2, 3]);
+
+    // Those two have all there is: without the last of the first three they are the majority.
+    let standing = read(&mut cluster);
+    cluster.kill(2);
+    assert_eq!(read(&mut cluster), standing);
     enters_during(&mut cluster, &standing, |_| {});
 }
 

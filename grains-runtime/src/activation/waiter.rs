@@ -89,7 +89,7 @@ impl<M: Method> ReplyTo<M> {
         match self {
             Self::Here(reply) => reply.send(Err(failure.widen())),
             Self::Away(sink) => sink.failed(failure),
-            Self::Nobody => tracing::warn!(method = M::INFO.name, %failure, "a one-way call did not run"),
+            Self::Nobody => tracing::warn!(method = M::INFO.name, %failure, "a one-way call failed"),
         }
     }
 }

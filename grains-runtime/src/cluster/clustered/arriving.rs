@@ -110,7 +110,7 @@ impl Clustered {
             Looked::Redirect(order) => back.redirect(order),
             Looked::Bounce(why) => back.bounce(why),
             Looked::Fails(failure) if frame.one_way => {
-                tracing::warn!(grain = %frame.grain, %failure, "a one-way call did not run");
+                tracing::warn!(grain = %frame.grain, %failure, "a one-way call failed");
                 back.taken();
             }
             Looked::Fails(failure) => back.fail(None, failure),

@@ -36,7 +36,7 @@ impl Call {
     pub(crate) fn fail(self, failure: Failure) {
         match self.sink {
             Some(sink) => sink.failed(failure),
-            None => tracing::warn!(grain = %self.grain, %failure, "a one-way call did not run"),
+            None => tracing::warn!(grain = %self.grain, %failure, "a one-way call failed"),
         }
     }
 
