@@ -198,6 +198,31 @@ async fn a_cluster_keeps_states_unless_told_otherwise() {
     clustered(&folder.0).start().await.unwrap().stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_chooses_the_stores_of_a_cluster() {
+    let folder = Folder::new("file");
+    let archive = Arc::new(MemoryStore::default());
+    let mut noted = String::new();
+    for (store, sum) in
+        [("memory", 1), ("replicated", 1), ("replicated", 2), ("archive", 1), ("archive", 2), ("memory", 1)]
+    {
+        let data_dir = folder.0.display();
+        let node = format!("name = 'a'\ndata_dir = '{data_dir}'\nstore = 'archive'\n[cluster]\nname = 'shop'\n");
+        let text = format!("{node}[grain.tally]\nstore = '{store}'");
+        let settings = Settings::default().read(&Sources::new().file("a.toml", &text)).unwrap();
+        let builder = Node::builder().settings(settings).named_store("archive", archive.clone());
+        let node = builder.host::<TallyGrain>().host::<NoteGrain>().start().await.unwrap();
+        assert_eq!(node.get::<TallyRef>("a").add(1).await.unwrap(), sum, "in {store}");
+        // That of the node keeps what has none of its own.
+        let text = format!("after {store} {sum}");
+        assert_eq!(node.get::<NoteRef>("a").swap(text.clone()).await.unwrap(), noted);
+        noted = text;
+        node.stop().await;
+    }
+    assert_eq!(archive.list("tally", None, 9).await.unwrap(), ["a"]);
+    assert_eq!(archive.list("note", None, 9).await.unwrap(), ["a"]);
+}
+
 /// A cluster that is founded anew counts from the start, and what it writes must not look older than what is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_of_the_program_outlives_clusters_and_nodes_alone() {

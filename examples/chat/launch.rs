@@ -94,6 +94,7 @@ impl LaunchArgs {
             pages: Vec::new(),
             data_dir: self.data_dir.clone(),
             leashed: false,
+            alone: self.listen.is_none(),
             settings: self.settings.clone(),
         }
     }

@@ -61,6 +61,9 @@ pub struct NodeArgs {
     /// Stops when the standard input ends: with the process that started it
     #[arg(long, hide = true)]
     pub leashed: bool,
+    /// Alone, whatever is set for clusters
+    #[arg(skip)]
+    pub alone: bool,
     /// All else that can be set; the options above count more
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -83,7 +86,15 @@ impl NodeArgs {
         let mut defaults = Settings::default();
         NAME.clone_into(&mut defaults.node.name);
         // Also below the others: who sets the lease of a cluster that is named here need not name it again.
-        let mut settings = self.over(self.settings.read(self.over(defaults))?);
+        let mut defaults = self.over(defaults);
+        if self.alone {
+            defaults.cluster = Some(ClusterConfig::new(CLUSTER));
+        }
+        let mut settings = self.settings.read(defaults)?;
+        if self.alone {
+            settings.cluster = None;
+        }
+        let mut settings = self.over(settings);
         let folder = PathBuf::from(DATA_DIR);
         settings.data_dir.get_or_insert_with(|| match settings.cluster {
             Some(_) => folder.join(&settings.node.name),

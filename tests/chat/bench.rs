@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::{
     cluster::alone,
     launched::{signal, until},
-    process::{Folder, PATIENCE, chat, processes_in, run, within},
+    process::{Folder, PATIENCE, chat, processes_in, within},
 };
 
 /// All that the last line has, in this order.
@@ -26,7 +26,9 @@ const KEYS: [&str; 10] = [
 /// Lets nine clients talk in three rooms, and gives what was found, and what was told meanwhile. All but the times after kills
 /// is checked.
 async fn bench(more: &[&str]) -> (Value, String) {
-    let output = run(&[&["bench", "--clients", "9", "--rooms", "3"], more].concat()).await;
+    let mut command = chat(&[&["bench", "--clients", "9", "--rooms", "3"], more].concat());
+    // Its nodes do not hear of settings around it: with this one they would not start.
+    let output = within("a bench", command.env("GRAINS_CALL_TIMEOUT", "soon").output()).await.unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{told}");
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -72,19 +74,19 @@ async fn nothing_is_lost_repeated_or_missed_when_all_nodes_are_killed_at_once() 
 
 #[tokio::test]
 async fn ctrl_c_ends_a_bench_and_leaves_nothing_behind() {
-    let (here, temporary) = (Folder::new().made(), Folder::new().made());
+    let temporary = Folder::new().made();
     let mut bench = chat(&["bench", "--clients", "3", "--rooms", "1", "--seconds", "600"]);
-    let mut bench = bench.current_dir(here.path()).env("TMPDIR", temporary.path()).spawn().unwrap();
+    let mut bench = bench.current_dir(temporary.path()).env("TMPDIR", temporary.path()).spawn().unwrap();
     let mut told = BufReader::new(bench.stderr.take().unwrap()).lines();
     let begun = within("the talk", told.next_line()).await.unwrap();
     assert_eq!(begun.as_deref(), Some("3 clients talk in 1 rooms for 600 s"));
     assert_eq!(temporary.names().len(), 1, "its nodes have a folder");
-    assert_eq!(processes_in(here.path()).len(), 4, "itself and three nodes");
+    assert_eq!(processes_in(temporary.path()).len(), 4, "itself and three nodes");
 
     assert!(signal(bench.id().unwrap(), "INT").await);
     let end = within("the end", told.next_line()).await.unwrap();
     assert_eq!(end.as_deref(), Some("error: stopped before the end, so there is no result"));
     assert_eq!(within("the end", bench.wait()).await.unwrap().code(), Some(1));
     assert_eq!(temporary.names(), [""; 0]);
-    until("no process is left", PATIENCE, async || processes_in(here.path()).is_empty().then_some(())).await;
+    until("no process is left", PATIENCE, async || processes_in(temporary.path()).is_empty().then_some(())).await;
 }

@@ -110,12 +110,15 @@ async fn what_a_node_alone_has_kept_in_the_folder_is_named_and_stays() {
 async fn a_node_alone_says_what_several_have_kept_in_the_folder() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.path().join("a")).unwrap();
+    // It is alone whatever is set for clusters.
+    std::fs::write(folder.path().join("grains.toml"), "[cluster]\nlease = '3s'").unwrap();
     let args = ["--nodes", "1", "--http", "127.0.0.1:0", "--data-dir", folder.text()];
-    let mut alone = chat(&args).spawn().unwrap();
+    let mut alone = chat(&args).current_dir(folder.path()).spawn().unwrap();
     let mut stdout = BufReader::new(alone.stdout.take().unwrap()).lines();
     let mut line = async || within("a line", stdout.next_line()).await.unwrap().unwrap();
     assert!(line().await.starts_with("what was said on several nodes is in"));
     assert!(line().await.starts_with("node chat: http://127.0.0.1:"));
+    assert!(folder.path().join("grains.redb").exists());
     alone.kill().await.unwrap();
 }
 

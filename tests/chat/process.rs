@@ -143,13 +143,13 @@ fn binary() -> &'static Path {
     })
 }
 
-/// The ids of the processes whose working directory is `folder`: of one that a test has started there, and of all that came of
-/// it.
+/// The ids of the processes whose working directory is in `folder`: of one that a test has started there, and of all that came
+/// of it.
 pub fn processes_in(folder: &Path) -> Vec<u32> {
     let folder = folder.canonicalize().unwrap();
     let all = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
     // One that has ended meanwhile is nowhere.
-    let here = all.filter(|process| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder));
+    let here = all.filter(|process| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder)));
     here.filter_map(|process| process.file_name()?.to_str()?.parse().ok()).collect()
 }
 

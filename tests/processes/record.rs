@@ -80,6 +80,9 @@ pub struct Thaw {
     pub at: u64,
 }
 
+/// How long, in nanoseconds, a thread may take to go on: on a busy machine others go first.
+const GOES_ON_MAX: u64 = 1_000_000_000;
+
 /// All that the processes of a cluster have written.
 pub struct History {
     pub turns: Vec<Turn>,
@@ -139,13 +142,14 @@ impl History {
     /// When each activation of each key first and last ran, in the order of their first turns.
     ///
     /// Without what a thread was in the middle of when its process was frozen: from the check at the start of a poll to the
-    /// next await nothing can hold it up, so each thread may write one such moment when it goes on. Its answer is not heard
+    /// next await nothing can hold it up, so each thread may write one such moment as soon as it goes on. Its answer is not heard
     /// and its writes are fenced, which other checks look at; everything after it comes from polls that begin with a check.
     pub fn lives(&self) -> BTreeMap<&str, Vec<Life<'_>>> {
         let mut lives: BTreeMap<&str, Vec<Life<'_>>> = BTreeMap::new();
         let mut went_on = BTreeSet::new();
         for turn in &self.turns {
-            let mut thaws = self.thaws.iter().filter(|thaw| thaw.process == turn.process && thaw.at <= turn.at);
+            let goes_on = |thaw: &Thaw| (thaw.at..thaw.at + GOES_ON_MAX).contains(&turn.at);
+            let mut thaws = self.thaws.iter().filter(|thaw| thaw.process == turn.process && goes_on(thaw));
             let first = thaws.next_back().is_some_and(|thaw| went_on.insert((&thaw.process, thaw.at, turn.thread)));
             let of_key = lives.entry(&turn.key).or_default();
             match of_key.iter_mut().find(|life| life.activation == turn.activation && life.process == turn.process) {
@@ -248,6 +252,8 @@ mod tests {
         assert_eq!(history(&[frozen[0], frozen[1], ends]).broken(), "");
         let same_thread = ("a-1", "turn 11 0 k 5.1 slow");
         assert!(history(&[frozen[0], frozen[1], ends, same_thread]).broken().contains("had begun"));
+        let late = ("a-1", "turn 1000000010 0 k 5.1 slow");
+        assert!(history(&[frozen[0], frozen[1], late]).broken().contains("had begun"));
         let other_thread = ("a-1", "turn 11 1 k 5.1 slow");
         assert_eq!(history(&[frozen[0], frozen[1], ends, other_thread]).broken(), "");
         let other_process = [("c-3", "turn 1 0 k 5.1 begins"), ("b-2", "turn 2 0 k 6.1 begins")];

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -37,6 +37,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// The nodes of a bench.
 pub struct Cluster {
     nodes: Vec<Running>,
+    folder: PathBuf,
 }
 
 struct Running {
@@ -53,16 +54,17 @@ impl Cluster {
         let first = 20_000 + u16::try_from(random() % 10_000).expect("small");
         let at = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let listen = free_ports(NODES, at(first), &mut Vec::new())?;
+        fs::create_dir_all(&folder.0)?;
         let mut starting = Vec::new();
         for plan in plans_at(&listen, at(first + u16::from(NODES)), "bench", &folder.0)? {
-            let child = spawn(&plan)?;
+            let child = spawn(&plan, &folder.0)?;
             starting.push((plan, child));
         }
         let mut nodes = Vec::new();
         for (plan, child) in starting {
             nodes.push(served(plan, child).await?);
         }
-        let cluster = Self { nodes };
+        let cluster = Self { nodes, folder: folder.0.clone() };
         timeout(TOGETHER_MAX, cluster.all_vote()).await.map_err(|_| Error::new("the nodes do not find together"))?;
         Ok(cluster)
     }
@@ -100,7 +102,7 @@ impl Cluster {
         let mut starting = Vec::new();
         for victim in victims {
             let plan = self.nodes[*victim].plan.clone();
-            let child = spawn(&plan)?;
+            let child = spawn(&plan, &self.folder)?;
             starting.push((*victim, plan, child));
         }
         for (victim, plan, child) in starting {
@@ -139,8 +141,13 @@ impl Cluster {
     }
 }
 
-fn spawn(plan: &Plan) -> Result<Child> {
-    Ok(plan.command()?.stderr(Stdio::null()).kill_on_drop(true).spawn()?)
+/// In the bench's own folder and without variables of ours: what is set around here is not what is measured.
+fn spawn(plan: &Plan, folder: &Path) -> Result<Child> {
+    let mut command = plan.command()?;
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GRAINS_")) {
+        command.env_remove(name);
+    }
+    Ok(command.current_dir(folder).stderr(Stdio::null()).kill_on_drop(true).spawn()?)
 }
 
 /// The node once it has printed where its page is.

@@ -38,7 +38,12 @@ impl Plan {
 
     /// The command by which a person starts it.
     pub fn as_typed(&self) -> String {
-        format!("cargo run --release --example chat -- node {}", self.args.join(" "))
+        let quoted = |arg: &String| match arg.contains(char::is_whitespace) {
+            true => format!("'{arg}'"),
+            false => arg.clone(),
+        };
+        let args: Vec<_> = self.args.iter().map(quoted).collect();
+        format!("cargo run --release --example chat -- node {}", args.join(" "))
     }
 }
 

@@ -246,7 +246,7 @@ impl Consensus {
             // Asked for its answer only: after it, what openraft reports is what it has read.
             raft.is_initialized().await.map_err(of_fatal)?;
             // openraft takes what it has just applied from the log for a snapshot, before which the log may go.
-            driven.persist().await.map_err(|error| error.to_string())?;
+            driven.persist().await.map_err(|error| format!("its state cannot be made durable: {error}"))?;
             Ok::<_, String>(raft)
         });
         let raft = match starting.await {

@@ -126,7 +126,7 @@ impl Why {
         Self::Damaged(why.to_string())
     }
 
-    fn of_opening(error: io::Error) -> Self {
+    pub(crate) fn of_opening(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock => Self::Locked,
             _ => Self::Io(error),

@@ -1,4 +1,4 @@
-//! Power cuts at every step of a log's files, journal and redb's, and at every step of the start after it.
+//! Power cuts at every step of a log's files, journal and redb's, and at every step of starts after some of them.
 
 use grains_runtime::world::crash_disk::{CrashDisk, Left};
 
@@ -21,9 +21,16 @@ enum Step {
     Snapshot(u8),
 }
 
+/// What comes in the place of other entries is of a later term.
+fn in_term(term: u64, entries: Vec<Entry>) -> Step {
+    let moved = entries.into_iter().map(|entry| Entry { log_id: id(term, entry.index()), ..entry });
+    Step::Append(moved.collect())
+}
+
 fn steps() -> Vec<Step> {
     let small = |from: u64, to: u64| Step::Append((from..to).map(entry).collect());
-    let heavy = |index: u64| Step::Append(heavy(index..index + 1, HEAVY));
+    let heavy_at = |index: u64| heavy(index..index + 1, HEAVY);
+    let heavy = |index: u64| Step::Append(heavy_at(index));
     vec![
         Step::Vote(1),
         small(0, 2),
@@ -33,13 +40,13 @@ fn steps() -> Vec<Step> {
         heavy(4),
         small(5, 9),
         Step::Truncate(6),
-        small(7, 8),
+        in_term(2, vec![entry(7)]),
         Step::Snapshot(1),
         Step::Purge(4),
-        heavy(8),
+        in_term(2, heavy_at(8)),
         Step::Truncate(7),
         Step::Vote(3),
-        heavy(8),
+        in_term(3, heavy_at(8)),
         Step::Snapshot(2),
         Step::Purge(8),
         small(9, 11),
@@ -47,11 +54,11 @@ fn steps() -> Vec<Step> {
 }
 
 /// What a log has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     vote: Option<Vote>,
     purged: Option<LogId>,
-    entries: BTreeMap<u64, usize>,
+    entries: BTreeMap<u64, Entry>,
     snapshot: Option<Vec<u8>>,
 }
 
@@ -61,7 +68,7 @@ impl Seen {
         Self {
             vote: kept.vote,
             purged: kept.purged,
-            entries: kept.entries.iter().map(|(index, held)| (*index, held.bytes)).collect(),
+            entries: kept.entries.iter().map(|(index, held)| (*index, held.entry.clone())).collect(),
             snapshot: kept.snapshot.as_ref().map(|snapshot| snapshot.bytes.clone()),
         }
     }
@@ -70,7 +77,7 @@ impl Seen {
         match step {
             Step::Vote(term) => self.vote = Some(Vote::new(*term, 1)),
             Step::Append(entries) => {
-                self.entries.extend(entries.iter().map(|entry| (entry.index(), encoded(entry).unwrap().len())));
+                self.entries.extend(entries.iter().map(|entry| (entry.index(), entry.clone())));
             }
             Step::Truncate(last) => drop(self.entries.split_off(&(last + 1))),
             Step::Purge(upto) => {

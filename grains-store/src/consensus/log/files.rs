@@ -13,9 +13,10 @@ use super::{
 /// The open files.
 pub(super) struct Files {
     world: World,
-    database: Database,
+    /// Before the other, whose lock keeps others out: it is let go of first.
     journal: Journal,
-    /// What only the journal has; not more than its file can hold.
+    database: Database,
+    /// What only the journal has: not more than its file holds, but while that is moved, together with what does not fit.
     journaled: Vec<Change>,
 }
 

@@ -3,7 +3,7 @@
 //! all over its file for the same, which takes most disks four times as long.
 //!
 //! The file is a head and frames, each from the start of a page to where the next page begins, so that no write touches a
-//! page with something acknowledged in it:
+//! sector with something acknowledged in it:
 //!
 //! ```text
 //! head:   magic (16 bytes), number of the journal (8), CRC-32 of both (4)
@@ -30,8 +30,8 @@ use crate::redb::Why;
 /// frequent. In our own tests it is soon full.
 pub(super) const BYTES_MAX: u64 = if cfg!(test) { 64 * 1024 } else { 4 * 1024 * 1024 };
 /// The file grows by so many bytes of zeros at a time: an fsync that must also write a new length takes longer.
-const GROWTH_BYTES: u64 = 256 * 1024;
-/// What disks and kernels write as a whole, or more.
+const GROWTH_BYTES: u64 = if cfg!(test) { 12 * 1024 } else { 256 * 1024 };
+/// As much as any disk writes as a whole, or more.
 const PAGE_BYTES: u64 = 4096;
 const MAGIC: [u8; 16] = *b"grains journal 1";
 const HEAD_BYTES: usize = MAGIC.len() + 8 + 4;
@@ -62,9 +62,19 @@ pub(super) fn file_of(file: &str) -> String {
 }
 
 impl Journal {
-    /// A new journal. One that is there was made by somebody who never came to use it.
-    pub(super) fn create(disk: &dyn Disk, path: &Path, journaled: Journaled) -> io::Result<Self> {
-        let file = disk.open(path)?;
+    /// A new journal. One that is there may have been made by somebody who never came to use it; one that was used belongs to
+    /// a file of redb that is gone, and says what this node must not forget.
+    pub(super) fn create(disk: &dyn Disk, path: &Path, journaled: Journaled) -> Result<Self, Why> {
+        let file = disk.open(path).map_err(Why::of_opening)?;
+        let len = file.len()?;
+        let mut found = vec![0; len.min(PAGE_BYTES) as usize];
+        file.read_at(0, &mut found)?;
+        if found.iter().any(|byte| *byte != 0) && !found.starts_with(&MAGIC) {
+            return Err(Why::damaged(format!("`{}` beside it is no journal of grains", name_of(path))));
+        }
+        if len > PAGE_BYTES {
+            return Err(Why::damaged(format!("it is gone or empty, and its journal `{}` is not", name_of(path))));
+        }
         let mut head = [0; PAGE_BYTES as usize];
         head[..HEAD_BYTES].copy_from_slice(&head_of(journaled.number));
         file.write_at(0, &head)?;
@@ -79,7 +89,7 @@ impl Journal {
         if !disk.has(path)? {
             return Err(lost());
         }
-        let file = disk.open(path)?;
+        let file = disk.open(path).map_err(Why::of_opening)?;
         let len = file.len()?;
         let mut bytes = vec![0; len.min(BYTES_MAX) as usize];
         file.read_at(0, &mut bytes)?;

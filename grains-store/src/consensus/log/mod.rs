@@ -246,7 +246,7 @@ impl RaftLogStorage<Types> for Log {
             kept.entries = kept.entries.split_off(&(upto.index + 1));
             kept.purged = Some(upto);
         }
-        self.written(Change::Purge { upto: upto.index, purged: encoded(&upto)? }).await
+        self.written(Change::Purge { upto: upto.index, purged: Value(encoded(&upto)?) }).await
     }
 }
 

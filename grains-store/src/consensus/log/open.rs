@@ -1,4 +1,4 @@
-//! Opening a log with care: a file that is foreign, damaged or taken is named with its folder, and left as it was.
+//! Opening a log with care: a file that is foreign, damaged or taken is named with its folder, and nothing in it is lost.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use crate::{
 /// How much of the file is kept in memory beside what is read from it at the start.
 const CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Why a node cannot take part in its cluster. What its folder holds is as it was.
+/// Why a node cannot take part in its cluster. Nothing in its folder is lost.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -20,12 +20,12 @@ const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus"
 /// The format that this file and the journal's describe.
 pub(super) const FORMAT_KNOWN: u64 = 2;
 
-/// What changes in a log.
+/// What changes in a log. Its encoding is part of the format: raise [`FORMAT_KNOWN`] with any change of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Change {
     Append(Vec<Row>),
     Truncate { from: u64 },
-    Purge { upto: u64, purged: Vec<u8> },
+    Purge { upto: u64, purged: Value },
     Facts(Vec<(Fact, Value)>),
 }
 
@@ -44,7 +44,7 @@ impl Change {
         match self {
             Self::Append(rows) => rows.iter().map(|row| row.1.len()).sum(),
             Self::Truncate { .. } => 0,
-            Self::Purge { purged, .. } => purged.len(),
+            Self::Purge { purged, .. } => purged.0.len(),
             Self::Facts(facts) => facts.iter().map(|(_, value)| value.0.len()).sum(),
         }
     }
@@ -199,7 +199,7 @@ pub(super) fn write<'c>(
                 Change::Truncate { from } => log.retain_in(*from.., |_, _| false)?,
                 Change::Purge { upto, purged } => {
                     log.retain_in(..=*upto, |_, _| false)?;
-                    facts.insert(Fact::Purged.name(), purged.as_slice())?;
+                    facts.insert(Fact::Purged.name(), purged.0.as_slice())?;
                 }
                 Change::Facts(rows) => {
                     for (fact, Value(value)) in rows {

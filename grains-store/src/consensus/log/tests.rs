@@ -338,6 +338,29 @@ async fn a_log_without_its_journal_is_damaged() {
     }
 }
 
+#[tokio::test]
+async fn a_journal_without_its_file_is_not_written_over() {
+    let disk = TestDisk::default();
+    let (mut log, _) = open(&disk).await.unwrap();
+    let unused = disk.after_power_cut();
+    appended(&mut log, heavy(0..3, 100)).await.unwrap();
+    log.close().await;
+    let used = disk.after_power_cut();
+    let foreign = TestDisk::default();
+    foreign.put(&journal(), b"a love letter");
+    for (disk, told) in [(used, "it is gone or empty, and its journal"), (foreign, "is no journal of grains")] {
+        disk.remove(&file());
+        let before = disk.read(&journal());
+        for _ in 0..2 {
+            let why = refused(&disk).await;
+            assert!(why.contains(told) && why.contains("`consensus.journal`"), "{why}");
+        }
+        assert_eq!(disk.read(&journal()), before);
+    }
+    unused.remove(&file());
+    drop(open(&unused).await.unwrap());
+}
+
 /// The message of the error with which a file is refused.
 async fn refused(disk: &TestDisk) -> String {
     let error = open(disk).await.map(|_| ()).unwrap_err();
@@ -390,7 +413,10 @@ async fn another_format_is_refused() {
 #[tokio::test]
 async fn the_folder_of_another_node_is_refused_and_left_as_it_was() {
     let disk = TestDisk::default();
-    drop(open(&disk).await.unwrap());
+    let (mut log, _) = open(&disk).await.unwrap();
+    appended(&mut log, vec![entry(0)]).await.unwrap();
+    log.close().await;
+    let before = disk.read(&journal());
     let other = crate::NodeName::new("other").unwrap();
     let Err(refused) =
         Log::in_file(&world_with(&disk), &folder(), FILE, &Part { name: other, ..in_folder(folder()) }).await
@@ -400,5 +426,7 @@ async fn the_folder_of_another_node_is_refused_and_left_as_it_was() {
     assert!(matches!(refused, OpenError::OtherNode { .. }), "{refused:?}");
     let text = refused.to_string();
     assert!(text.contains("\"n\"") && text.contains("\"other\"") && text.contains("data/node"), "{text}");
-    drop(open(&disk).await.unwrap());
+    assert_eq!(disk.read(&journal()), before);
+    let (mut again, _) = open(&disk).await.unwrap();
+    assert_eq!(again.try_get_log_entries(..).await.unwrap(), [entry(0)]);
 }

@@ -1,4 +1,4 @@
-//! Power cuts while a voter writes its log and its states, two files on one disk, and lets the log go as far as the states are
+//! Power cuts while a voter writes its log and its states, on one disk, and lets the log go as far as the states are
 //! durable: together they have all that was acknowledged.
 
 use grains_runtime::world::crash_disk::{CrashDisk, Left};
