@@ -15,10 +15,10 @@ use grains::sim::{self, Sim};
 
 use crate::facts::Verdict;
 
-/// How many worlds of each kind an optimised run has: together 210. `./tests/seeds N` runs more. Without
+/// How many worlds of each kind an optimised run has: together 300. `./tests/seeds N` runs more. Without
 /// optimisation a world takes ten seconds instead of a third of one, so there is one, for what only debug builds check.
-const THREE_NODES: u64 = if cfg!(debug_assertions) { 1 } else { 150 };
-const FIVE_NODES: u64 = 60;
+const THREE_NODES: u64 = if cfg!(debug_assertions) { 1 } else { 200 };
+const FIVE_NODES: u64 = 100;
 /// Seeds of which every run is compared with another one, event for event.
 const REPLAYED: &[u64] = &[3, 7, 11];
 
