@@ -14,7 +14,7 @@ mod pages;
 use std::{
     fmt, io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use grains_core::{
@@ -116,6 +116,15 @@ impl States {
         self.read_with(|snapshot| read::list(snapshot, &first, after.as_deref(), &end, limit))
     }
 
+    /// The right to go on with a state that comes in, if no other has been begun since.
+    fn of_incoming(&self, incoming: u64) -> io::Result<MutexGuard<'_, u64>> {
+        let known = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known == incoming {
+            true => Ok(known),
+            false => Err(io::Error::other("another state comes in now")),
+        }
+    }
+
     fn read_with<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T, LoadError>) -> Result<T, LoadError> {
         let reading = self.with(|database| {
             let snapshot = database.begin_read().map_err(redb::Error::from)?;
@@ -210,18 +219,12 @@ impl DiskState for States {
     }
 
     fn add(&self, incoming: u64, part: &[u8]) -> io::Result<()> {
-        let known = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != incoming {
-            return Err(io::Error::other("another state comes in now"));
-        }
+        let _known = self.of_incoming(incoming)?;
         self.with(|database| pages::add(database, part))
     }
 
     fn can_take(&self, incoming: u64) -> io::Result<()> {
-        let known = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != incoming {
-            return Err(io::Error::other("another state comes in now"));
-        }
+        let _known = self.of_incoming(incoming)?;
         match self.with(pages::format)? {
             Some(layout::FORMAT_KNOWN) => Ok(()),
             Some(found) => {
@@ -233,10 +236,7 @@ impl DiskState for States {
     }
 
     fn install(&self, incoming: u64, position: &[u8]) -> io::Result<()> {
-        let mut known = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != incoming {
-            return Err(io::Error::other("another state comes in now"));
-        }
+        let mut known = self.of_incoming(incoming)?;
         // What comes after it is another one.
         *known += 1;
         self.with(|database| pages::install(database, position))

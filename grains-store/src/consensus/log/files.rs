@@ -32,15 +32,20 @@ impl Files {
         self.journaled.extend(changes);
         match appended {
             Appended::Durable => Ok(()),
-            Appended::NoRoom => self.empty_journal(),
+            Appended::NoRoom => empty(&mut self.journal, &mem::take(&mut self.journaled), &self.database, &self.world),
         }
     }
+}
 
-    /// Moves everything to redb.
-    fn empty_journal(&mut self) -> Result<(), redb::Error> {
-        let next = Journaled { generation: self.world.random.next_u64(), ..self.journal.journaled() };
-        rows::write(&self.database, &mem::take(&mut self.journaled), next)?;
-        self.journal.start_over(next.generation);
-        Ok(())
-    }
+/// Moves the changes of a journal to redb, so that it can begin again.
+pub(super) fn empty(
+    journal: &mut Journal,
+    changes: &[Change],
+    database: &Database,
+    world: &World,
+) -> Result<(), redb::Error> {
+    let next = Journaled { generation: world.random.next_u64(), ..journal.journaled() };
+    rows::write(database, changes, next)?;
+    journal.start_over(next.generation);
+    Ok(())
 }

@@ -79,8 +79,7 @@ impl Journal {
         head[..HEAD_BYTES].copy_from_slice(&head_of(journaled.number));
         file.write_at(0, &head)?;
         file.sync()?;
-        let len = file.len()?;
-        Ok(Self { file, journaled, end: PAGE_BYTES, len })
+        Ok(Self { file, journaled, end: PAGE_BYTES, len: PAGE_BYTES })
     }
 
     /// The journal that belongs to a redb file, and what has not come from it to redb.

@@ -10,7 +10,7 @@ use redb::Database;
 
 use super::{
     Kept,
-    files::Files,
+    files::{self, Files},
     journal::{self, Journal, Journaled},
     rows::{self, Identity},
 };
@@ -193,8 +193,6 @@ fn look(world: &World, journal: &Path, part: &Part, database: &Database) -> Resu
     }
     let (mut journal, changes) = Journal::open(disk, journal, journaled)?;
     // Always: where the journal ends may be a frame that is not whole, and a new one may not come to lie on parts of it.
-    let journaled = Journaled { generation: random.next_u64(), ..journaled };
-    rows::write(database, &changes, journaled)?;
-    journal.start_over(journaled.generation);
+    files::empty(&mut journal, &changes, database, world)?;
     Ok(Looked::Ours { node, journal, kept: rows::read(database)? })
 }
