@@ -122,6 +122,16 @@ impl CrashDisk {
         self.platter().files.get(path).map(|file| file.now.clone()).unwrap_or_default()
     }
 
+    /// Writes a whole file, durably.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        self.platter().files.insert(path.to_owned(), Bytes::durable(bytes.to_vec()));
+    }
+
+    /// Takes a file away that nobody has open.
+    pub fn remove(&self, path: &Path) {
+        self.platter().files.remove(path);
+    }
+
     /// A disk with one file.
     pub fn with_bytes(path: &Path, bytes: Vec<u8>) -> Self {
         Self::holding([(path.to_owned(), Bytes::durable(bytes))].into())
@@ -309,7 +319,7 @@ impl DiskFile for CrashFile {
         platter.step()?;
         platter.syncs += 1;
         if platter.power == Power::NoSync {
-            return Err(io::Error::other("the disk lost what it had cached"));
+            return Err(io::Error::other("the disk is on fire: it lost what it had cached"));
         }
         platter.file(&self.path).sync();
         Ok(())

@@ -1,9 +1,7 @@
-//! For the tests of this room: a disk in memory that can fail and lose what was not synced, links without a wire, and a
-//! machine that is a map.
+//! For the tests of this room: links without a wire, and a machine that is a map.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -11,7 +9,7 @@ use std::{
 
 use grains_core::{
     codec,
-    world::{BoxFuture, Disk, DiskFile, World},
+    world::{BoxFuture, Disk, World},
 };
 use grains_runtime::world::tokio_world;
 use serde::{Deserialize, Serialize};
@@ -95,138 +93,6 @@ pub(super) fn proposal(command: &Said) -> Proposal {
 /// The real world with a disk in memory.
 pub(crate) fn world_with<D: Disk + Clone>(disk: &D) -> World {
     World { disk: Arc::new(disk.clone()), ..tokio_world().unwrap() }
-}
-
-/// Files in memory.
-#[derive(Clone, Default)]
-pub(crate) struct TestDisk(Arc<Mutex<Files>>);
-
-#[derive(Default)]
-struct Files {
-    written: BTreeMap<PathBuf, Vec<u8>>,
-    synced: BTreeMap<PathBuf, Vec<u8>>,
-    open: BTreeSet<PathBuf>,
-    syncs: u64,
-    fails: bool,
-}
-
-impl TestDisk {
-    /// From now on every sync fails.
-    pub(super) fn fail_syncs(&self) {
-        self.0.lock().unwrap().fails = true;
-    }
-
-    /// A copy as it is after a power cut: without what was not synced.
-    pub(crate) fn after_power_cut(&self) -> Self {
-        let files = self.0.lock().unwrap();
-        let (written, synced) = (files.synced.clone(), files.synced.clone());
-        Self(Arc::new(Mutex::new(Files { written, synced, ..Files::default() })))
-    }
-
-    /// A copy as another process finds it after this one was killed.
-    pub(super) fn after_crash_of_process(&self) -> Self {
-        let files = self.0.lock().unwrap();
-        let (written, synced) = (files.written.clone(), files.synced.clone());
-        Self(Arc::new(Mutex::new(Files { written, synced, ..Files::default() })))
-    }
-
-    pub(super) fn remove(&self, path: &Path) {
-        self.0.lock().unwrap().written.remove(path);
-    }
-
-    pub(super) fn syncs(&self) -> u64 {
-        self.0.lock().unwrap().syncs
-    }
-
-    pub(super) fn put(&self, path: &Path, bytes: &[u8]) {
-        self.0.lock().unwrap().written.insert(path.to_owned(), bytes.to_vec());
-    }
-
-    pub(super) fn read(&self, path: &Path) -> Vec<u8> {
-        self.0.lock().unwrap().written[path].clone()
-    }
-}
-
-impl Disk for TestDisk {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut files = self.0.lock().unwrap();
-        if !files.open.insert(path.to_owned()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        files.written.entry(path.to_owned()).or_default();
-        drop(files);
-        Ok(Box::new(TestFile { path: path.to_owned(), disk: self.clone() }))
-    }
-
-    fn has(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.0.lock().unwrap().written.contains_key(path))
-    }
-}
-
-struct TestFile {
-    path: PathBuf,
-    disk: TestDisk,
-}
-
-impl std::fmt::Debug for TestFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TestFile")
-    }
-}
-
-impl TestFile {
-    fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        work(self.disk.0.lock().unwrap().written.get_mut(&self.path).unwrap())
-    }
-}
-
-impl Drop for TestFile {
-    fn drop(&mut self) {
-        self.disk.0.lock().unwrap().open.remove(&self.path);
-    }
-}
-
-impl DiskFile for TestFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.with(|bytes| bytes.len() as u64))
-    }
-
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let at = offset as usize;
-        self.with(|bytes| match bytes.get(at..at + out.len()) {
-            Some(found) => {
-                out.copy_from_slice(found);
-                Ok(())
-            }
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        })
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let (at, end) = (offset as usize, offset as usize + data.len());
-        self.with(|bytes| {
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[at..end].copy_from_slice(data);
-        });
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|bytes| bytes.resize(len as usize, 0));
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let files = &mut *self.disk.0.lock().unwrap();
-        if files.fails {
-            return Err(io::Error::other("the disk is on fire"));
-        }
-        files.syncs += 1;
-        files.synced.insert(self.path.clone(), files.written[&self.path].clone());
-        Ok(())
-    }
 }
 
 /// Calls the handle of whoever is at an address.

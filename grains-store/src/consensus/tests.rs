@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use grains_runtime::world::crash_disk::{CrashDisk, Left};
 use litemap::LiteMap;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
 
 use super::{
     body::{Body, Kind, Reply},
-    testing::{Tally, TestDisk, Wires, command, world_with},
+    testing::{Tally, Wires, command, world_with},
     *,
 };
 
@@ -21,13 +22,13 @@ type Node = Group<Tally>;
 /// One node with what outlives it.
 struct Place {
     address: String,
-    disk: TestDisk,
+    disk: CrashDisk,
     wires: Wires,
 }
 
 impl Place {
     fn new(wires: &Wires, address: &str) -> Self {
-        Self { address: address.into(), disk: TestDisk::default(), wires: wires.clone() }
+        Self { address: address.into(), disk: CrashDisk::default(), wires: wires.clone() }
     }
 
     async fn start(&self) -> Node {
@@ -41,7 +42,7 @@ impl Place {
     fn kill(self, node: Node) -> Self {
         self.wires.unplug(&self.address);
         drop(node);
-        Self { disk: self.disk.after_power_cut(), ..self }
+        Self { disk: self.disk.after_crash(Left::Nothing), ..self }
     }
 }
 

@@ -17,15 +17,13 @@ use grains_core::{
     store::{CommitError, Store, Write, WriteSet},
     world::BoxFuture,
 };
+use grains_runtime::world::crash_disk::{CrashDisk, Left};
 use tokio::time::timeout;
 
 use super::{Opening, Peers, ReplicatedConfig, ReplicatedStore, Unanswered};
 use crate::{
     NodeId, NodeName,
-    consensus::{
-        Lane, Timing,
-        testing::{TestDisk, world_with},
-    },
+    consensus::{Lane, Timing, testing::world_with},
 };
 
 const GROUP: u64 = 7;
@@ -95,7 +93,7 @@ impl Peers for End {
 struct Place {
     address: String,
     node: NodeId,
-    disk: TestDisk,
+    disk: CrashDisk,
     wires: Wires,
     patience: Duration,
     timing: Timing,
@@ -110,7 +108,7 @@ impl Place {
         Self {
             address: address.into(),
             node,
-            disk: TestDisk::default(),
+            disk: CrashDisk::default(),
             wires: wires.clone(),
             patience: PATIENCE,
             timing: Timing::default(),
@@ -136,7 +134,7 @@ impl Place {
 
     /// Ends the node as a power cut would: what was not synced is lost.
     async fn kill(self, store: ReplicatedStore) -> Self {
-        let killed = Self { disk: self.disk.after_power_cut(), ..self };
+        let killed = Self { disk: self.disk.after_crash(Left::Nothing), ..self };
         killed.wires.0.lock().unwrap().at.remove(&killed.address);
         store.close().await;
         killed

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use grains_core::world::Disk as _;
+use grains_runtime::world::crash_disk::{CrashDisk, Left};
 use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
@@ -14,7 +15,7 @@ use super::{
         group::Writer,
         machine::{Driven, State},
         runtime::in_world,
-        testing::{FILE, Tally, TestDisk, command, in_folder, log_in, proposal, world_with},
+        testing::{FILE, Tally, command, in_folder, log_in, proposal, world_with},
     },
     journal::BYTES_MAX,
     *,
@@ -39,7 +40,7 @@ enum Kind {
 
 impl StoreBuilder<Types, Log, Driven> for Kind {
     async fn build(&self) -> Result<((), Log, Driven), StorageError<Types>> {
-        let world = world_with(&TestDisk::default());
+        let world = world_with(&CrashDisk::default());
         let (log, _) = match self {
             Self::Memory => Log::in_memory(&world, None),
             Self::Folder => log_in(&world, &folder()).await.unwrap(),
@@ -54,7 +55,7 @@ impl StoreBuilder<Types, Log, Driven> for Kind {
 
 /// The futures of the suite are deep.
 async fn passes_the_suite(kind: Kind) {
-    let world = world_with(&TestDisk::default());
+    let world = world_with(&CrashDisk::default());
     in_world(&world, Box::pin(Suite::test_all(kind))).await.unwrap();
 }
 
@@ -82,26 +83,26 @@ pub(super) async fn appended(log: &mut Log, entries: Vec<Entry>) -> io::Result<(
     is_done.await.unwrap()
 }
 
-async fn open(disk: &TestDisk) -> Result<(Log, NodeId), OpenError> {
+async fn open(disk: &CrashDisk) -> Result<(Log, NodeId), OpenError> {
     log_in(&world_with(disk), &folder()).await
 }
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_power_cut() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, node) = open(&disk).await.unwrap();
     let vote = Vote::new(3, 7);
     log.save_vote(&vote).await.unwrap();
-    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+    let (mut again, _) = open(&disk.after_crash(Left::Nothing)).await.unwrap();
     assert_eq!(again.read_vote().await.unwrap(), Some(vote));
     appended(&mut log, vec![entry(0)]).await.unwrap();
-    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+    let (mut again, _) = open(&disk.after_crash(Left::Nothing)).await.unwrap();
     assert_eq!(again.try_get_log_entries(..).await.unwrap(), [entry(0)]);
     appended(&mut log, (1..10).map(entry).collect()).await.unwrap();
     log.truncate_after(Some(id(1, 7))).await.unwrap();
     log.purge(id(1, 2)).await.unwrap();
     log.save_snapshot(Stored { meta: SnapshotMeta::default(), bytes: vec![1, 2, 3] }).await.unwrap();
-    let (mut again, same) = open(&disk.after_power_cut()).await.unwrap();
+    let (mut again, same) = open(&disk.after_crash(Left::Nothing)).await.unwrap();
     assert_eq!(same, node);
     assert_eq!(again.read_vote().await.unwrap(), Some(vote));
     let entries = again.try_get_log_entries(..).await.unwrap();
@@ -113,14 +114,14 @@ async fn what_was_acknowledged_survives_a_power_cut() {
 
 #[tokio::test]
 async fn a_committed_index_is_durable_soon_after() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     appended(&mut log, vec![entry(0), entry(1)]).await.unwrap();
     for committed in [id(1, 0), id(1, 1)] {
         log.save_committed(Some(committed)).await.unwrap();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
-            let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+            let (mut again, _) = open(&disk.after_crash(Left::Nothing)).await.unwrap();
             if again.read_committed().await.unwrap() == Some(committed) {
                 break;
             }
@@ -132,7 +133,7 @@ async fn a_committed_index_is_durable_soon_after() {
 
 #[tokio::test]
 async fn committed_indexes_in_a_row_are_written_once() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     appended(&mut log, (0..100).map(entry).collect()).await.unwrap();
     let before = disk.syncs();
@@ -148,7 +149,7 @@ async fn committed_indexes_in_a_row_are_written_once() {
 
 #[tokio::test]
 async fn appends_that_wait_share_a_sync() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     let before = disk.syncs();
     let mut waiting = Vec::new();
@@ -166,7 +167,7 @@ async fn appends_that_wait_share_a_sync() {
 
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_written_any_more() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     appended(&mut log, vec![entry(0)]).await.unwrap();
     disk.fail_syncs();
@@ -181,7 +182,7 @@ async fn after_a_failed_sync_nothing_is_written_any_more() {
 
 #[tokio::test]
 async fn a_closed_log_can_be_opened_again_and_takes_nothing_more() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, node) = open(&disk).await.unwrap();
     assert!(matches!(open(&disk).await, Err(OpenError::Locked { .. })));
     log.save_committed(Some(id(1, 0))).await.unwrap();
@@ -196,7 +197,7 @@ async fn a_closed_log_can_be_opened_again_and_takes_nothing_more() {
 
 #[tokio::test]
 async fn what_is_sent_at_once_is_bounded() {
-    let (mut log, _) = Log::in_memory(&world_with(&TestDisk::default()), None);
+    let (mut log, _) = Log::in_memory(&world_with(&CrashDisk::default()), None);
     let heavy = |index| {
         let name = "x".repeat(SENT_BYTES_MAX / 2 + index as usize);
         let proposal = proposal(&super::super::testing::named(1, index, name));
@@ -232,22 +233,22 @@ pub(super) fn heavy(indexes: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {
 const PAGE: usize = 4096;
 
 /// The pages of the journal, but for its head and the zeros at its end.
-fn pages(disk: &TestDisk) -> usize {
-    let bytes = disk.read(&journal());
+fn pages(disk: &CrashDisk) -> usize {
+    let bytes = disk.bytes(&journal());
     let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
     used.div_ceil(PAGE) - 1
 }
 
 #[tokio::test]
 async fn what_fills_the_journal_goes_to_redb() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     let all = heavy(0..40, 5_000);
     for (at, one) in all.iter().enumerate() {
         appended(&mut log, vec![one.clone()]).await.unwrap();
-        assert!(disk.read(&journal()).len() as u64 <= BYTES_MAX);
+        assert!(disk.bytes(&journal()).len() as u64 <= BYTES_MAX);
         if at % 7 == 0 {
-            let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+            let (mut again, _) = open(&disk.after_crash(Left::Nothing)).await.unwrap();
             assert!(again.try_get_log_entries(..).await.unwrap() == all[..=at], "after {at}");
         }
     }
@@ -255,7 +256,7 @@ async fn what_fills_the_journal_goes_to_redb() {
 
 #[tokio::test]
 async fn what_was_taken_back_does_not_come_back() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     for index in 0..3 {
         appended(&mut log, vec![entry(index)]).await.unwrap();
@@ -271,13 +272,13 @@ async fn what_was_taken_back_does_not_come_back() {
 
 #[tokio::test]
 async fn what_is_larger_than_the_journal_is_written_beside_it() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     appended(&mut log, heavy(0..3, 1000)).await.unwrap();
     let bytes = vec![7; 3 * BYTES_MAX as usize];
     log.save_snapshot(Stored { meta: SnapshotMeta::default(), bytes: bytes.clone() }).await.unwrap();
     appended(&mut log, heavy(3..5, 1000)).await.unwrap();
-    let (mut again, _) = open(&disk.after_power_cut()).await.unwrap();
+    let (mut again, _) = open(&disk.after_crash(Left::Nothing)).await.unwrap();
     assert!(again.snapshot().unwrap().bytes == bytes);
     assert_eq!(again.try_get_log_entries(..).await.unwrap(), heavy(0..5, 1000));
 }
@@ -285,52 +286,52 @@ async fn what_is_larger_than_the_journal_is_written_beside_it() {
 #[tokio::test]
 async fn a_frame_that_is_not_whole_was_never_acknowledged() {
     for byte in [0, 5, 9, 17, 2_000, 2 * PAGE + 5] {
-        let disk = TestDisk::default();
+        let disk = CrashDisk::default();
         let (mut log, _) = open(&disk).await.unwrap();
         appended(&mut log, heavy(0..1, 100)).await.unwrap();
         appended(&mut log, heavy(1..2, 3 * PAGE)).await.unwrap();
         assert_eq!(pages(&disk), 1 + 4);
-        let disk = disk.after_power_cut();
-        let mut bytes = disk.read(&journal());
+        let disk = disk.after_crash(Left::Nothing);
+        let mut bytes = disk.bytes(&journal());
         bytes[2 * PAGE + byte] ^= 1;
         disk.put(&journal(), &bytes);
         let (mut again, _) = open(&disk).await.unwrap();
         assert_eq!(again.try_get_log_entries(..).await.unwrap(), heavy(0..1, 100), "{byte}");
         // What is written where it began is not mistaken for its beginning.
         appended(&mut again, heavy(1..2, 200)).await.unwrap();
-        let (mut again, _) = open(&disk.after_crash_of_process()).await.unwrap();
+        let (mut again, _) = open(&disk.after_kill()).await.unwrap();
         assert_eq!(again.try_get_log_entries(..).await.unwrap(), [heavy(0..1, 100), heavy(1..2, 200)].concat());
     }
 }
 
 #[tokio::test]
 async fn a_journal_that_has_lost_something_is_damaged() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     for index in 0..3 {
         appended(&mut log, heavy(index..index + 1, 100)).await.unwrap();
     }
-    let disk = disk.after_power_cut();
-    let mut bytes = disk.read(&journal());
+    let disk = disk.after_crash(Left::Nothing);
+    let mut bytes = disk.bytes(&journal());
     bytes[2 * PAGE + 30] ^= 1;
     disk.put(&journal(), &bytes);
     let why = refused(&disk).await;
     assert!(why.contains("damaged") && why.contains("has gone from its journal `consensus.journal`"), "{why}");
-    assert_eq!(disk.read(&journal()), bytes, "it is left as it was");
+    assert_eq!(disk.bytes(&journal()), bytes, "it is left as it was");
 }
 
 #[tokio::test]
 async fn a_log_without_its_journal_is_damaged() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     appended(&mut log, heavy(0..3, 100)).await.unwrap();
     log.close().await;
-    let other = TestDisk::default();
+    let other = CrashDisk::default();
     drop(open(&other).await.unwrap());
-    for journal_of in [&other, &TestDisk::default()] {
-        let disk = disk.after_power_cut();
+    for journal_of in [&other, &CrashDisk::default()] {
+        let disk = disk.after_crash(Left::Nothing);
         match journal_of.has(&journal()).unwrap() {
-            true => disk.put(&journal(), &journal_of.read(&journal())),
+            true => disk.put(&journal(), &journal_of.bytes(&journal())),
             false => disk.remove(&journal()),
         }
         let why = refused(&disk).await;
@@ -340,29 +341,29 @@ async fn a_log_without_its_journal_is_damaged() {
 
 #[tokio::test]
 async fn a_journal_without_its_file_is_not_written_over() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
-    let unused = disk.after_power_cut();
+    let unused = disk.after_crash(Left::Nothing);
     appended(&mut log, heavy(0..3, 100)).await.unwrap();
     log.close().await;
-    let used = disk.after_power_cut();
-    let foreign = TestDisk::default();
+    let used = disk.after_crash(Left::Nothing);
+    let foreign = CrashDisk::default();
     foreign.put(&journal(), b"a love letter");
     for (disk, told) in [(used, "it is gone or empty, and its journal"), (foreign, "is no journal of grains")] {
         disk.remove(&file());
-        let before = disk.read(&journal());
+        let before = disk.bytes(&journal());
         for _ in 0..2 {
             let why = refused(&disk).await;
             assert!(why.contains(told) && why.contains("`consensus.journal`"), "{why}");
         }
-        assert_eq!(disk.read(&journal()), before);
+        assert_eq!(disk.bytes(&journal()), before);
     }
     unused.remove(&file());
     drop(open(&unused).await.unwrap());
 }
 
 /// The message of the error with which a file is refused.
-async fn refused(disk: &TestDisk) -> String {
+async fn refused(disk: &CrashDisk) -> String {
     let error = open(disk).await.map(|_| ()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("data/node"), "{text}");
@@ -371,13 +372,13 @@ async fn refused(disk: &TestDisk) -> String {
 
 #[tokio::test]
 async fn a_file_that_is_no_log_is_named_and_left_alone() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let letter = b"a love letter, long enough to be looked at";
     disk.put(&file(), letter);
     assert!(refused(&disk).await.contains("is not a cluster log of grains"));
-    assert_eq!(disk.read(&file()), letter);
+    assert_eq!(disk.bytes(&file()), letter);
 
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let store = crate::redb::RedbStore::open(&world_with(&disk), &file()).unwrap();
     store.close().await;
     assert!(refused(&disk).await.contains("is not a cluster log of grains"));
@@ -390,7 +391,7 @@ async fn a_log_with_a_hole_or_an_unreadable_row_is_damaged() {
         Change::Append(vec![Row(1, b"\xc1".to_vec())]),
         Change::Facts(vec![(Fact::Vote, Value(b"\xc1".to_vec()))]),
     ] {
-        let disk = TestDisk::default();
+        let disk = CrashDisk::default();
         let (mut log, _) = open(&disk).await.unwrap();
         appended(&mut log, vec![entry(0)]).await.unwrap();
         log.written(change).await.unwrap();
@@ -401,7 +402,7 @@ async fn a_log_with_a_hole_or_an_unreadable_row_is_damaged() {
 
 #[tokio::test]
 async fn another_format_is_refused() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (log, _) = open(&disk).await.unwrap();
     log.written(Change::Facts(vec![(Fact::Format, Value(encoded(&9_u64).unwrap()))])).await.unwrap();
     log.close().await;
@@ -412,11 +413,11 @@ async fn another_format_is_refused() {
 
 #[tokio::test]
 async fn the_folder_of_another_node_is_refused_and_left_as_it_was() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let (mut log, _) = open(&disk).await.unwrap();
     appended(&mut log, vec![entry(0)]).await.unwrap();
     log.close().await;
-    let before = disk.read(&journal());
+    let before = disk.bytes(&journal());
     let other = crate::NodeName::new("other").unwrap();
     let Err(refused) =
         Log::in_file(&world_with(&disk), &folder(), FILE, &Part { name: other, ..in_folder(folder()) }).await
@@ -426,7 +427,7 @@ async fn the_folder_of_another_node_is_refused_and_left_as_it_was() {
     assert!(matches!(refused, OpenError::OtherNode { .. }), "{refused:?}");
     let text = refused.to_string();
     assert!(text.contains("\"n\"") && text.contains("\"other\"") && text.contains("data/node"), "{text}");
-    assert_eq!(disk.read(&journal()), before);
+    assert_eq!(disk.bytes(&journal()), before);
     let (mut again, _) = open(&disk).await.unwrap();
     assert_eq!(again.try_get_log_entries(..).await.unwrap(), [entry(0)]);
 }

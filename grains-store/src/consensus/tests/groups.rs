@@ -27,7 +27,7 @@ async fn a_node_alone_founds_a_group_and_leads_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_in_memory_works_the_same() {
     let wires = Wires::default();
-    let world = world_with(&TestDisk::default());
+    let world = world_with(&CrashDisk::default());
     let open = || Node::open(&world, testing::part(Storage::Memory, Timing::default()), wires.links("a"));
     let node = open().await.unwrap();
     node.found("a").await.unwrap();

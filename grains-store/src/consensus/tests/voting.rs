@@ -103,7 +103,7 @@ async fn a_voter_that_cannot_be_reached_does_not_get_a_vote() {
     let wires = Wires::default();
     let millis = Duration::from_millis;
     let fast = Timing { heartbeat: millis(20), election_min: millis(60), election_max: millis(120) };
-    let world = world_with(&TestDisk::default());
+    let world = world_with(&CrashDisk::default());
     let first = Node::open(&world, testing::part(Storage::Memory, fast), wires.links("a")).await.unwrap();
     first.found("a").await.unwrap();
     let mut wanted = voters(&[(&first, "a")]);

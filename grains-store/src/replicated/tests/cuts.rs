@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, io, ops::RangeInclusive, path::Path};
 
 use grains_core::store::{Stored, memory::MemoryStore};
-use grains_runtime::world::crash_disk::{CrashDisk, Left};
 
 use super::*;
 use crate::{

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-fn open(disk: &TestDisk) -> States {
+fn open(disk: &CrashDisk) -> States {
     States::in_file(&world_with(disk), Path::new("states.redb")).unwrap()
 }
 
@@ -33,7 +33,7 @@ fn held(states: &States, key: &str) -> Option<(u64, Vec<u8>)> {
 
 #[tokio::test]
 async fn a_command_is_applied_once_and_an_older_one_not_at_all() {
-    let states = open(&TestDisk::default());
+    let states = open(&CrashDisk::default());
     let first = command(1, 1, vec![set("k", 0, b"a"), set("k", 0, b"b")]);
     let outcome = apply(&states, 1, first.clone());
     let Outcome::Written(results) = &outcome else { panic!("{outcome:?}") };
@@ -47,7 +47,7 @@ async fn a_command_is_applied_once_and_an_older_one_not_at_all() {
 
 #[tokio::test]
 async fn clients_that_were_not_heard_of_for_longest_are_forgotten() {
-    let states = open(&TestDisk::default());
+    let states = open(&CrashDisk::default());
     let many: Vec<_> = (1..=1030).map(|client| (client, command(client, 1, Vec::new()))).collect();
     states.apply(many, b"").unwrap();
     // Of the last it is known, of the first not any more.
@@ -59,13 +59,13 @@ async fn clients_that_were_not_heard_of_for_longest_are_forgotten() {
 
 #[tokio::test]
 async fn a_power_cut_undoes_what_was_not_durable_and_nothing_else() {
-    let disk = TestDisk::default();
+    let disk = CrashDisk::default();
     let states = open(&disk);
     apply(&states, 1, command(1, 1, vec![set("k", 0, b"one")]));
     states.persist().unwrap();
     apply(&states, 2, command(1, 2, vec![set("k", 1, b"two")]));
     assert_eq!(held(&states, "k"), Some((2, b"two".to_vec())));
-    let cut = open(&disk.after_power_cut());
+    let cut = open(&disk.after_crash(Left::Nothing));
     assert_eq!(held(&cut, "k"), Some((1, b"one".to_vec())));
     assert_eq!(cut.position().unwrap(), Some(1_u64.to_le_bytes().to_vec()));
     apply(&cut, 2, command(1, 2, vec![set("k", 1, b"two")]));
@@ -74,7 +74,7 @@ async fn a_power_cut_undoes_what_was_not_durable_and_nothing_else() {
 
 #[tokio::test]
 async fn a_state_goes_to_another_file_in_parts() {
-    let (from, to) = (open(&TestDisk::default()), TestDisk::default());
+    let (from, to) = (open(&CrashDisk::default()), CrashDisk::default());
     for i in 0..200_u64 {
         let value = vec![u8::try_from(i).unwrap(); 1000];
         apply(&from, i + 1, command(i, 1, vec![set(&format!("k{i:03}"), 0, &value)]));
@@ -94,7 +94,7 @@ async fn a_state_goes_to_another_file_in_parts() {
     assert!(parts > 15, "{parts}");
     assert!(held(&states, "mine").is_some() && held(&states, "k000").is_none(), "nothing has changed yet");
     states.install(incoming, &position.unwrap()).unwrap();
-    let states = open(&to.after_power_cut());
+    let states = open(&to.after_crash(Left::Nothing));
     assert_eq!((held(&states, "mine"), held(&states, "late")), (None, None));
     for i in 0..200_u8 {
         assert_eq!(held(&states, &format!("k{i:03}")), Some((1, vec![i; 1000])));
@@ -107,7 +107,7 @@ async fn a_state_goes_to_another_file_in_parts() {
 
 #[tokio::test]
 async fn a_state_of_another_format_is_not_taken() {
-    let (from, to) = (open(&TestDisk::default()), open(&TestDisk::default()));
+    let (from, to) = (open(&CrashDisk::default()), open(&CrashDisk::default()));
     let part = from.read().unwrap().0.part(1 << 20).unwrap().unwrap();
     let take = |part: &[u8]| {
         let incoming = to.begin().unwrap();
@@ -127,9 +127,9 @@ async fn a_state_of_another_format_is_not_taken() {
 
 #[tokio::test]
 async fn a_state_that_is_given_up_leaves_nothing() {
-    let states = open(&TestDisk::default());
+    let states = open(&CrashDisk::default());
     apply(&states, 1, command(1, 1, vec![set("mine", 0, b"v")]));
-    let from = open(&TestDisk::default());
+    let from = open(&CrashDisk::default());
     apply(&from, 1, command(1, 1, vec![set("theirs", 0, b"v")]));
     let part = from.read().unwrap().0.part(1 << 20).unwrap().unwrap();
     let first = states.begin().unwrap();

@@ -1,7 +1,6 @@
 //! Power cuts while a voter writes its log and its states, on one disk, and lets the log go as far as the states are
 //! durable: together they have all that was acknowledged.
 
-use grains_runtime::world::crash_disk::{CrashDisk, Left};
 use tokio::task::JoinSet;
 
 use super::*;
