@@ -9,7 +9,8 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -88,6 +89,41 @@ fn fsync(folder: &Path) -> Result<Duration> {
         file.sync_data()?;
         took.push(begun.elapsed());
     }
+    took.sort();
+    Ok(took[took.len() / 2])
+}
+
+/// What a lone commit cannot go below: the median time in which two threads, each with a file of its own and a connection
+/// between them, have a page written and synced by both, begun by one of them and known to it.
+fn page_on_two(folder: &Path) -> Result<Duration> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut leader = TcpStream::connect(listener.local_addr()?)?;
+    let (mut follower, _) = listener.accept()?;
+    leader.set_nodelay(true)?;
+    follower.set_nodelay(true)?;
+    let mut page = [1; 4096];
+    let (mut first, mut second) = (File::create(folder.join("first"))?, File::create(folder.join("second"))?);
+    let following = std::thread::spawn(move || {
+        let mut page = [0; 4096];
+        // Until the other side closes.
+        while follower.read_exact(&mut page).is_ok() {
+            second.write_all(&page)?;
+            second.sync_data()?;
+            follower.write_all(&[1])?;
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    let mut took = Vec::new();
+    for _ in 0..500 {
+        let begun = Instant::now();
+        leader.write_all(&page)?;
+        first.write_all(&page)?;
+        first.sync_data()?;
+        leader.read_exact(&mut page[..1])?;
+        took.push(begun.elapsed());
+    }
+    drop(leader);
+    following.join().map_err(|_| Error::new("the follower panicked"))??;
     took.sort();
     Ok(took[took.len() / 2])
 }
@@ -199,7 +235,12 @@ async fn measure(folder: &Path) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    println!("fsync of a page: {:.2} ms", fsync(folder)?.as_secs_f64() * 1e3);
+    let millis_of = |took: Duration| took.as_secs_f64() * 1e3;
+    println!(
+        "fsync of a page: {:.2} ms, on two nodes and back: {:.2} ms",
+        millis_of(fsync(folder)?),
+        millis_of(page_on_two(folder)?)
+    );
     for grains in [1, 64, 512] {
         let (mut floor, mut cluster, mut latency) = (Vec::new(), Vec::new(), Vec::new());
         let (commits_before, batches_before) = sent(&nodes);

@@ -41,8 +41,8 @@ fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()
         .map_err(|why| CodecError::new(std::any::type_name::<T>(), why))
 }
 
-/// Decodes one value that must take up all of `bytes`.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+/// Decodes one value that must take up all of `bytes`. It may borrow texts and bytes from there.
+pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let mut rest = bytes;
     let value = decode_from(&mut rest)?;
     if !rest.is_empty() {
@@ -51,7 +51,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     Ok(value)
 }
 
-fn decode_from<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, CodecError> {
+fn decode_from<'de, T: Deserialize<'de>>(rest: &mut &'de [u8]) -> Result<T, CodecError> {
     let mut decoder = decode::Decoder::new(rest, DEPTH_MAX);
     let value = T::deserialize(&mut decoder).map_err(|why| CodecError::new(std::any::type_name::<T>(), why))?;
     *rest = decoder.rest();

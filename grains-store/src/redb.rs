@@ -14,7 +14,8 @@ pub(crate) mod layout;
 mod open;
 mod queue;
 pub(crate) mod read;
-pub(crate) mod writer;
+pub(crate) mod rules;
+mod writer;
 
 use std::{
     collections::VecDeque,

@@ -325,7 +325,7 @@ impl ReplicatedStore {
 
 impl Shared {
     /// Has `work` applied, once, and gives what it came to.
-    async fn apply(&self, work: Work) -> Result<Outcome, Unanswered> {
+    async fn apply(&self, work: Work<'_>) -> Result<Outcome, Unanswered> {
         let mut serial = self.serial.lock().await;
         *serial += 1;
         let command = Command { client: self.client, serial: *serial, work };

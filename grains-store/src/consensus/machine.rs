@@ -55,7 +55,11 @@ pub trait DiskState: Send + Sync + 'static {
 
     /// Applies commands in their order, each with its index in the log, keeps the position, and says what each came to. A
     /// crash may undo it, with everything applied later. It must not panic, and an error stops this node.
-    fn apply(&self, commands: Vec<(u64, Arc<[u8]>)>, position: &[u8]) -> io::Result<Vec<Vec<u8>>>;
+    fn apply(&self, commands: &[(u64, Arc<[u8]>)], position: &[u8]) -> io::Result<Vec<Vec<u8>>>;
+
+    /// The same if it takes no longer than a task may without giving way, and blocks nowhere; otherwise `None`, and nothing was
+    /// done.
+    fn apply_now(&self, commands: &[(u64, Arc<[u8]>)], position: &[u8]) -> Option<io::Result<Vec<Vec<u8>>>>;
 
     /// Returns when everything applied before would survive a crash.
     fn persist(&self) -> io::Result<()>;

@@ -1,10 +1,12 @@
 //! Rows: how grains and states become keys and values, and back. Pure; the tables are listed in the parent.
 
 use grains_core::{
-    Version,
+    FencingToken, Version,
     store::{LoadError, Stored},
 };
 use redb::TableDefinition;
+
+use super::rules::GrainRow;
 
 /// The format number, and the last epoch given.
 pub(crate) const META: TableDefinition<'_, &[u8], u64> = TableDefinition::new("meta");
@@ -89,6 +91,21 @@ fn split_part(row: &[u8]) -> Option<(String, &[u8])> {
             _ => return None,
         }
     }
+}
+
+/// The row of a grain.
+pub(crate) fn grain_row(GrainRow { newest, present }: GrainRow) -> (u64, u64, u64) {
+    (newest.epoch, newest.counter, present)
+}
+
+/// Reads the row of a grain.
+pub(crate) fn read_grain((epoch, counter, present): (u64, u64, u64)) -> GrainRow {
+    GrainRow { newest: FencingToken { epoch, counter }, present }
+}
+
+/// The epoch after `last`.
+pub(crate) fn epoch_after(last: u64) -> Result<u64, redb::Error> {
+    last.checked_add(1).ok_or_else(|| redb::Error::Corrupted("no epoch is left".into()))
 }
 
 /// How long a state's row is for a value.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use grains_core::{
-    FencingToken, Version,
-    store::{CommitError, LoadError, Write, WriteSet},
+    Version,
+    store::{CommitError, LoadError, WriteSet},
 };
 use redb::{Database, Durability, ReadableTable, Table, TableError, WriteTransaction};
 
@@ -12,6 +12,7 @@ use super::{
     Shared, answer_not_stored,
     layout::{self, EPOCH, GRAINS, META, STATES},
     queue::{Waiting, not_stored},
+    rules::{self, GrainRow, OneWrite, Refused, Rows},
 };
 
 /// A transaction that did not end well.
@@ -99,13 +100,13 @@ pub(super) fn moved(database: &Database) -> Result<(), Failed> {
 /// Runs `work` in a transaction and commits it if it changed anything.
 pub(super) fn transact<T>(
     database: &Database,
-    work: impl FnOnce(&mut Rows<'_>) -> Result<T, redb::Error>,
+    work: impl FnOnce(&mut Tables<'_>) -> Result<T, redb::Error>,
 ) -> Result<T, Failed> {
     let mut transaction = database.begin_write().map_err(Failed::untouched)?;
     transaction.set_durability(Durability::Immediate).map_err(Failed::untouched)?;
     // Costs a second fsync per transaction; without it a crash makes the next start read the whole file.
     transaction.set_quick_repair(true);
-    let mut rows = Rows::open(&transaction).map_err(Failed::untouched)?;
+    let mut rows = Tables::open(&transaction).map_err(Failed::untouched)?;
     let result = work(&mut rows).map_err(Failed::untouched)?;
     let changed = rows.changed;
     drop(rows);
@@ -120,39 +121,15 @@ pub(super) fn transact<T>(
 }
 
 /// The tables of a transaction.
-pub(crate) struct Rows<'t> {
+pub(super) struct Tables<'t> {
     meta: Table<'t, &'static [u8], u64>,
     grains: Table<'t, &'static [u8], (u64, u64, u64)>,
     states: Table<'t, &'static [u8], &'static [u8]>,
     changed: bool,
 }
 
-/// Why a set was not applied.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// Its token or a version does not fit: nothing of it is here.
-    Rules(CommitError),
-    /// What is there cannot be read: nothing of it is here.
-    Damaged(String),
-    /// The file: nothing of the transaction may be kept.
-    File(redb::Error),
-}
-
-impl From<redb::Error> for Refused {
-    fn from(error: redb::Error) -> Self {
-        Self::File(error)
-    }
-}
-
-/// What is kept of a grain beside its states.
-struct GrainRow {
-    newest: FencingToken,
-    /// How many states have a value.
-    present: u64,
-}
-
-impl<'t> Rows<'t> {
-    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, TableError> {
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, TableError> {
         Ok(Self {
             meta: transaction.open_table(META)?,
             grains: transaction.open_table(GRAINS)?,
@@ -169,15 +146,15 @@ impl<'t> Rows<'t> {
     }
 
     #[cfg(feature = "consensus")]
-    pub(super) fn moved(&mut self) -> Result<(), redb::Error> {
+    fn moved(&mut self) -> Result<(), redb::Error> {
         self.meta.insert(layout::MOVED, 1)?;
         self.changed = true;
         Ok(())
     }
 
-    pub(crate) fn next_epoch(&mut self) -> Result<u64, redb::Error> {
+    fn next_epoch(&mut self) -> Result<u64, redb::Error> {
         let last = self.meta.get(EPOCH)?.map_or(0, |row| row.value());
-        let next = last.checked_add(1).ok_or_else(|| redb::Error::Corrupted("no epoch is left".into()))?;
+        let next = layout::epoch_after(last)?;
         self.meta.insert(EPOCH, next)?;
         self.changed = true;
         Ok(next)
@@ -185,71 +162,49 @@ impl<'t> Rows<'t> {
 
     /// Applies the sets in order, each seeing those before it. An error means that none of them may be kept.
     fn apply_all(&mut self, batch: &[Waiting]) -> Result<Vec<Result<(), CommitError>>, redb::Error> {
-        let one = |set: &WriteSet| self.apply(set.grain.grain_type(), set.grain.key(), set.token, &set.writes);
         let refused = |refused| match refused {
             Refused::Rules(why) => Ok(Err(why)),
             // The others are as good as ever.
             Refused::Damaged(why) => Ok(Err(not_stored(&why))),
             Refused::File(error) => Err(error),
         };
-        batch.iter().map(|waiting| &waiting.set).map(one).map(|done| done.map(Ok).or_else(refused)).collect()
+        batch.iter().map(|waiting| self.apply(&waiting.set).map(Ok).or_else(refused)).collect()
     }
 
-    /// Applies one set, or nothing of it.
-    pub(crate) fn apply(
-        &mut self,
-        grain_type: &str,
-        key: &str,
-        token: FencingToken,
-        writes: &[Write],
-    ) -> Result<(), Refused> {
-        let grain_key = layout::grain_key(grain_type, key);
-        let grain = self.grain(&grain_key)?;
-        if let Some(grain) = &grain
-            && grain.newest > token
-        {
-            return Err(Refused::Rules(CommitError::Fenced { ours: token, newest: grain.newest }));
-        }
-        let mut present = grain.as_ref().map_or(0, |grain| grain.present);
-        let mut rows = Vec::with_capacity(writes.len());
-        for write in writes {
-            let row = layout::state_key(&grain_key, &write.name);
-            let head = self.state_head(&row)?;
-            let (found, had_value) = head.map_err(|damaged| Refused::Damaged(damaged.to_string()))?;
-            if found != write.expected {
-                let name = write.name.clone();
-                return Err(Refused::Rules(CommitError::Conflict { name, expected: write.expected, found }));
-            }
-            // Saturating, because a damaged count must not end the writer.
-            present = present.saturating_add(u64::from(write.value.is_some())).saturating_sub(u64::from(had_value));
-            rows.push(row);
-        }
+    fn apply(&mut self, set: &WriteSet) -> Result<(), Refused> {
+        let grain_key = layout::grain_key(set.grain.grain_type(), set.grain.key());
+        rules::apply(self, &grain_key, set.token, set.writes.iter().map(OneWrite::from))
+    }
+}
+
+impl Rows for Tables<'_> {
+    fn grain(&mut self, grain_key: &[u8]) -> Result<Option<GrainRow>, redb::Error> {
+        let row = self.grains.get(grain_key)?;
+        Ok(row.map(|row| layout::read_grain(row.value())))
+    }
+
+    fn state_head(&mut self, grain_key: &[u8], name: &str) -> Result<Result<(Version, bool), LoadError>, redb::Error> {
+        let row = self.states.get(layout::state_key(grain_key, name).as_slice())?;
+        Ok(row.map_or(Ok((Version(0), false)), |row| layout::read_state_head(row.value())))
+    }
+
+    fn put_grain(&mut self, grain_key: &[u8], grain: GrainRow) -> Result<(), redb::Error> {
         self.changed = true;
-        for (write, row) in writes.iter().zip(rows) {
-            let value = write.value.as_deref();
-            let len = layout::state_row_len(value);
-            let mut place = self.states.insert_reserve(row.as_slice(), len).map_err(redb::Error::from)?;
-            layout::fill_state_row(place.as_mut(), write.expected.next(), value);
-        }
-        // Most commits of an activation leave it as it is.
-        if grain.is_none_or(|grain| grain.newest != token || grain.present != present) {
-            let grain = (token.epoch, token.counter, present);
-            self.grains.insert(grain_key.as_slice(), grain).map_err(redb::Error::from)?;
-        }
+        self.grains.insert(grain_key, layout::grain_row(grain))?;
         Ok(())
     }
 
-    fn grain(&self, key: &[u8]) -> Result<Option<GrainRow>, redb::Error> {
-        let row = self.grains.get(key)?;
-        Ok(row.map(|row| {
-            let (epoch, counter, present) = row.value();
-            GrainRow { newest: FencingToken { epoch, counter }, present }
-        }))
-    }
-
-    /// The version of a state and whether it has a value.
-    fn state_head(&self, row: &[u8]) -> Result<Result<(Version, bool), LoadError>, redb::Error> {
-        let row = self.states.get(row)?;
-        Ok(row.map_or(Ok((Version(0), false)), |row| layout::read_state_head(row.value())))
+    fn put_state(
+        &mut self,
+        grain_key: &[u8],
+        name: &str,
+        version: Version,
+        value: Option<&[u8]>,
+    ) -> Result<(), redb::Error> {
+        self.changed = true;
+        let (row, len) = (layout::state_key(grain_key, name), layout::state_row_len(value));
+        let mut place = self.states.insert_reserve(row.as_slice(), len)?;
+        layout::fill_state_row(place.as_mut(), version, value);
+        Ok(())
     }
 }

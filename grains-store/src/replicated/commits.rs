@@ -232,10 +232,10 @@ impl Sending {
     }
 
     async fn send(&self, batch: Vec<Waiting>) -> Sent {
-        let (sets, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.set.into(), one.answer)).unzip();
+        let (sets, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.set, one.answer)).unzip();
         let wanted = answers.len();
         let begun = self.shared.world.clock.now();
-        let results = match self.shared.apply(Work::Write(sets)).await {
+        let results = match self.shared.apply(Work::Write(sets.iter().map(Into::into).collect())).await {
             Ok(Outcome::Written(results)) if results.len() == wanted => results,
             Ok(_) => vec![Err(CommitError::Unknown { why: "the answer is to another question".into() }); wanted],
             Err(Unanswered { why, sent: true }) => vec![Err(CommitError::Unknown { why }); wanted],

@@ -95,7 +95,7 @@ impl ReplicatedStore {
     }
 
     async fn put(&self, batch: &[(Name, Vec<u8>)]) -> Result<(), MoveError> {
-        let sets = batch.iter().map(|(name, value)| Set::first(name.clone(), value.clone())).collect();
+        let sets = batch.iter().map(|(name, value)| Set::first(name, value)).collect();
         let written = match self.shared.apply(Work::Write(sets)).await {
             Ok(Outcome::Written(written)) => written,
             Ok(_) => return Err(MoveError::Cluster { why: "the answer is to another question".into() }),

@@ -34,7 +34,7 @@ impl Shared {
             Ask::Raft(body) => Answer::Raft(running.consensus.handle(body).await),
             _ if !running.serves.load(Ordering::Acquire) => Answer::NotLeader(None),
             // What this node cannot read would end every voter that is to apply it.
-            Ask::Apply(command) if codec::decode::<Command>(&command).is_err() => {
+            Ask::Apply(command) if codec::decode::<Command<'_>>(&command).is_err() => {
                 Answer::Refused("the command cannot be read: its sender's version is another one".into())
             }
             Ask::Apply(command) => match propose(&self.world, running, command).await {

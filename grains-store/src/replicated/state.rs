@@ -1,5 +1,5 @@
 //! The states of grains as every voter has them: the tables of the store of one node, and two more. Applied command by command
-//! of the log, the same on every voter.
+//! of the log, the same on every voter, to memory (`recent`), and from there to the file.
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -9,7 +9,9 @@
 //!
 //! While another voter's state comes in, its rows are in tables of their own.
 
+mod clients;
 mod pages;
+mod recent;
 
 use std::{
     fmt, io,
@@ -18,50 +20,39 @@ use std::{
 };
 
 use grains_core::{
-    codec,
-    store::{CommitError, LoadError, Stored, Write},
+    store::{LoadError, Stored},
     world::World,
 };
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
-    TableDefinition, WriteTransaction, backends::InMemoryBackend,
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    backends::InMemoryBackend,
 };
-use serde::{Deserialize, Serialize};
 
-use super::words::{Command, Name, Outcome, Set, Work};
+use self::{clients::CLIENTS, recent::Recent};
+use super::words::{Name, Work};
 use crate::{
     consensus::{DiskState, Read},
-    redb::{
-        OpenError, check_format, layout, no_panic, open_checked, read,
-        writer::{Refused, Rows},
-    },
+    redb::{OpenError, check_format, layout, no_panic, open_checked, read},
 };
 
-/// By number: a client's last command.
-const CLIENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("clients");
 /// One row: the position.
 const POSITION: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("position");
-
-/// How many clients are remembered, those heard of last. Every process is one. A command that is sent again after so many
-/// others came finds versions that do not fit: it is refused, and never applied twice.
-const CLIENTS_MAX: u64 = 1024;
 
 /// How much of the file is kept in memory.
 const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The states of one node.
+/// How much is held in memory before it goes to the file: some thousand rows, which take a few milliseconds.
+const RECENT_BYTES_MAX: usize = 256 * 1024;
+
+/// The largest commands that are applied on a thread that others wait for: some tens of microseconds.
+const NOW_BYTES_MAX: usize = 16 * 1024;
+
+/// The states of one node. Locked in the order of the fields.
 pub(super) struct States {
-    access: RwLock<Option<Database>>,
     /// The number of the state that comes in.
     incoming: Mutex<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Last {
-    serial: u64,
-    index: u64,
-    #[serde(with = "grains_core::codec::bytes")]
-    outcome: Vec<u8>,
+    recent: Mutex<Recent>,
+    access: RwLock<Option<Database>>,
 }
 
 impl fmt::Debug for States {
@@ -73,12 +64,17 @@ impl fmt::Debug for States {
 impl States {
     /// Those in the file at `path`, made if there is none.
     pub(super) fn in_file(world: &World, path: &Path) -> Result<Self, OpenError> {
-        Self::in_file_with(world, path, CACHE_BYTES_MAX)
+        Self::in_file_with(world, path, CACHE_BYTES_MAX, RECENT_BYTES_MAX)
     }
 
-    /// The same with so much of it kept in memory.
-    pub(super) fn in_file_with(world: &World, path: &Path, cache_bytes_max: usize) -> Result<Self, OpenError> {
-        open_checked(world, path, cache_bytes_max, check_format).map(Self::of)
+    /// The same with so much of it kept in memory, and so much before it goes to the file.
+    pub(super) fn in_file_with(
+        world: &World,
+        path: &Path,
+        cache_bytes_max: usize,
+        recent_bytes_max: usize,
+    ) -> Result<Self, OpenError> {
+        open_checked(world, path, cache_bytes_max, check_format).map(|database| Self::of(database, recent_bytes_max))
     }
 
     /// Some that die with the process.
@@ -88,11 +84,38 @@ impl States {
             .create_with_backend(InMemoryBackend::new())
             .map_err(io::Error::other)?;
         check_format(&database).map_err(|why| io::Error::other(format!("{why:?}")))?;
-        Ok(Self::of(database))
+        Ok(Self::of(database, RECENT_BYTES_MAX))
     }
 
-    fn of(database: Database) -> Self {
-        Self { access: RwLock::new(Some(database)), incoming: Mutex::new(0) }
+    fn of(database: Database, recent_bytes_max: usize) -> Self {
+        Self {
+            incoming: Mutex::new(0),
+            recent: Mutex::new(Recent::new(recent_bytes_max)),
+            access: RwLock::new(Some(database)),
+        }
+    }
+
+    fn recent(&self) -> io::Result<MutexGuard<'_, Recent>> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        match recent.over() {
+            None => Ok(recent),
+            Some(why) => Err(io::Error::other(why)),
+        }
+    }
+
+    /// Puts what was applied into the file, not durably.
+    fn write_recent(&self, recent: &mut Recent) -> io::Result<()> {
+        if recent.position().is_none() {
+            return Ok(());
+        }
+        self.with(|database| {
+            let transaction = begin(database, false)?;
+            recent.write(&transaction)?;
+            transaction.commit()?;
+            Ok(())
+        })?;
+        recent.written();
+        Ok(())
     }
 
     pub(super) fn load(&self, names: &[Name], bytes_max: usize) -> Vec<Result<Option<Stored>, LoadError>> {
@@ -102,15 +125,21 @@ impl States {
             if bytes >= bytes_max {
                 break;
             }
-            let row = layout::state_key(&layout::grain_key(grain_type, key), name);
-            let one = self.read_with(|snapshot| read::load(snapshot, &row));
+            let one = self.load_one(&layout::grain_key(grain_type, key), name);
             bytes += one.iter().flatten().filter_map(|stored| stored.value.as_ref()).map(Vec::len).sum::<usize>();
             loaded.push(one);
         }
         loaded
     }
 
+    fn load_one(&self, grain_key: &[u8], name: &str) -> Result<Option<Stored>, LoadError> {
+        // A statement of its own, or the lock would be held while the file is read.
+        let known = self.recent().map_err(unavailable)?.stored(grain_key, name);
+        known.unwrap_or_else(|| self.read_with(|snapshot| read::load(snapshot, &layout::state_key(grain_key, name))))
+    }
+
     pub(super) fn list(&self, grain_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, LoadError> {
+        self.recent().and_then(|mut recent| self.write_recent(&mut recent)).map_err(unavailable)?;
         let (first, end) = layout::type_bounds(grain_type);
         let after = after.map(|key| layout::grain_key(grain_type, key));
         self.read_with(|snapshot| read::list(snapshot, &first, after.as_deref(), &end, limit))
@@ -130,7 +159,7 @@ impl States {
             let snapshot = database.begin_read().map_err(redb::Error::from)?;
             Ok(work(&snapshot))
         });
-        reading.unwrap_or_else(|error| Err(LoadError::Unavailable { why: error.to_string() }))
+        reading.unwrap_or_else(|error| Err(unavailable(error)))
     }
 
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> io::Result<T> {
@@ -140,6 +169,10 @@ impl States {
         let worked = no_panic(|| work(database));
         worked.unwrap_or_else(|| Err(redb::Error::Corrupted("pages contradict each other".into()))).map_err(broken)
     }
+}
+
+fn unavailable(error: io::Error) -> LoadError {
+    LoadError::Unavailable { why: error.to_string() }
 }
 
 fn broken(error: redb::Error) -> io::Error {
@@ -166,28 +199,36 @@ fn begin(database: &Database, durable: bool) -> Result<WriteTransaction, redb::E
 
 impl DiskState for States {
     fn position(&self) -> io::Result<Option<Vec<u8>>> {
-        self.with(|database| position(&database.begin_read()?))
+        match self.recent()?.position() {
+            Some(position) => Ok(Some(position.to_vec())),
+            None => self.with(|database| position(&database.begin_read()?)),
+        }
     }
 
-    fn apply(&self, commands: Vec<(u64, Arc<[u8]>)>, position: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        self.with(|database| {
-            let transaction = begin(database, false)?;
-            let mut outcomes = Vec::with_capacity(commands.len());
-            {
-                let mut rows = Rows::open(&transaction)?;
-                let mut clients = transaction.open_table(CLIENTS)?;
-                for (index, command) in commands {
-                    outcomes.push(apply(&mut rows, &mut clients, index, &command)?);
-                }
-                forget_clients(&mut clients)?;
-                transaction.open_table(POSITION)?.insert("", position)?;
-            }
-            transaction.commit()?;
-            Ok(outcomes)
-        })
+    fn apply(&self, commands: &[(u64, Arc<[u8]>)], position: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let mut recent = self.recent()?;
+        let outcomes = self.with(|database| recent.apply_all(database, commands, position))?;
+        if recent.is_full() {
+            self.write_recent(&mut recent)?;
+        }
+        Ok(outcomes)
+    }
+
+    fn apply_now(&self, commands: &[(u64, Arc<[u8]>)], position: &[u8]) -> Option<io::Result<Vec<Vec<u8>>>> {
+        if commands.iter().map(|(_, command)| command.len()).sum::<usize>() > NOW_BYTES_MAX {
+            return None;
+        }
+        // Whoever has it may be about to write to the file.
+        let mut recent = self.recent.try_lock().ok()?;
+        match recent.over() {
+            None => recent.apply_known(commands, position).map(|applied| applied.map_err(broken)),
+            Some(why) => Some(Err(io::Error::other(why))),
+        }
     }
 
     fn persist(&self) -> io::Result<()> {
+        // Others wait for this, not for the disk.
+        self.recent().and_then(|mut recent| self.write_recent(&mut recent))?;
         self.with(|database| {
             let transaction = begin(database, true)?;
             {
@@ -204,6 +245,8 @@ impl DiskState for States {
     }
 
     fn read(&self) -> io::Result<Read> {
+        let mut recent = self.recent()?;
+        self.write_recent(&mut recent)?;
         self.with(|database| {
             let snapshot = database.begin_read()?;
             let position = position(&snapshot)?;
@@ -239,10 +282,18 @@ impl DiskState for States {
         let mut known = self.of_incoming(incoming)?;
         // What comes after it is another one.
         *known += 1;
-        self.with(|database| pages::install(database, position))
+        let mut recent = self.recent()?;
+        self.with(|database| pages::install(database, position))?;
+        recent.replaced();
+        Ok(())
     }
 
     fn close(&self) {
+        if let Ok(mut recent) = self.recent() {
+            // What does not get there is in the log.
+            let _ = self.write_recent(&mut recent);
+            recent.end("the states were closed");
+        }
         let open = self.access.write().unwrap_or_else(PoisonError::into_inner).take();
         // What redb fails to tidy up here, the next open repairs.
         let _ = no_panic(|| drop(open));
@@ -255,62 +306,4 @@ fn position(snapshot: &ReadTransaction) -> Result<Option<Vec<u8>>, redb::Error> 
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-fn apply(
-    rows: &mut Rows<'_>,
-    clients: &mut Table<'_, &'static [u8], &'static [u8]>,
-    index: u64,
-    command: &[u8],
-) -> Result<Vec<u8>, redb::Error> {
-    // An error stops this node: it cannot read what the others have agreed on.
-    let Command { client, serial, work } = codec::decode(command).map_err(corrupted)?;
-    let row = client.to_be_bytes();
-    let last =
-        clients.get(row.as_slice())?.map(|row| codec::decode::<Last>(row.value())).transpose().map_err(corrupted)?;
-    if let Some(last) = last.filter(|last| serial <= last.serial) {
-        return match serial == last.serial {
-            true => Ok(last.outcome),
-            false => codec::encode(&Outcome::Overtaken).map_err(corrupted),
-        };
-    }
-    let outcome = match work {
-        Work::Write(sets) => Outcome::Written(sets.into_iter().map(|set| write(rows, set)).collect::<Result<_, _>>()?),
-        Work::Epoch => Outcome::Epoch(rows.next_epoch()?),
-    };
-    let outcome = codec::encode(&outcome).map_err(corrupted)?;
-    let last = codec::encode(&Last { serial, index, outcome: outcome.clone() }).map_err(corrupted)?;
-    clients.insert(row.as_slice(), last.as_slice())?;
-    Ok(outcome)
-}
-
-fn write(rows: &mut Rows<'_>, set: Set) -> Result<Result<(), CommitError>, redb::Error> {
-    let Set { grain_type, key, token, writes } = set;
-    let writes: Vec<_> = writes.into_iter().map(Write::from).collect();
-    match rows.apply(&grain_type, &key, token, &writes) {
-        Ok(()) => Ok(Ok(())),
-        Err(Refused::Rules(why)) => Ok(Err(why)),
-        // Other voters may be able to read it: going on would make this one another state.
-        Err(Refused::Damaged(why)) => Err(corrupted(why)),
-        Err(Refused::File(error)) => Err(error),
-    }
-}
-
-/// Lets go of those that were not heard of for longest.
-fn forget_clients(clients: &mut Table<'_, &'static [u8], &'static [u8]>) -> Result<(), redb::Error> {
-    let many = clients.len()?.saturating_sub(CLIENTS_MAX);
-    if many == 0 {
-        return Ok(());
-    }
-    let mut heard = Vec::new();
-    for row in clients.iter()? {
-        let (client, last) = row?;
-        let Last { index, .. } = codec::decode(last.value()).map_err(corrupted)?;
-        heard.push((index, client.value().to_vec()));
-    }
-    heard.sort_unstable();
-    for (_, client) in heard.into_iter().take(usize::try_from(many).unwrap_or(usize::MAX)) {
-        clients.remove(client.as_slice())?;
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 mod cuts;
 mod groups;
 mod kit;
+mod recent;
 mod states;
 mod voter_cuts;
 

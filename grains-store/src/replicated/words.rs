@@ -4,24 +4,25 @@ use grains_core::store::{CommitError, LoadError, Stored, Write, WriteSet};
 use grains_core::{FencingToken, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::NodeId;
+use crate::{NodeId, redb::rules};
 
-/// A command of the log.
+/// A command of the log. It borrows: from the sets of whoever writes it, from the log where it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Command {
+pub(super) struct Command<'c> {
     /// Who sends: a random number, new for each process.
     pub(super) client: u64,
     /// Which command of that sender, of which one is under way at a time; grows by one.
     pub(super) serial: u64,
     /// What to do.
-    pub(super) work: Work,
+    #[serde(borrow)]
+    pub(super) work: Work<'c>,
 }
 
 /// What a command does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Work {
+pub(super) enum Work<'c> {
     /// Writes these sets in their order, each seeing those before it.
-    Write(Vec<Set>),
+    Write(#[serde(borrow)] Vec<Set<'c>>),
     /// Draws the next epoch.
     Epoch,
 }
@@ -39,19 +40,21 @@ pub(super) enum Outcome {
 
 /// The states of one grain that are written together, as they travel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Set {
-    pub(super) grain_type: String,
-    pub(super) key: String,
+pub(super) struct Set<'c> {
+    pub(super) grain_type: &'c str,
+    pub(super) key: &'c str,
     pub(super) token: FencingToken,
-    pub(super) writes: Vec<OneWrite>,
+    #[serde(borrow)]
+    writes: Vec<OneWrite<'c>>,
 }
 
 /// One state to write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OneWrite {
-    name: String,
+struct OneWrite<'c> {
+    name: &'c str,
     expected: Version,
-    value: Option<Bytes>,
+    #[serde(borrow)]
+    value: Option<Borrowed<'c>>,
 }
 
 /// Bytes as MessagePack's bytes.
@@ -59,27 +62,37 @@ pub(super) struct OneWrite {
 #[serde(transparent)]
 struct Bytes(#[serde(with = "grains_core::codec::bytes")] Vec<u8>);
 
-impl From<WriteSet> for Set {
-    fn from(set: WriteSet) -> Self {
-        let WriteSet { grain, token, writes } = set;
-        let one = |Write { name, expected, value }| OneWrite { name, expected, value: value.map(Bytes) };
-        let writes = writes.into_iter().map(one).collect();
-        Self { grain_type: grain.grain_type().to_owned(), key: grain.key().to_owned(), token, writes }
+/// The same, where they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Borrowed<'c>(#[serde(serialize_with = "grains_core::codec::bytes::serialize")] &'c [u8]);
+
+impl<'c> From<&'c WriteSet> for Set<'c> {
+    fn from(WriteSet { grain, token, writes }: &'c WriteSet) -> Self {
+        let one = |Write { name, expected, value }: &'c Write| OneWrite {
+            name,
+            expected: *expected,
+            value: value.as_deref().map(Borrowed),
+        };
+        let writes = writes.iter().map(one).collect();
+        Self { grain_type: grain.grain_type(), key: grain.key(), token: *token, writes }
     }
 }
 
-impl Set {
+impl<'c> Set<'c> {
     /// The first value of one state, by a token that is older than any that a cluster gives.
-    pub(super) fn first(name: Name, value: Vec<u8>) -> Self {
-        let Name { grain_type, key, name } = name;
-        let write = OneWrite { name, expected: Version(0), value: Some(Bytes(value)) };
+    pub(super) fn first(Name { grain_type, key, name }: &'c Name, value: &'c [u8]) -> Self {
+        let write = OneWrite { name, expected: Version(0), value: Some(Borrowed(value)) };
         Self { grain_type, key, token: FencingToken { epoch: 0, counter: 0 }, writes: vec![write] }
     }
-}
 
-impl From<OneWrite> for Write {
-    fn from(OneWrite { name, expected, value }: OneWrite) -> Self {
-        Self { name, expected, value: value.map(|Bytes(value)| value) }
+    /// What is to be written.
+    pub(super) fn writes(&self) -> impl Iterator<Item = rules::OneWrite<'c>> + Clone + '_ {
+        self.writes.iter().map(|one| rules::OneWrite {
+            name: one.name,
+            expected: one.expected,
+            value: one.value.map(|Borrowed(value)| value),
+        })
     }
 }
 

@@ -20,6 +20,9 @@ const PART_BYTES: usize = 15_000;
 /// Little: pages are written before a commit asks for it.
 const CACHE_BYTES: usize = 16 * 1024;
 
+/// Little, too: some batches go to the file at once, others with those that come later.
+const RECENT_BYTES: usize = 2_000;
+
 /// One entry of the log: a client, its serial, its sets; an epoch if there are none.
 type Entry = (u64, u64, Vec<WriteSet>);
 
@@ -85,11 +88,11 @@ impl Log {
             }
             let work = match sets.is_empty() {
                 true => Work::Epoch,
-                false => Work::Write(sets.into_iter().map(Into::into).collect()),
+                false => Work::Write(sets.iter().map(Into::into).collect()),
             };
             let command: Arc<[u8]> = codec::encode(&Command { client, serial, work }).unwrap().into();
             log.commands.push(command.clone());
-            let outcome = states.apply(vec![(log.end(), command)], &log.end().to_le_bytes()).unwrap().remove(0);
+            let outcome = states.apply(&[(log.end(), command)], &log.end().to_le_bytes()).unwrap().remove(0);
             log.contents.push(Content { held: held_in(&store).await, parts: parts_of(&states), outcome });
         }
         log
@@ -161,8 +164,9 @@ struct Voter<'l> {
 impl Voter<'_> {
     fn apply(&mut self, indices: RangeInclusive<u64>) -> io::Result<()> {
         self.given = *indices.end();
-        let commands = indices.clone().map(|index| (index, self.log.commands[index as usize - 1].clone())).collect();
-        let outcomes = self.states.apply(commands, &self.given.to_le_bytes())?;
+        let commands: Vec<_> =
+            indices.clone().map(|index| (index, self.log.commands[index as usize - 1].clone())).collect();
+        let outcomes = self.states.apply(&commands, &self.given.to_le_bytes())?;
         let expected: Vec<_> = indices.map(|index| self.log.at(index).outcome.clone()).collect();
         assert_eq!(outcomes, expected, "up to {}", self.given);
         Ok(())
@@ -214,7 +218,7 @@ impl Voter<'_> {
 }
 
 fn open(disk: &CrashDisk) -> Result<States, crate::redb::OpenError> {
-    States::in_file_with(&world_with(disk), Path::new("states.redb"), CACHE_BYTES)
+    States::in_file_with(&world_with(disk), Path::new("states.redb"), CACHE_BYTES, RECENT_BYTES)
 }
 
 /// What is known of a file whose power was cut: the last index that is durable, and the last that it was given.

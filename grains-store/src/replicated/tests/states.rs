@@ -16,12 +16,12 @@ fn open(disk: &CrashDisk) -> States {
 }
 
 fn command(client: u64, serial: u64, sets: Vec<WriteSet>) -> Arc<[u8]> {
-    let work = Work::Write(sets.into_iter().map(Into::into).collect());
+    let work = Work::Write(sets.iter().map(Into::into).collect());
     codec::encode(&Command { client, serial, work }).unwrap().into()
 }
 
 fn apply(states: &States, index: u64, command: Arc<[u8]>) -> Outcome {
-    let outcomes = states.apply(vec![(index, command)], &index.to_le_bytes()).unwrap();
+    let outcomes = states.apply(&[(index, command)], &index.to_le_bytes()).unwrap();
     codec::decode(&outcomes[0]).unwrap()
 }
 
@@ -49,7 +49,7 @@ async fn a_command_is_applied_once_and_an_older_one_not_at_all() {
 async fn clients_that_were_not_heard_of_for_longest_are_forgotten() {
     let states = open(&CrashDisk::default());
     let many: Vec<_> = (1..=1030).map(|client| (client, command(client, 1, Vec::new()))).collect();
-    states.apply(many, b"").unwrap();
+    states.apply(&many, b"").unwrap();
     // Of the last it is known, of the first not any more.
     apply(&states, 2000, command(1030, 1, vec![set("last", 0, b"x")]));
     assert_eq!(held(&states, "last"), None);
