@@ -26,6 +26,8 @@ pub trait Desk {
     async fn meet(&self) -> Result<bool>;
     /// Appends to the log.
     async fn log(&mut self, n: u32) -> Result<()>;
+    /// Appends to the log, after a moment in which others run.
+    async fn log_later(&mut self, n: u32) -> Result<()>;
     /// Takes the log.
     async fn take_log(&mut self) -> Result<Vec<u32>>;
     /// Panics at once, or after a wait.
@@ -76,6 +78,11 @@ impl Desk for DeskGrain {
         Ok(true)
     }
     async fn log(&mut self, n: u32) -> Result<()> {
+        self.log.push(n);
+        Ok(())
+    }
+    async fn log_later(&mut self, n: u32) -> Result<()> {
+        tokio::task::yield_now().await;
         self.log.push(n);
         Ok(())
     }
@@ -189,6 +196,24 @@ async fn a_thousand_queued_exclusive_calls_run_in_order() {
     }
     let log = desk.take_log().await.unwrap();
     assert_eq!(log, (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turns_that_wait_keep_their_place_among_those_handed_over_with_them() {
+    let node = node().await;
+    let desk: DeskRef = node.get("d");
+    for round in 0..200 {
+        desk.add_slowly(0, 1).send().unwrap();
+        for n in 0..100_u32 {
+            // Different ones wait in each round, and always the last of those that are handed over together.
+            match (n + round) % 7 == 0 || n == 63 {
+                true => desk.log_later(n).send().unwrap(),
+                false => desk.log(n).send().unwrap(),
+            }
+        }
+        assert_eq!(desk.take_log().await.unwrap(), (0..100).collect::<Vec<_>>(), "round {round}");
+    }
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 //! calls it makes.
 
 use std::{
+    any::Any,
     cell::{Cell, OnceCell},
     sync::{
         Arc,
@@ -10,14 +11,17 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{AccessKind, ActivationId, GrainId, Instant, MethodInfo, RequestContext, route::Waits, world::Clock};
+use grains_core::{
+    AccessKind, ActivationId, Failure, GrainId, Instant, MethodInfo, RequestContext, route::Waits, world::Clock,
+};
+
+use crate::tenure::Tenure;
 
 scoped_tls::scoped_thread_local!(static FRAME: Frame);
 
 /// What a turn has besides its arguments.
 pub(crate) struct Frame {
-    /// Which turn this is; `None` for a task of a grain, which holds no turn.
-    pub(crate) turn: Option<TurnName>,
+    whose: Whose,
     /// The call that this turn answers, if a grain made it.
     pub(crate) caller: Option<Arc<Link>>,
     /// The request context it carries.
@@ -36,6 +40,30 @@ impl Drop for Frame {
             over.store(true, Ordering::Release);
         }
     }
+}
+
+/// Whose frame it is.
+enum Whose {
+    /// That of a turn. It is named when somebody asks: most turns are not.
+    Turn { holder: Arc<dyn Holder>, life: ActivationId, method: &'static MethodInfo },
+    /// That of a task of a grain, which holds no turn.
+    Task,
+}
+
+/// The activation behind a turn.
+pub(crate) trait Holder: Send + Sync {
+    /// What a turn of it is called.
+    fn turn_name(&self, life: ActivationId, method: &'static MethodInfo) -> TurnName;
+    /// The tenure that its turns run under.
+    fn tenure(&self) -> &Arc<Tenure>;
+    /// The clock of its node.
+    fn clock(&self) -> &dyn Clock;
+    /// Why its turns may not go on, if its memory may differ from the store.
+    fn lost(&self) -> Option<Failure>;
+    /// What the caller of a turn is told that was cut off because the lease of its node had ended.
+    fn fenced(&self) -> Failure;
+    /// What the caller of a turn is told that has panicked.
+    fn panicked(&self, method: &MethodInfo, panic: &(dyn Any + Send)) -> Failure;
 }
 
 /// The name of a turn, for chains and messages.
@@ -75,9 +103,39 @@ impl TurnMethod {
 
 impl Frame {
     /// The frame of a turn whose caller gives up at `deadline`, or `timeout` after the first time anyone asks.
-    pub(crate) fn new(turn: Option<TurnName>, inherited: Inherited) -> Self {
+    pub(crate) fn of_turn(
+        holder: Arc<dyn Holder>,
+        life: ActivationId,
+        method: &'static MethodInfo,
+        inherited: Inherited,
+    ) -> Self {
+        Self::new(Whose::Turn { holder, life, method }, inherited)
+    }
+
+    /// The frame of a task of a grain.
+    pub(crate) fn of_task(inherited: Inherited) -> Self {
+        Self::new(Whose::Task, inherited)
+    }
+
+    fn new(whose: Whose, inherited: Inherited) -> Self {
         let Inherited { caller, request, deadline, timeout } = inherited;
-        Self { turn, caller, request, deadline: Cell::new(deadline), timeout, over: OnceCell::new() }
+        Self { whose, caller, request, deadline: Cell::new(deadline), timeout, over: OnceCell::new() }
+    }
+
+    /// Which turn this is; none for a task.
+    pub(crate) fn turn(&self) -> Option<TurnName> {
+        match &self.whose {
+            Whose::Turn { holder, life, method } => Some(holder.turn_name(*life, method)),
+            Whose::Task => None,
+        }
+    }
+
+    /// The activation whose turn this is, and the method; none for a task.
+    pub(crate) fn holder(&self) -> Option<(&dyn Holder, &'static MethodInfo)> {
+        match &self.whose {
+            Whose::Turn { holder, method, .. } => Some((&**holder, method)),
+            Whose::Task => None,
+        }
     }
 
     /// When the caller of this turn gives up.
@@ -128,7 +186,7 @@ impl Inherited {
                 let timeout = timeout.unwrap_or(default);
                 return Self { caller: None, request: request.unwrap_or_default(), deadline, timeout };
             };
-            let Some(turn) = frame.turn.clone() else {
+            let Some(turn) = frame.turn() else {
                 // A task of a grain may run for ever: nobody waits for it, so nobody's deadline binds it.
                 let request = request.unwrap_or_else(|| frame.request.clone());
                 let deadline = timeout.map(|timeout| clock.now() + timeout);

@@ -35,7 +35,7 @@ pub use self::{
     stop::Stopped,
 };
 use crate::{
-    activation::{AnyActivation, GrainTypeInfo, Numbering, Place, arrived::Arrived},
+    activation::{AnyActivation, GrainTypeInfo, IsGone, Numbering, Place, arrived::Arrived},
     ambient,
     catalog::{Catalog, Made},
     config::NodeConfig,
@@ -269,18 +269,14 @@ impl NodeInner {
     }
 
     /// Finds the grain and does `call` with it, again if the activation turns out to be gone.
-    fn deliver(&self, to: &RawRef, mut call: impl FnMut(Made) -> Result<(), ()>) -> Result<(), Failure> {
+    fn deliver(&self, to: &RawRef, mut call: impl FnMut(Made) -> Result<(), IsGone>) -> Result<(), Failure> {
         loop {
             // Each time: a node that stops meanwhile ends every activation as soon as it is made.
             self.admit()?;
-            let made = self.activation(to)?;
-            let found = match &made {
-                Made::New(activation) | Made::Found(activation) => activation.clone(),
-            };
-            match call(made) {
+            match call(self.activation(to)?) {
                 Ok(()) => return Ok(()),
                 // Whoever closed it takes it out of the catalog next; doing it here means never to wait for that.
-                Err(()) => self.catalog.remove(&*found),
+                Err(IsGone(found)) => self.catalog.remove(&*found),
             }
         }
     }
@@ -300,12 +296,9 @@ impl Route for NodeInner {
             self.start_clustered(clustered, to, method, slot, cx);
             return Poll::Ready(());
         }
-        let delivered = self.deliver(to, |made| {
-            let started = match made {
-                Made::New(activation) => activation.start_first(method, slot, cx),
-                Made::Found(activation) => activation.start(method, slot, cx),
-            };
-            started.map_err(drop)
+        let delivered = self.deliver(to, |made| match made {
+            Made::New(activation) => activation.start_first(method, slot, cx),
+            Made::Found(activation) => activation.start(method, slot, cx),
         });
         if let Err(failure) = delivered {
             slot.fail(failure);
@@ -318,12 +311,9 @@ impl Route for NodeInner {
         if let Some(clustered) = &self.clustered {
             return self.send_clustered(clustered, to, method, slot);
         }
-        let delivered = self.deliver(to, |made| {
-            let sent = match made {
-                Made::New(activation) => activation.send_first(method, slot),
-                Made::Found(activation) => activation.send(method, slot),
-            };
-            sent.map_err(drop)
+        let delivered = self.deliver(to, |made| match made {
+            Made::New(activation) => activation.send_first(method, slot),
+            Made::Found(activation) => activation.send(method, slot),
         });
         if let Err(failure) = delivered {
             slot.fail(failure);

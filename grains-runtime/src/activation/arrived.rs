@@ -19,7 +19,7 @@ use super::{
     waiter::{CallWaiter, ReplyTo},
 };
 use crate::{
-    ambient::{Chain, Inherited, chain_to},
+    ambient::{Chain, Holder as _, Inherited, chain_to},
     tenure::fenced,
 };
 
@@ -73,7 +73,10 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
                 return Ok(());
             }
         };
-        let beside = match chain_to(&activation.name_of(const { &M::INFO }), call.inherited.caller.as_ref()) {
+        let beside = match chain_to(
+            &activation.turn_name(activation.life(), const { &M::INFO }),
+            call.inherited.caller.as_ref(),
+        ) {
             Chain::Cycle(cycle) => {
                 call.fail(CallError::Deadlock { cycle });
                 return Ok(());
@@ -109,7 +112,9 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
 }
 
 fn run<G: Lifecycle>(activation: &Arc<Activation<G>>, waiter: super::waiter::Waiter<G>, access: AccessKind) {
-    waiter.run(Turn::granted(activation.clone(), access));
+    if let Some(rest) = waiter.run(Turn::granted(activation.clone(), access)) {
+        activation.tenure.tasks.spawn(rest);
+    }
 }
 
 /// Answers a call of another node.

@@ -57,7 +57,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         }
         let mine =
             |turn: &ambient::TurnName| turn.life == life && turn.node == self.node.number && turn.grain == self.id;
-        match ambient::current(|frame| frame.and_then(|frame| frame.turn.as_ref()).is_some_and(mine)) {
+        match ambient::current(|frame| frame.and_then(Frame::turn).as_ref().is_some_and(mine)) {
             true => AfterLoss::TurnEnds,
             false => AfterLoss::TurnGoesOn,
         }
@@ -67,7 +67,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         let request = ambient::current(|frame| frame.map(|frame| frame.request.clone())).unwrap_or_default();
         let inherited = Inherited { request, ..Inherited::nothing(self.node.config.call_timeout) };
         let grain = self.id.clone();
-        let task = GrainTask { frame: Frame::new(None, inherited), task };
+        let task = GrainTask { frame: Frame::of_task(inherited), task };
         let task = async move {
             if let Err(panic) = catch_unwind(task).await {
                 tracing::error!(%grain, message = panic_message(&*panic), "a task of a grain panicked");
@@ -107,7 +107,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
 
     fn deadline(&self) -> Option<Instant> {
         ambient::current(|frame| {
-            frame.filter(|frame| frame.turn.is_some()).map(|frame| frame.deadline(&*self.node.world.clock))
+            frame.filter(|frame| frame.holder().is_some()).map(|frame| frame.deadline(&*self.node.world.clock))
         })
     }
 }

@@ -20,7 +20,7 @@ use super::{
     turn::{ACTIVATE, Closer, DEACTIVATE, Turn, drop_quietly, panic_message},
 };
 use crate::{
-    ambient::{Frame, Inherited},
+    ambient::{Frame, Holder as _, Inherited},
     tenure::fenced,
     timeout::timeout,
 };
@@ -83,7 +83,7 @@ impl<G: Lifecycle> Activation<G> {
 
         let weak = Arc::downgrade(self);
         let ctx = Ctx::live(self.id.clone(), life, self.node.route(), weak);
-        let frame = Frame::new(Some(self.name_of(&ACTIVATE)), inherited);
+        let frame = Frame::of_turn(self.clone(), life, &ACTIVATE, inherited);
         let limit = self.node.config.activate_timeout;
         // Called inside the future: an `activate` written as a plain function may panic before there is one.
         let activate = Box::pin(catch_unwind(async move { G::activate(ctx).await }));
@@ -255,7 +255,7 @@ async fn deactivate<G: Lifecycle>(closer: &mut Closer<G>) {
     let Some(grain) = closer.place() else { return };
     let reason = activation.reason();
     let limit = activation.node.config.deactivate_timeout;
-    let frame = Frame::new(Some(activation.name_of(&DEACTIVATE)), Inherited::nothing(limit));
+    let frame = Frame::of_turn(activation.clone(), activation.life(), &DEACTIVATE, Inherited::nothing(limit));
     let future = Box::pin(catch_unwind(async move { grain.deactivate(reason).await }));
     let deactivate = InFrame { frame, activation: activation.clone(), future };
     let problem = match timeout(&activation.node.world.clock, limit, deactivate).await {
@@ -281,7 +281,7 @@ impl<G: Lifecycle, T> Future for InFrame<'_, G, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { frame, activation, future } = &mut *self;
         if !activation.tenure.may_act() {
-            return Poll::Ready(Err(activation.fenced_error()));
+            return Poll::Ready(Err(activation.fenced()));
         }
         let polled = frame.enter(|| future.as_mut().poll(cx));
         if activation.lost.load(Ordering::Acquire) {

@@ -11,6 +11,8 @@
 //! 4. When `CLOSING` is set no turn begins. Exactly one party is told to close: whoever gives back the last turn, or
 //!    whoever sets the mark while none is held. It holds the exclusive turn from then on.
 //! 5. Nothing enters the queue of a mailbox that is `GONE`.
+//! 6. An exclusive turn that is handed over to several waiters is theirs one after the other: whoever serves them asks
+//!    [`is_closing`](Mailbox::is_closing) before each, and puts those that did not begin back in front.
 
 use std::{collections::VecDeque, hint::spin_loop};
 
@@ -40,7 +42,7 @@ pub(crate) const SHARED_TURNS_MAX: u32 = 4096;
 /// the way through the queue, which costs a lock, an allocation and a wake.
 const PATIENCE: u32 = if cfg!(grains_loom) { 0 } else { 30 };
 
-/// The most shared turns handed over at once: enough for any machine's threads, few enough to stay fair.
+/// The most waiters handed over at once: enough for any machine's threads, few enough to stay fair.
 const HAND_OVER_MAX: usize = 64;
 
 /// Something that waits for a turn.
@@ -61,6 +63,9 @@ struct Queue<E> {
     /// Shared turns that were granted to waiters and have not begun yet. As long as there are any, `WAITING` stays set:
     /// otherwise a later call could begin before them.
     granted: u32,
+    /// How many were refused since all entries were last looked at: that is done again once it costs each refused one no more
+    /// than one look.
+    refused: usize,
 }
 
 /// Entries that nobody wants any more. They are dropped after the lock, and one by one: arguments may run users' code when
@@ -90,8 +95,9 @@ pub(crate) enum Enqueued<E> {
 pub(crate) enum Released<E> {
     /// Nothing.
     Done,
-    /// Run these: each has its turn already.
-    HandOver(Vec<E>),
+    /// Run these, of one access: shared ones have a turn each, exclusive ones have one together, which is given back after the
+    /// last of them.
+    HandOver(VecDeque<E>),
     /// End this life: the exclusive turn is held.
     Close,
 }
@@ -123,6 +129,7 @@ fn free(word: u32, access: AccessKind) -> bool {
 impl<E: Entry> Queue<E> {
     /// Moves what nobody wants any more out of the queue.
     fn purge(&mut self, unwanted: &mut Unwanted<E>) {
+        self.refused = 0;
         for _ in 0..self.entries.len() {
             let Some(entry) = self.entries.pop_front() else { return };
             if entry.wanted() { self.entries.push_back(entry) } else { unwanted.0.push(entry) }
@@ -137,6 +144,18 @@ impl<E: Entry> Queue<E> {
         self.entries.front()
     }
 
+    /// Takes the first entries, as far as they need this access and somebody wants them.
+    fn take(&mut self, access: AccessKind, max: usize, unwanted: &mut Unwanted<E>) -> VecDeque<E> {
+        let mut taken = VecDeque::new();
+        while taken.len() < max
+            && self.front(unwanted).map(Entry::access) == Some(access)
+            && let Some(entry) = self.entries.pop_front()
+        {
+            taken.push_back(entry);
+        }
+        taken
+    }
+
     /// Whether later calls must wait behind others.
     fn keeps_others_waiting(&self) -> bool {
         !self.entries.is_empty() || self.granted > 0
@@ -148,7 +167,7 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn closed() -> Self {
         Self {
             word: AtomicU32::new(EXCLUSIVE | CLOSING),
-            queue: Mutex::new(Queue { entries: VecDeque::new(), granted: 0 }),
+            queue: Mutex::new(Queue { entries: VecDeque::new(), granted: 0, refused: 0 }),
         }
     }
 
@@ -189,7 +208,7 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn enqueue(&self, entry: E, len_max: usize) -> Enqueued<E> {
         let mut unwanted = Unwanted(Vec::new());
         let mut queue = lock(&self.queue);
-        if queue.entries.len() >= len_max {
+        if queue.entries.len() >= len_max && (queue.refused == 0 || queue.refused >= queue.entries.len()) {
             queue.purge(&mut unwanted);
         }
         let mut word = self.word.load(Ordering::Relaxed);
@@ -199,6 +218,7 @@ impl<E: Entry> Mailbox<E> {
             }
             let takes = free(word, entry.access());
             if !takes && queue.entries.len() >= len_max {
+                queue.refused += 1;
                 return Enqueued::Full(entry);
             }
             let shared = entry.access() == AccessKind::Shared;
@@ -246,6 +266,7 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn withdrawn(&self) -> Released<E> {
         let mut unwanted = Unwanted(Vec::new());
         let mut queue = lock(&self.queue);
+        queue.refused = 0;
         self.pass_on(&mut queue, &mut unwanted)
     }
 
@@ -269,31 +290,25 @@ impl<E: Entry> Mailbox<E> {
         }
         match front {
             Some(AccessKind::Exclusive) if held(word) => Released::Done,
-            Some(AccessKind::Exclusive) => self.hand_over_one(queue),
+            Some(AccessKind::Exclusive) => self.hand_over_exclusive(queue, unwanted),
             Some(AccessKind::Shared) => self.hand_over_shared(queue, unwanted, room(word)),
             None if word & LEAVING != 0 && self.try_close() => Released::Close,
             None => Released::Done,
         }
     }
 
-    fn hand_over_one(&self, queue: &mut Queue<E>) -> Released<E> {
-        let Some(entry) = queue.entries.pop_front() else { return Released::Done };
+    fn hand_over_exclusive(&self, queue: &mut Queue<E>, unwanted: &mut Unwanted<E>) -> Released<E> {
+        let next = queue.take(AccessKind::Exclusive, HAND_OVER_MAX, unwanted);
         // WAITING still keeps everybody else out, so the turn begins before it is taken away.
         self.word.fetch_add(EXCLUSIVE, Ordering::AcqRel);
         if !queue.keeps_others_waiting() {
             self.word.fetch_and(!WAITING, Ordering::AcqRel);
         }
-        Released::HandOver(vec![entry])
+        Released::HandOver(next)
     }
 
     fn hand_over_shared(&self, queue: &mut Queue<E>, unwanted: &mut Unwanted<E>, room: usize) -> Released<E> {
-        let mut next = Vec::new();
-        while next.len() < HAND_OVER_MAX.min(room)
-            && queue.front(unwanted).map(Entry::access) == Some(AccessKind::Shared)
-            && let Some(entry) = queue.entries.pop_front()
-        {
-            next.push(entry);
-        }
+        let next = queue.take(AccessKind::Shared, HAND_OVER_MAX.min(room), unwanted);
         if next.is_empty() {
             return Released::Done;
         }
@@ -301,6 +316,24 @@ impl<E: Entry> Mailbox<E> {
         queue.granted += begun;
         self.word.fetch_add(begun * SHARED, Ordering::AcqRel);
         Released::HandOver(next)
+    }
+
+    /// Whether this life ends: what was handed over and has not begun may not begin any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CLOSING != 0
+    }
+
+    /// Puts back what was handed over together and has not begun, while its exclusive turn is still held.
+    pub(crate) fn put_back(&self, entries: VecDeque<E>) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut queue = lock(&self.queue);
+        debug_assert!(self.word.load(Ordering::Relaxed) & EXCLUSIVE != 0, "somebody must be there to hand over");
+        for entry in entries.into_iter().rev() {
+            queue.entries.push_front(entry);
+        }
+        self.word.fetch_or(WAITING, Ordering::AcqRel);
     }
 
     /// Closes if nothing runs and nothing waits. The caller then holds the exclusive turn.

@@ -39,11 +39,7 @@ use grains_core::{
 };
 
 use self::{arrived::Arrived, extras::Extras, mailbox::Mailbox, waiter::Waiter};
-use crate::{
-    ambient::{TurnMethod, TurnName},
-    node::NodeInner,
-    tenure::Tenure,
-};
+use crate::{node::NodeInner, tenure::Tenure};
 
 /// What the activations of one grain type have in common.
 pub(crate) struct GrainTypeInfo {
@@ -119,8 +115,7 @@ pub(crate) struct Place {
 }
 
 /// There is no activation behind this entry of the catalog any more: look again.
-#[derive(Debug)]
-pub(crate) struct IsGone;
+pub(crate) struct IsGone(pub(crate) Arc<dyn AnyActivation>);
 
 /// An activation of whatever grain.
 pub(crate) trait AnyActivation: Send + Sync {
@@ -210,15 +205,6 @@ impl<G: Lifecycle> Activation<G> {
         life == self.life() && life.counter != 0
     }
 
-    fn name_of(&self, method: &'static MethodInfo) -> TurnName {
-        TurnName {
-            node: self.node.number,
-            grain: self.id.clone(),
-            life: self.life(),
-            method: TurnMethod::Known(method),
-        }
-    }
-
     /// Ends this life as soon as nothing runs and nothing waits.
     fn leave_when_idle(&self) {
         if self.mailbox.leave_when_idle()
@@ -236,6 +222,10 @@ impl<G: Lifecycle> Activation<G> {
     }
 
     fn touch(&self) {
-        self.last_used.store(self.node.scan(), Ordering::Relaxed);
+        let scan = self.node.scan();
+        // Written when it changes only: every thread that calls this grain reads it.
+        if self.last_used.load(Ordering::Relaxed) != scan {
+            self.last_used.store(scan, Ordering::Relaxed);
+        }
     }
 }

@@ -21,11 +21,11 @@ use super::{
     Activation, AnyActivation, IsGone, Numbering,
     arrived::{self, Arrived},
     mailbox::Enqueued,
-    turn::{AsTurn, Turn, answer, answer_through_bytes, encoding},
+    turn::{Turn, answer, answer_through_bytes, encoding},
     waiter::{CallWaiter, ReplyTo, Waiter},
 };
 use crate::{
-    ambient::{Chain, Inherited, Link, chain_to},
+    ambient::{Chain, Holder as _, Inherited, Link, chain_to},
     tenure::{Tenure, fenced},
 };
 
@@ -224,7 +224,7 @@ impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
             run_inline(activation, args, slot, inherited, cx);
             return Ok(());
         }
-        match chain_to(&activation.name_of(const { &M::INFO }), inherited.caller.as_ref()) {
+        match chain_to(&activation.turn_name(activation.life(), const { &M::INFO }), inherited.caller.as_ref()) {
             Chain::Cycle(cycle) => {
                 slot.answer = Some(Err(CallError::Deadlock { cycle }));
                 Ok(())
@@ -303,9 +303,9 @@ fn run_inline<G, M>(
     match future.as_mut().poll(cx) {
         Poll::Ready(answer) => slot.answer = Some(finish(answer)),
         Poll::Pending => {
-            let (node, tenure) = (future.node().clone(), future.tenure().clone());
-            let deadline = future.frame().deadline(&*node.world.clock);
-            let after = future.frame().timeout();
+            let (frame, holder) = future.held();
+            let (deadline, after) = (frame.deadline(holder.clock()), frame.timeout());
+            let tenure = holder.tenure().clone();
             let (sender, receiver) = reply_channel();
             let begun = sender.begin();
             debug_assert!(begun, "the receiver is still here");
@@ -334,7 +334,11 @@ where
     let turn = Turn::granted(activation.clone(), M::Access::KIND);
     let waiter: Waiter<G> = Box::new(waiter);
     slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
-    activation.tenure.tasks.spawn(async move { waiter.run(turn) });
+    activation.tenure.tasks.spawn(async move {
+        if let Some(rest) = waiter.run(turn) {
+            rest.await;
+        }
+    });
 }
 
 impl<G: Lifecycle> Queue for Activation<G> {
@@ -371,7 +375,7 @@ where
         }
         Err(Refused::Gone(waiter)) => {
             slot.args = Some(waiter.args);
-            Err(IsGone)
+            Err(IsGone(activation.clone()))
         }
     }
 }
@@ -394,7 +398,7 @@ where
     match activation.mailbox.enqueue(waiter, len_max) {
         Enqueued::Waits => Ok(()),
         Enqueued::Granted(waiter) => {
-            Activation::hand_over(activation, vec![waiter]);
+            Activation::hand_over(activation, [waiter].into());
             Ok(())
         }
         Enqueued::Full(waiter) => {
@@ -430,7 +434,7 @@ impl<G: Lifecycle> Turns<G> for Tell<'_, G> {
             }
             Err(Refused::Gone(waiter)) => {
                 slot.args = Some(waiter.args);
-                Err(IsGone)
+                Err(IsGone(self.activation.clone()))
             }
         }
     }

@@ -55,7 +55,7 @@ impl<G: Lifecycle> Activation<G> {
         let waiter = TickWaiter { tick: tick.clone(), done, activation: Arc::downgrade(&me), life, timeout };
         match me.mailbox.enqueue(Box::new(waiter), me.grain_type.mailbox_len_max) {
             Enqueued::Waits => {}
-            Enqueued::Granted(waiter) => Self::hand_over(&me, vec![waiter]),
+            Enqueued::Granted(waiter) => Self::hand_over(&me, [waiter].into()),
             Enqueued::Full(waiter) => {
                 tracing::warn!(grain = %me.id, "a tick was left out: the mailbox is full");
                 drop(waiter);

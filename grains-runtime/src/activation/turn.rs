@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    cell::Cell,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -10,15 +11,14 @@ use std::{
 };
 
 use grains_core::{
-    Access, AccessKind, AnsweredBy, CallError, Failure, Lifecycle, Method, MethodInfo, Outcome, Reply, codec,
-    route::Answer, with_route,
+    Access, AccessKind, ActivationId, AnsweredBy, CallError, Failure, Lifecycle, Method, MethodInfo, Outcome, Reply,
+    codec, route::Answer, with_route, world::Clock,
 };
 use pin_project_lite::pin_project;
 
 use super::Activation;
 use crate::{
-    ambient::{Frame, Inherited},
-    node::NodeInner,
+    ambient::{Frame, Holder, Inherited, TurnMethod, TurnName},
     tenure::Tenure,
 };
 
@@ -70,12 +70,40 @@ impl<G: Lifecycle> Turn<G> {
     }
 }
 
+thread_local! {
+    /// The activation whose exclusive turn this thread has lent to the call that it runs; 0 for none.
+    static LENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What became of a turn that was lent.
+pub(super) enum Lent {
+    /// It came back: the next call may have it.
+    Back,
+    /// The call it was lent to still has it, and gives it back to the mailbox.
+    Kept,
+}
+
+/// Runs `call` with the exclusive turn of `activation`, which the caller holds on behalf of several calls.
+pub(super) fn lending<G: Lifecycle, R>(activation: &Arc<Activation<G>>, call: impl FnOnce(Turn<G>) -> R) -> (R, Lent) {
+    let address = activation.address();
+    let outer = LENT.replace(address);
+    let result = call(Turn::granted(activation.clone(), AccessKind::Exclusive));
+    match LENT.replace(outer) == address {
+        true => (result, Lent::Kept),
+        false => (result, Lent::Back),
+    }
+}
+
 impl<G: Lifecycle> Drop for Turn<G> {
     fn drop(&mut self) {
         if !self.ended {
             self.activation.broken.store(true, Ordering::Release);
             let closes = self.activation.mailbox.shut();
             debug_assert!(!closes, "this turn is still held");
+        }
+        // There is one exclusive turn: if this thread has lent that of this activation, it is this one.
+        if self.access == AccessKind::Exclusive && LENT.get() == self.activation.address() {
+            return LENT.set(0);
         }
         Activation::released(&self.activation, self.activation.mailbox.release(self.access));
     }
@@ -119,9 +147,8 @@ impl<G: Lifecycle> Drop for Closer<G> {
 pin_project! {
     /// A turn's future with its guards: the lost-state check and the panic catcher around every poll, and the frame that
     /// its calls inherit from.
-    pub(crate) struct TurnFuture<G: Lifecycle, F> {
+    pub(crate) struct TurnFuture<F> {
         frame: Frame,
-        activation: Arc<Activation<G>>,
         #[pin]
         future: F,
     }
@@ -132,71 +159,65 @@ pub(super) fn answer<G, M>(
     mut turn: Turn<G>,
     args: M,
     inherited: Inherited,
-) -> Pin<Box<impl Future<Output = Answer<M>> + Send + AsTurn>>
+) -> Pin<Box<TurnFuture<impl Future<Output = Answer<M>> + Send>>>
 where
     G: Lifecycle,
     M: AnsweredBy<G>,
 {
-    let activation = turn.activation.clone();
-    let frame = Frame::new(Some(activation.name_of(const { &M::INFO })), inherited);
+    let holder = turn.activation.clone();
     let future = async move {
         let answer = args.answer(turn.grain::<M::Access>()).await;
         turn.finish().map_err(Failure::widen)?;
         answer.into_result().map_err(CallError::Grain)
     };
-    Box::pin(TurnFuture { frame, activation, future })
+    Box::pin(TurnFuture::new(holder, const { &M::INFO }, inherited, future))
 }
 
-impl<G: Lifecycle, F> TurnFuture<G, F> {
-    pub(super) fn new(frame: Frame, activation: Arc<Activation<G>>, future: F) -> Self {
-        Self { frame, activation, future }
+impl<F> TurnFuture<F> {
+    pub(super) fn new<G: Lifecycle>(
+        activation: Arc<Activation<G>>,
+        method: &'static MethodInfo,
+        inherited: Inherited,
+        future: F,
+    ) -> Self {
+        let life = activation.life();
+        Self { frame: Frame::of_turn(activation, life, method, inherited), future }
+    }
+
+    /// Its frame and the activation that it is a turn of.
+    pub(super) fn held(&self) -> (&Frame, &dyn Holder) {
+        (&self.frame, holder(&self.frame).0)
     }
 }
 
-/// A future with a frame.
-pub(super) trait AsTurn {
-    fn frame(&self) -> &Frame;
-    fn node(&self) -> &Arc<NodeInner>;
-    fn tenure(&self) -> &Arc<Tenure>;
+fn holder(frame: &Frame) -> (&dyn Holder, &'static MethodInfo) {
+    frame.holder().expect("`new` made it the frame of a turn")
 }
 
-impl<G: Lifecycle, F> AsTurn for TurnFuture<G, F> {
-    fn frame(&self) -> &Frame {
-        &self.frame
-    }
-    fn node(&self) -> &Arc<NodeInner> {
-        &self.activation.node
-    }
-    fn tenure(&self) -> &Arc<Tenure> {
-        &self.activation.tenure
-    }
-}
-
-impl<G, F, T, E> Future for TurnFuture<G, F>
+impl<F, T, E> Future for TurnFuture<F>
 where
-    G: Lifecycle,
     F: Future<Output = Result<T, CallError<E>>>,
 {
     type Output = Result<T, CallError<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let me = self.project();
-        if !me.activation.tenure.may_act() {
-            return Poll::Ready(Err(me.activation.fenced_error().widen()));
+        let (holder, method) = holder(me.frame);
+        if !holder.tenure().may_act() {
+            return Poll::Ready(Err(holder.fenced().widen()));
         }
-        if me.activation.lost.load(Ordering::Acquire) {
-            return Poll::Ready(Err(me.activation.lost_error().widen()));
+        if let Some(lost) = holder.lost() {
+            return Poll::Ready(Err(lost.widen()));
         }
         let future = me.future;
         match me.frame.enter(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx)))) {
-            Err(panic) => Poll::Ready(Err(me.activation.panicked(me.frame, &*panic).widen())),
-            Ok(Poll::Pending) if me.activation.lost.load(Ordering::Acquire) => {
-                Poll::Ready(Err(me.activation.lost_error().widen()))
-            }
+            Err(panic) => Poll::Ready(Err(holder.panicked(method, &*panic).widen())),
+            Ok(Poll::Pending) => match holder.lost() {
+                Some(lost) => Poll::Ready(Err(lost.widen())),
+                None => Poll::Pending,
+            },
             // Nothing of an activation whose lease ended meanwhile is heard any more.
-            Ok(Poll::Ready(_)) if !me.activation.tenure.may_act() => {
-                Poll::Ready(Err(me.activation.fenced_error().widen()))
-            }
+            Ok(Poll::Ready(_)) if !holder.tenure().may_act() => Poll::Ready(Err(holder.fenced().widen())),
             Ok(polled) => polled,
         }
     }
@@ -208,18 +229,34 @@ impl<G: Lifecycle> Activation<G> {
         let why = self.extras.lost();
         CallError::Lost { grain: self.id.to_string().into(), why: why.unwrap_or_else(|| "it lost its state".into()) }
     }
+}
 
-    /// What the caller of a turn is told that was cut off because the lease of its node had ended.
-    pub(super) fn fenced_error(&self) -> Failure {
+impl<G: Lifecycle> Holder for Activation<G> {
+    fn turn_name(&self, life: ActivationId, method: &'static MethodInfo) -> TurnName {
+        TurnName { node: self.node.number, grain: self.id.clone(), life, method: TurnMethod::Known(method) }
+    }
+
+    fn tenure(&self) -> &Arc<Tenure> {
+        &self.tenure
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.node.world.clock
+    }
+
+    fn lost(&self) -> Option<Failure> {
+        self.lost.load(Ordering::Acquire).then(|| self.lost_error())
+    }
+
+    fn fenced(&self) -> Failure {
         let why = "the lease of its node ended during the turn".into();
         CallError::Lost { grain: self.id.to_string().into(), why }
     }
 
-    fn panicked(&self, frame: &Frame, panic: &(dyn Any + Send)) -> Failure {
-        let method = frame.turn.as_ref().map_or("turn", |turn| turn.method.name());
+    fn panicked(&self, method: &MethodInfo, panic: &(dyn Any + Send)) -> Failure {
         let message = panic_message(panic);
-        tracing::error!(grain = %self.id, method, message, "panicked; the activation is dropped");
-        CallError::Panicked { grain: self.id.to_string().into(), method: method.into(), message: message.into() }
+        tracing::error!(grain = %self.id, method = method.name, message, "panicked; the activation is dropped");
+        CallError::Panicked { grain: self.id.to_string().into(), method: method.name.into(), message: message.into() }
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
     collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,28 +18,28 @@ use grains_core::{
     reply::ReplySender,
     route::{Answer, ReplySink, TypedSink},
     timed_out,
+    world::BoxFuture,
 };
 
 use super::{
     Activation,
     arrived::{Arrived, answer_away},
     mailbox::{Entry, Released},
-    turn::{TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, panic_message},
+    turn::{Lent, TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, lending, panic_message},
 };
-use crate::{
-    ambient::{Frame, Inherited},
-    node::NodeInner,
-    tenure::fenced,
-};
+use crate::{ambient::Inherited, node::NodeInner, tenure::fenced};
 
 /// A call or tick that waits for its turn.
 pub(crate) type Waiter<G> = Box<dyn Waits<G>>;
 
+/// What is left of a turn that has to wait.
+pub(crate) type Rest = BoxFuture<'static, ()>;
+
 pub(crate) trait Waits<G: Lifecycle>: Send {
     fn access(&self) -> AccessKind;
     fn wanted(&self) -> bool;
-    /// Runs as far as it gets at once; what has to wait becomes a task.
-    fn run(self: Box<Self>, turn: Turn<G>);
+    /// Runs as far as it gets at once, and gives what is left to become a task.
+    fn run(self: Box<Self>, turn: Turn<G>) -> Option<Rest>;
     /// Ends without having run.
     fn fail(self: Box<Self>, failure: Failure);
     /// Goes on to where its grain lives next, or ends if it means nothing elsewhere.
@@ -112,19 +111,22 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         !self.reply.is_withdrawn()
     }
 
-    fn run(self: Box<Self>, turn: Turn<G>) {
+    fn run(self: Box<Self>, turn: Turn<G>) -> Option<Rest> {
         let activation = turn.activation().clone();
         if self.deadline <= activation.node.world.clock.now() {
             turn.end();
             let late = timed_out(&self.grain, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
-            return <Self as Waits<G>>::fail(self, late);
+            <Self as Waits<G>>::fail(self, late);
+            return None;
         }
         if !activation.tenure.may_begin() {
             turn.end();
-            return <Self as Waits<G>>::fail(self, fenced());
+            <Self as Waits<G>>::fail(self, fenced());
+            return None;
         }
         if !self.reply.begin() {
-            return turn.end();
+            turn.end();
+            return None;
         }
         let Self { args, reply, mut inherited, deadline, .. } = *self;
         inherited.deadline = Some(deadline);
@@ -136,7 +138,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
             ReplyTo::Away(sink) => answer_away::<G, M>(activation, sink, answer),
             ReplyTo::Nobody => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
         };
-        run_to_end(activation, future, finish);
+        run_to_end(activation, future, finish)
     }
 
     fn fail(self: Box<Self>, failure: Failure) {
@@ -170,18 +172,18 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
     }
 }
 
-/// Polls a turn once here; what has to wait becomes a task.
+/// Polls a turn once here, and gives what has to wait.
 fn run_to_end<G: Lifecycle, F: Future + Send + 'static>(
     activation: Arc<Activation<G>>,
     mut turn: Pin<Box<F>>,
     finish: impl FnOnce(F::Output, &Activation<G>) + Send + 'static,
-) {
+) -> Option<Rest> {
     match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => finish(answer, &activation),
-        Poll::Pending => {
-            let tenure = activation.tenure.clone();
-            tenure.tasks.spawn(async move { finish(turn.await, &activation) });
+        Poll::Ready(answer) => {
+            finish(answer, &activation);
+            None
         }
+        Poll::Pending => Some(Box::pin(async move { finish(turn.await, &activation) })),
     }
 }
 
@@ -218,26 +220,26 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
         self.activation.upgrade().is_some_and(|activation| activation.is_life(self.life)) && !self.done.is_withdrawn()
     }
 
-    fn run(self: Box<Self>, mut turn: Turn<G>) {
+    fn run(self: Box<Self>, mut turn: Turn<G>) -> Option<Rest> {
         let activation = turn.activation().clone();
         if !activation.is_life(self.life) || !self.done.begin() {
-            return turn.end();
+            turn.end();
+            return None;
         }
         let Self { tick, done, timeout, .. } = *self;
-        let frame = Frame::new(Some(activation.name_of(&TICK)), Inherited::nothing(timeout));
         let future = async move {
             let result: Result<()> = tick.tick(turn.grain::<Exclusive>()).await;
             turn.finish().map_err(Failure::widen)?;
             result.map_err(CallError::Grain)
         };
-        let future = Box::pin(TurnFuture::new(frame, activation.clone(), future));
+        let future = Box::pin(TurnFuture::new(activation.clone(), &TICK, Inherited::nothing(timeout), future));
         let finish = move |result: Result<(), CallError>, activation: &Activation<G>| {
             if let Err(error) = result {
                 tracing::warn!(grain = %activation.id, %error, "a tick failed");
             }
             done.send(());
         };
-        run_to_end(activation, future, finish);
+        run_to_end(activation, future, finish)
     }
 
     fn fail(self: Box<Self>, _: Failure) {}
@@ -260,81 +262,41 @@ impl<G: Lifecycle> Activation<G> {
     }
 
     /// Runs waiters that have been granted their turns, on a task: whoever gave the turn back has other things to do.
-    pub(super) fn hand_over(me: &Arc<Self>, next: Vec<Waiter<G>>) {
-        let over = me.is_over().then(|| me.over());
-        let jobs = next.into_iter().map(|waiter| {
-            let begun = Begun { activation: me.clone(), access: (*waiter).access() };
-            let turn = Turn::granted(me.clone(), begun.access);
-            let over = over.clone();
-            Box::new(move || {
-                match over {
-                    Some(failure) => waiter.fail(failure),
-                    None => waiter.run(turn),
-                }
-                drop(begun);
-            }) as Job
-        });
-        let jobs = jobs.collect();
-        if me.is_over() { drop(serve_some(Serving { activation: me.address(), jobs })) } else { serve(me, jobs) }
+    pub(super) fn hand_over(me: &Arc<Self>, next: VecDeque<Waiter<G>>) {
+        let served = Served::new(me, next);
+        match me.is_over() {
+            // It fails them.
+            true => drop(served),
+            false => me.tenure.tasks.spawn(serve(served)),
+        }
     }
 
     /// Which activation of this process this is.
-    fn address(self: &Arc<Self>) -> usize {
+    pub(super) fn address(self: &Arc<Self>) -> usize {
         Arc::as_ptr(self) as usize
     }
-}
-
-/// A granted turn that has not begun. Dropped when it has, or never will.
-struct Begun<G: Lifecycle> {
-    activation: Arc<Activation<G>>,
-    access: AccessKind,
-}
-
-impl<G: Lifecycle> Drop for Begun<G> {
-    fn drop(&mut self) {
-        if self.access == AccessKind::Shared {
-            Activation::released(&self.activation, self.activation.mailbox.begun());
-        }
-    }
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Turns of one activation that a task runs one after the other.
-struct Serving {
-    activation: usize,
-    jobs: VecDeque<Job>,
-}
-
-thread_local! {
-    /// What the serving task on this thread has left: turns that end there add their successors, so that a busy grain is
-    /// served by one task without a spawn per turn. Other grains' turns are not added: they may belong to another node, or
-    /// be waited for by the very turn that runs.
-    static SERVING: RefCell<Option<Serving>> = const { RefCell::new(None) };
 }
 
 /// How many turns a serving task runs before it lets other tasks run: a few tens of microseconds of short turns.
 const SERVED_AT_ONCE: usize = 64;
 
-fn serve<G: Lifecycle>(me: &Arc<Activation<G>>, jobs: VecDeque<Job>) {
-    let activation = me.address();
-    let mut jobs = Some(jobs);
-    SERVING.with_borrow_mut(|serving| {
-        if let Some(serving) = serving.as_mut().filter(|serving| serving.activation == activation) {
-            serving.jobs.extend(jobs.take().into_iter().flatten());
+/// Runs what was handed over, and what comes after it, until nobody waits or a turn has to wait: that one hands over when it
+/// has ended. So a busy grain is served by one task without a spawn per turn.
+async fn serve<G: Lifecycle>(mut served: Served<G>) {
+    loop {
+        for _ in 0..SERVED_AT_ONCE {
+            let Some(released) = served.run_next() else { continue };
+            let activation = served.activation.clone();
+            match released {
+                Released::Done => return,
+                Released::Close => return Activation::close(activation),
+                Released::HandOver(next) => served = Served::new(&activation, next),
+            }
+            if activation.is_over() {
+                return;
+            }
         }
-    });
-    if let Some(jobs) = jobs {
-        me.tenure.tasks.spawn(serve_all(Serving { activation, jobs }));
-    }
-}
-
-async fn serve_all(mut serving: Serving) {
-    while !serving.jobs.is_empty() {
-        serving = serve_some(serving);
-        if !serving.jobs.is_empty() {
-            let_others_run().await;
-        }
+        let_others_run().await;
     }
 }
 
@@ -351,17 +313,100 @@ async fn let_others_run() {
     .await;
 }
 
-/// Runs up to [`SERVED_AT_ONCE`] jobs, with those that they add, and gives back the rest.
-fn serve_some(serving: Serving) -> Serving {
-    let activation = serving.activation;
-    let outer = SERVING.replace(Some(serving));
-    for _ in 0..SERVED_AT_ONCE {
-        let job = SERVING.with_borrow_mut(|serving| serving.as_mut().and_then(|serving| serving.jobs.pop_front()));
-        let Some(job) = job else { break };
-        // Turns catch their own panics; what is left is arguments and answers that panic when they are dropped.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
-            tracing::error!(message = panic_message(&*panic), "the end of a turn panicked");
+/// Waiters of one access that were handed over and have not begun. If it is dropped before they have, as when the node stops,
+/// they fail.
+struct Served<G: Lifecycle> {
+    activation: Arc<Activation<G>>,
+    access: AccessKind,
+    waiters: VecDeque<Waiter<G>>,
+    /// The exclusive turn of all of them, or a shared one for each of them, is held.
+    held: bool,
+}
+
+impl<G: Lifecycle> Served<G> {
+    fn new(activation: &Arc<Activation<G>>, waiters: VecDeque<Waiter<G>>) -> Self {
+        let access = waiters.front().map_or(AccessKind::Exclusive, |waiter| (**waiter).access());
+        Self { activation: activation.clone(), access, waiters, held: true }
+    }
+
+    /// Runs one turn. After the last one it says what comes next.
+    fn run_next(&mut self) -> Option<Released<Waiter<G>>> {
+        match self.access {
+            AccessKind::Shared => self.run_shared(),
+            AccessKind::Exclusive => self.run_exclusive(),
         }
     }
-    SERVING.replace(outer).unwrap_or(Serving { activation, jobs: VecDeque::new() })
+
+    fn run_shared(&mut self) -> Option<Released<Waiter<G>>> {
+        let Some(waiter) = self.waiters.pop_front() else {
+            self.held = false;
+            return Some(Released::Done);
+        };
+        let turn = Turn::granted(self.activation.clone(), AccessKind::Shared);
+        if let Some(rest) = quietly(|| waiter.run(turn)).flatten() {
+            self.activation.tenure.tasks.spawn(rest);
+        }
+        // The last one hands over to those behind it, here.
+        let begun = self.activation.mailbox.begun();
+        if self.waiters.is_empty() {
+            self.held = false;
+            return Some(begun);
+        }
+        Activation::released(&self.activation, begun);
+        None
+    }
+
+    fn run_exclusive(&mut self) -> Option<Released<Waiter<G>>> {
+        let next = if self.activation.mailbox.is_closing() { None } else { self.waiters.pop_front() };
+        let Some(waiter) = next else {
+            self.activation.mailbox.put_back(std::mem::take(&mut self.waiters));
+            self.held = false;
+            return Some(self.activation.mailbox.release(AccessKind::Exclusive));
+        };
+        let (rest, lent) = lending(&self.activation, |turn| quietly(|| waiter.run(turn)).flatten());
+        if let Lent::Back = lent {
+            debug_assert!(rest.is_none(), "what is left of a turn holds it");
+            return None;
+        }
+        // Before the rest of it can end, and hand over.
+        self.activation.mailbox.put_back(std::mem::take(&mut self.waiters));
+        self.held = false;
+        if let Some(rest) = rest {
+            self.activation.tenure.tasks.spawn(rest);
+        }
+        Some(Released::Done)
+    }
+}
+
+impl<G: Lifecycle> Drop for Served<G> {
+    fn drop(&mut self) {
+        if !self.held {
+            return;
+        }
+        let (failure, waiters) = (self.activation.over(), std::mem::take(&mut self.waiters));
+        // Those behind them are not handed over any more.
+        let closes = self.activation.mailbox.shut();
+        debug_assert!(!closes, "a turn is still held");
+        for waiter in waiters {
+            quietly(|| waiter.fail(failure.clone()));
+            if self.access == AccessKind::Shared {
+                Activation::released(&self.activation, self.activation.mailbox.release(AccessKind::Shared));
+                Activation::released(&self.activation, self.activation.mailbox.begun());
+            }
+        }
+        if self.access == AccessKind::Exclusive {
+            Activation::released(&self.activation, self.activation.mailbox.release(AccessKind::Exclusive));
+        }
+    }
+}
+
+/// Turns catch their own panics; what is left is arguments and answers that panic when they are dropped.
+fn quietly<T>(end: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(end)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            tracing::error!(message = panic_message(&*panic), "the end of a turn panicked");
+            None
+        }
+    }
 }

@@ -87,14 +87,31 @@ impl Grain {
             }
         }
         self.ran.fetch_add(1, SeqCst);
+    }
+
+    /// The same, given back after it.
+    fn whole_turn(&self, access: AccessKind) {
+        self.turn(access);
         let released = self.mailbox.release(access);
+        self.after(released);
+    }
+
+    /// Exclusive turns that were handed over together.
+    fn serve(&self, mut jobs: VecDeque<Job>) {
+        while !self.mailbox.is_closing()
+            && let Some(job) = jobs.pop_front()
+        {
+            self.turn(job.access);
+        }
+        self.mailbox.put_back(jobs);
+        let released = self.mailbox.release(AccessKind::Exclusive);
         self.after(released);
     }
 
     /// A turn that came through the queue: others learn that it has begun when it has been polled once, which may be
     /// after its end.
     fn granted(&self, access: AccessKind) {
-        self.turn(access);
+        self.whole_turn(access);
         if access == AccessKind::Shared {
             let released = self.mailbox.begun();
             self.after(released);
@@ -104,6 +121,7 @@ impl Grain {
     fn after(&self, released: Released<Job>) {
         match released {
             Released::Done => {}
+            Released::HandOver(jobs) if jobs[0].access == AccessKind::Exclusive => self.serve(jobs),
             Released::HandOver(jobs) => jobs.into_iter().for_each(|job| self.granted(job.access)),
             Released::Close => self.close(),
         }
@@ -123,7 +141,7 @@ impl Grain {
     /// A call; `false` if the activation was gone.
     fn call(&self, access: AccessKind) -> bool {
         if self.mailbox.try_begin(access) {
-            self.turn(access);
+            self.whole_turn(access);
             return true;
         }
         match self.mailbox.enqueue(job(access), CALLS_MAX) {
@@ -318,7 +336,7 @@ mod as_they_like {
         assert!(matches!(mailbox.begun(), Released::Done));
         assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
         let Released::HandOver(second) = mailbox.release(AccessKind::Shared) else { panic!() };
-        assert!(matches!(&second[..], [Job { access: AccessKind::Exclusive, .. }]));
+        assert!(second.iter().map(Entry::access).eq([AccessKind::Exclusive]));
         let Released::HandOver(third) = mailbox.release(AccessKind::Exclusive) else { panic!() };
         assert_eq!(third.len(), 1);
         assert!(!mailbox.try_begin(AccessKind::Shared), "nobody overtakes a turn that was granted and has not begun");
@@ -327,6 +345,57 @@ mod as_they_like {
         assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
         assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
         assert!(mailbox.try_begin(AccessKind::Exclusive));
+    }
+
+    #[test]
+    fn writers_are_handed_over_together_and_those_put_back_come_first() {
+        let mailbox = Mailbox::closed();
+        let jobs: Vec<_> = (0..5).map(|_| job(AccessKind::Exclusive)).collect();
+        let names: Vec<_> = jobs.iter().map(|job| job.withdrawn.clone()).collect();
+        let (four, last) = jobs.split_at(4);
+        for Job { access, withdrawn } in four {
+            let job = Job { access: *access, withdrawn: withdrawn.clone() };
+            assert!(matches!(mailbox.enqueue(job, 8), Enqueued::Waits));
+        }
+        mailbox.open();
+        let Released::HandOver(mut first) = mailbox.release(AccessKind::Exclusive) else { panic!() };
+        assert_eq!(first.len(), 4);
+        assert!(!mailbox.try_begin(AccessKind::Exclusive), "one turn is held for all of them");
+        assert!(matches!(
+            mailbox.enqueue(Job { access: AccessKind::Exclusive, withdrawn: last[0].withdrawn.clone() }, 8),
+            Enqueued::Waits
+        ));
+        // The first one waits: its turn goes on elsewhere.
+        drop(first.pop_front());
+        names[2].store(true, SeqCst);
+        mailbox.put_back(first);
+        let Released::HandOver(second) = mailbox.release(AccessKind::Exclusive) else { panic!() };
+        let order: Vec<_> =
+            second.iter().map(|job| names.iter().position(|name| Arc::ptr_eq(name, &job.withdrawn))).collect();
+        assert_eq!(order, [Some(1), Some(3), Some(4)], "in their order, without the one that was taken back");
+        assert!(!mailbox.is_closing());
+        assert!(!mailbox.shut(), "the turn is held");
+        assert!(mailbox.is_closing(), "the rest may not begin");
+        mailbox.put_back(second);
+        assert!(matches!(mailbox.release(AccessKind::Exclusive), Released::Close));
+        assert_eq!(mailbox.abandon().len(), 3);
+    }
+
+    #[test]
+    fn refusals_look_at_the_queue_now_and_then_only() {
+        let mailbox = Mailbox::closed();
+        let looked = job(AccessKind::Exclusive);
+        let flag = looked.withdrawn.clone();
+        assert!(matches!(mailbox.enqueue(looked, 3), Enqueued::Waits));
+        for _ in 0..2 {
+            assert!(matches!(mailbox.enqueue(job(AccessKind::Exclusive), 3), Enqueued::Waits));
+        }
+        assert!(matches!(mailbox.enqueue(job(AccessKind::Exclusive), 3), Enqueued::Full(_)));
+        // Nobody says so: as when the caller is on another node.
+        flag.store(true, SeqCst);
+        let refused =
+            (0..9).take_while(|_| matches!(mailbox.enqueue(job(AccessKind::Exclusive), 3), Enqueued::Full(_)));
+        assert_eq!(refused.count(), 2, "after as many refusals as wait it is found");
     }
 
     #[test]
@@ -340,7 +409,7 @@ mod as_they_like {
         assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 1), Enqueued::Waits));
         mailbox.open();
         let Released::HandOver(next) = mailbox.release(AccessKind::Exclusive) else { panic!() };
-        assert!(matches!(&next[..], [Job { access: AccessKind::Shared, .. }]));
+        assert!(next.iter().map(Entry::access).eq([AccessKind::Shared]));
     }
 
     #[test]

@@ -47,14 +47,26 @@ async fn a_command_is_applied_once_and_an_older_one_not_at_all() {
 
 #[tokio::test]
 async fn clients_that_were_not_heard_of_for_longest_are_forgotten() {
-    let states = open(&CrashDisk::default());
+    let disk = CrashDisk::default();
+    let states = open(&disk);
     let many: Vec<_> = (1..=1030).map(|client| (client, command(client, 1, Vec::new()))).collect();
-    states.apply(&many, b"").unwrap();
+    states.apply(&many[..9], b"9").unwrap();
+    // The file knows the first ones.
+    states.persist().unwrap();
+    states.apply(&many[9..], b"1030").unwrap();
     // Of the last it is known, of the first not any more.
     apply(&states, 2000, command(1030, 1, vec![set("last", 0, b"x")]));
     assert_eq!(held(&states, "last"), None);
     apply(&states, 2001, command(1, 1, vec![set("first", 0, b"x")]));
     assert!(held(&states, "first").is_some());
+    // Nor does the file know them, once it is opened again.
+    states.persist().unwrap();
+    states.close();
+    let states = open(&disk);
+    apply(&states, 2002, command(2, 1, vec![set("second", 0, b"x")]));
+    assert!(held(&states, "second").is_some());
+    apply(&states, 2003, command(1029, 1, vec![set("known", 0, b"x")]));
+    assert_eq!(held(&states, "known"), None);
 }
 
 #[tokio::test]
