@@ -16,7 +16,7 @@ use crate::{
 
 const CALLERS: usize = 64;
 /// How long the pass is that is timed: many times what a scheduler gives to others in one go.
-const PASS: Duration = Duration::from_millis(400);
+const PASS: Duration = Duration::from_millis(300);
 const PASS_QUICK: Duration = Duration::from_millis(5);
 
 /// The caller is a task on a worker. Its callee is a task on the same workers, or runs in the caller's own if that is how
@@ -55,9 +55,11 @@ async fn measure<S: Local>(subject: &S, case: Case, callers: Callers<S>, size: S
         took = calls(subject, &callers, made).await;
     }
     let value = took.as_nanos() as f64 / (count * made) as f64;
+    // Long enough that all callers are under way at the same time, as before.
+    let counted = (made / 4).max(warm_up);
     let counting = Count::begin();
-    calls(subject, &callers, warm_up).await;
-    let allocs = Some(counting.end() as f64 / (count * warm_up) as f64);
+    calls(subject, &callers, counted).await;
+    let allocs = Some(counting.end() as f64 / (count * counted) as f64);
     vec![Measured { case, value, allocs }]
 }
 

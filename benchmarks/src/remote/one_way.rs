@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn measure<S: RemoteOneWay>(mut server: Server, size: Size) -> Vec<Measured> {
     let callees = S::connect(server.address.clone()).await;
-    let [few, many] = size.pick([10, 50], [1, 2]);
+    let [few, many] = size.pick([5, 25], [1, 2]);
     bursts::<S>(&callees, few).await;
     let begun = Instant::now();
     let sent = bursts::<S>(&callees, many).await;
