@@ -17,7 +17,7 @@ use std::{
 };
 
 use grains_core::{
-    GrainKey, Lifecycle,
+    GrainKey, Lifecycle, SingletonKey,
     store::Store,
     tasks::TaskSet,
     world::{BoxFuture, World},
@@ -207,7 +207,7 @@ impl NodeBuilder {
 
     /// Hosts the grain of struct `G` as a singleton: it lives on exactly one node of the cluster (or on this node, outside
     /// of clusters) without being called, and moves when that node leaves or dies. Its key type is `()`.
-    pub fn singleton<G: Lifecycle<Key = ()>>(self) -> Self {
+    pub fn singleton<G: Lifecycle<Key: SingletonKey>>(self) -> Self {
         self.hosting::<G>(HostingKind::Singleton, GrainOptions::default())
     }
 
