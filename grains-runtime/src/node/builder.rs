@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "redb")]
+use grains_core::Error;
 use grains_core::{
     GrainKey, Lifecycle, SingletonKey,
     store::Store,
@@ -102,12 +104,11 @@ pub enum StartError {
     },
     /// The store in the data directory cannot be opened.
     #[cfg(feature = "redb")]
-    #[error("data directory `{folder}` cannot be used: {why}", folder = folder.display())]
+    #[error("data directory `{folder}` cannot be used: {}", Error::from(why), folder = folder.display())]
     DataDir {
         /// The data directory.
         folder: PathBuf,
         /// What is wrong with the store in it, and the fix.
-        #[source]
         why: OpenError,
     },
     /// The data directory has the states of a node alone, and the cluster would not know them.
@@ -126,12 +127,11 @@ pub enum StartError {
     },
     /// The states of a node alone were not moved.
     #[cfg(feature = "cluster")]
-    #[error("the states in `{folder}` were not moved: {why}", folder = folder.display())]
+    #[error("the states in `{folder}` were not moved: {}", Error::from(why), folder = folder.display())]
     NotMoved {
         /// The data directory.
         folder: PathBuf,
         /// What went wrong. What was moved before that is in both places.
-        #[source]
         why: MoveError,
     },
     /// There is a data directory and nothing to keep in it.
