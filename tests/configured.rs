@@ -152,7 +152,17 @@ fn a_wrong_setting_and_a_wrong_sort_end_the_process_and_are_named() {
 #[test]
 fn what_makes_no_sense_is_refused_when_the_node_starts() {
     names(&complaint(&[], &[], "[grain.gest]\nidle_timeout = '1s'"), &["grains.toml:1", "\"gest\"", "hosts \"guest\""]);
-    names(&complaint(&[], &[], "mailbox_len_max = 0"), &["`mailbox_len_max` is zero"]);
+    let zero = complaint(&[], &[], "mailbox_len_max = 0");
+    names(&zero, &["`mailbox_len_max` is zero: no call could wait", "leave it out", "is from grains.toml:1"]);
+    let zero = complaint(&["--set", "idle_timeout=0s"], &[], "");
+    names(&zero, &["`idle_timeout` is zero: every activation would end", "argument --set idle_timeout"]);
+    let zero = complaint(&[], &[("GRAINS_GRAIN__GUEST__IDLE_TIMEOUT", "0s")], "");
+    names(&zero, &["`grain.guest.idle_timeout` is zero", "is from variable GRAINS_GRAIN__GUEST__IDLE_TIMEOUT"]);
+    let store = complaint(&["--set", "store=redis"], &[], "");
+    names(&store, &["the store \"redis\" of the node", "`store = \"redis\"` is from argument --set store"]);
+    let store = complaint(&["--set", "grain.guest.store=redb"], &[], "");
+    names(&store, &["grain type \"guest\"", "`data_dir`", "is from argument --set grain.guest.store"]);
+    names(&complaint(&["--set", "name="], &[], ""), &["argument --set name: `name` is a text that is not empty"]);
     let told = complaint(&["--set", "cluster.voters=2"], &[], "cluster.name = 'shop'");
     names(&told, &["`voters` is 1, 3 or 5", "`cluster.voters = 2` is from argument --set cluster.voters"]);
     let told = complaint(&[], &[], "[cluster]\nname = 'shop'\nlease = '100ms'\nlisten = '127.0.0.1:99999'");
