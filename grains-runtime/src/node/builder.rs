@@ -347,6 +347,8 @@ impl NodeBuilder {
             #[cfg(feature = "cluster")]
             moves: self.moves,
             named: self.stores,
+            #[cfg(feature = "cluster")]
+            state_bytes_max: config.state_bytes_max,
         };
         let of_types = self.types.iter().filter_map(|hosting| Some((hosting.name, hosting.options.store.clone()?)));
         let mut stores = surroundings.open(&world, config.store.as_ref(), of_types).await?;
