@@ -129,7 +129,9 @@ impl Driver {
                 && cluster == self.cluster
             {
                 let why = format!(
-                    "it began a cluster \"{cluster}\", and another one is at {address}: remove it to join that"
+                    "it began a cluster \"{cluster}\", and another one of that name is at {address}: give one of them another \
+                     cluster name or other addresses, or, if this one was begun by mistake, remove its data directory, which \
+                     loses what it has kept, and the node joins the other"
                 );
                 return Err(JoinError::Disk { why });
             }
