@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use self::plans::plans;
-pub use self::plans::{Plan, free_ports, plans_at};
+pub use self::plans::{Plan, free_ports, plans_at, unusable};
 use crate::{
     node::{self, CLUSTER, DATA_DIR, LONE_STORE, NodeArgs},
     settings::SettingsArgs,
