@@ -3,10 +3,10 @@
 
 pub use grains_core::{
     ActivationId, Answers, Call, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure,
-    FencingToken, Gone, Grain, GrainId, GrainKey, Instant, Interface, IntoKey, KEY_BYTES_MAX, KeyError, KeyReader,
-    KeyWriter, Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext,
-    RequestContextFull, Result, Retry, SPAWNED_MAX, ScheduleError, State, StateError, StoredCall, StoredTimer,
-    TIMERS_MAX, Tick, Version, Wire, commit,
+    FencingToken, Gone, Grain, GrainId, GrainKey, Instant, Interface, KEY_BYTES_MAX, KeyError, KeyFrom, KeyOf,
+    KeyReader, KeyWriter, Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext,
+    RequestContextFull, Result, Retry, SPAWNED_MAX, ScheduleError, SingletonKey, State, StateError, StoredCall,
+    StoredTimer, TIMERS_MAX, Tick, Version, Wire, commit,
 };
 pub use grains_core::{
     Detached, Fakes,
@@ -135,7 +135,7 @@ pub mod __private {
     pub use std::string::String;
 
     pub use grains_core::{
-        AccessKind, AnsweredBy, Answers, Call, Ctx, Error, Exclusive, Grain, GrainKey, Interface, IntoKey, KeyError,
+        AccessKind, AnsweredBy, Answers, Call, Ctx, Error, Exclusive, Grain, GrainKey, Interface, KeyError, KeyFrom,
         KeyReader, KeyWriter, Lifecycle, Method, MethodId, MethodInfo, RawRef, Shared, Turns, argument, check_pair,
         codec::{ArgsReader, ArgsWriter, CodecError},
         deserialize_ref, serialize_ref,

@@ -122,6 +122,19 @@ async fn three() -> Vec<Node> {
     join_all(["a", "b", "c"].into_iter().zip(&list).map(|(name, at)| start(name, at, &list))).await
 }
 
+/// Asks again until there is an answer, but not for ever.
+async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
 async fn stop(nodes: Vec<Node>) {
     join_all(nodes.iter().map(Node::stop)).await;
 }
@@ -237,6 +250,22 @@ async fn a_leader_and_a_singleton_move_on_when_their_node_leaves() {
         leadership.changed().await;
     }
     stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_majority_says_so_to_callers_and_in_its_status() {
+    let mut nodes = three().await;
+    until("all vote", async || (nodes[0].status().voters.len() == 3).then_some(())).await;
+    assert_eq!(nodes[0].status().waiting_for, None);
+    // Without a word to anybody.
+    nodes.truncate(1);
+    let tally: TallyRef = nodes[0].get("x");
+    let cause = "a majority of its voters has to live, which are at 127.0.0.1:";
+    let names_it = async || nodes[0].status().waiting_for.filter(|what| what.contains(cause));
+    until("the status names the cause", names_it).await;
+    let error = tally.add(1).timeout(Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(error, CallError::NotReady { .. }) && error.to_string().contains(cause), "{error}");
+    // Dropped: it has nobody to hand over to.
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

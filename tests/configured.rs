@@ -17,6 +17,7 @@ use grains::{
     cluster::Strategy,
     config::{Settings, Sources},
     prelude::*,
+    store::StoreChoice,
 };
 
 /// The example, not started yet, in `folder` and with no settings of ours around it.
@@ -152,7 +153,17 @@ fn a_wrong_setting_and_a_wrong_sort_end_the_process_and_are_named() {
 #[test]
 fn what_makes_no_sense_is_refused_when_the_node_starts() {
     names(&complaint(&[], &[], "[grain.gest]\nidle_timeout = '1s'"), &["grains.toml:1", "\"gest\"", "hosts \"guest\""]);
-    names(&complaint(&[], &[], "mailbox_len_max = 0"), &["`mailbox_len_max` is zero"]);
+    let zero = complaint(&[], &[], "mailbox_len_max = 0");
+    names(&zero, &["`mailbox_len_max` is zero: no call could wait", "leave it out", "is from grains.toml:1"]);
+    let zero = complaint(&["--set", "idle_timeout=0s"], &[], "");
+    names(&zero, &["`idle_timeout` is zero: every activation would end", "argument --set idle_timeout"]);
+    let zero = complaint(&[], &[("GRAINS_GRAIN__GUEST__IDLE_TIMEOUT", "0s")], "");
+    names(&zero, &["`grain.guest.idle_timeout` is zero", "is from variable GRAINS_GRAIN__GUEST__IDLE_TIMEOUT"]);
+    let store = complaint(&["--set", "store=redis"], &[], "");
+    names(&store, &["the store \"redis\" of the node", "`store = \"redis\"` is from argument --set store"]);
+    let store = complaint(&["--set", "grain.guest.store=redb"], &[], "");
+    names(&store, &["grain type \"guest\"", "`data_dir`", "is from argument --set grain.guest.store"]);
+    names(&complaint(&["--set", "name="], &[], ""), &["argument --set name: `name` is a text that is not empty"]);
     let told = complaint(&["--set", "cluster.voters=2"], &[], "cluster.name = 'shop'");
     names(&told, &["`voters` is 1, 3 or 5", "`cluster.voters = 2` is from argument --set cluster.voters"]);
     let told = complaint(&[], &[], "[cluster]\nname = 'shop'\nlease = '100ms'\nlisten = '127.0.0.1:99999'");
@@ -164,6 +175,23 @@ fn what_makes_no_sense_is_refused_when_the_node_starts() {
     wrong("cluster.states.patience=0s", "`states.patience` is zero");
     wrong("cluster.states.commit_bytes_max=1MiB", "`states.commit_bytes_max` is less than 4194304");
     wrong("cluster.states.batch_bytes_max=5MiB", "`states.batch_bytes_max` is more than 4194304");
+    let large = "state_bytes_max = '5MiB'\n[cluster]\nname = 'shop'\nvoters = 1";
+    let told = complaint(&[], &[], large);
+    names(&told, &["`state_bytes_max` is more than 4194304", "`state_bytes_max = \"5MiB\"` is from grains.toml:1"]);
+}
+
+/// What a cluster does not keep may be larger than what it takes.
+#[tokio::test]
+async fn larger_states_are_refused_only_where_the_cluster_keeps_them() {
+    let large = || Node::builder().configure(|config| config.state_bytes_max = 5 << 20).host::<RoomGrain>();
+    let cluster = || ClusterConfig::new("shop").listen("127.0.0.1:0");
+    large().start().await.unwrap().stop().await;
+    large().cluster(cluster()).keep_in(StoreChoice::Memory).start().await.unwrap().stop().await;
+    let error = large().cluster(cluster()).start().await.unwrap_err();
+    assert!(error.to_string().contains("`state_bytes_max` is more than 4194304"), "{error}");
+    let options = GrainOptions::new().store(StoreChoice::Replicated);
+    let mixed = Node::builder().configure(|config| config.state_bytes_max = 5 << 20).host_with::<RoomGrain>(options);
+    mixed.cluster(cluster()).keep_in(StoreChoice::Memory).start().await.unwrap_err();
 }
 
 #[rpc_trait]

@@ -386,6 +386,21 @@ async fn hosting_a_grain_type_twice_is_refused_by_name() {
 async fn a_limit_of_zero_is_refused_by_name() {
     let error = Node::builder().configure(|config| config.mailbox_len_max = 0).start().await.unwrap_err();
     assert!(error.to_string().contains("`mailbox_len_max` is zero"), "{error}");
+    let options = GrainOptions::new().idle_timeout(Duration::ZERO);
+    let error = Node::builder().host_with::<FickleGrain>(options).start().await.unwrap_err();
+    assert!(error.to_string().contains("`grain.fickle.idle_timeout` is zero"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_given_and_says_nothing_is_refused_by_name() {
+    let error = Node::builder().name("").start().await.unwrap_err();
+    assert!(error.to_string().contains("`name` is empty"), "{error}");
+    #[cfg(feature = "redb")]
+    {
+        let error = Node::builder().data_dir("").start().await.unwrap_err();
+        assert!(error.to_string().contains("`data_dir` is empty"), "{error}");
+        assert!(!std::path::Path::new("grains.redb").exists());
+    }
 }
 
 #[tokio::test]

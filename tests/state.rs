@@ -8,6 +8,7 @@ use grains::{
     prelude::*,
     store::{CommitError, MemoryStore, STATE_BYTES_MAX, Store, Write, WriteSet},
 };
+use grains_runtime::store::{Fault, FaultyStore};
 
 /// An account.
 #[rpc_trait]
@@ -211,6 +212,30 @@ async fn an_unknown_outcome_is_repeated_only_for_idempotent_methods() {
     tokio::time::sleep(Duration::from_millis(60)).await; // the first try, or more, is unknown by now
     gate.add_permits(10);
     assert_eq!(setting.await.unwrap().unwrap(), 7);
+}
+
+#[tokio::test]
+async fn tries_that_did_not_run_do_not_hide_one_that_did() {
+    let store = FaultyStore::new(MemoryStore::default());
+    let node = node(store.clone()).await;
+    let account: AccountRef = node.get("ann");
+    assert_eq!(account.set(1).await.unwrap(), 1);
+    // Stored, but nobody says so; and then the grain does not come back.
+    store.script_commits([Fault::HideAnswer]);
+    store.script_loads([Fault::Refuse; 3]);
+    let error = account.set(2).retry(3).await.unwrap_err();
+    assert!(matches!(error, CallError::Lost { .. }) && error.outcome() == Outcome::Unknown, "{error}");
+    assert_eq!(store.loads_begun(), 3 + 3, "every try was made");
+    assert_eq!(account.show().await.unwrap().0, 2, "it did run");
+
+    // The same when time runs out before the tries do.
+    store.script_commits([Fault::HideAnswer]);
+    store.set_standing(Fault::Refuse);
+    let error = account.set(3).timeout(Duration::from_millis(100)).retry(u32::MAX).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    // And nothing is made worse: without such a try it is as before.
+    let error = account.set(4).timeout(Duration::from_millis(50)).retry(u32::MAX).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotExecuted, "{error}");
 }
 
 /// A store that takes its time for one state.

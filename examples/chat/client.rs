@@ -22,6 +22,7 @@ use crate::{
 
 mod nodes;
 mod speaking;
+mod waiting;
 mod watching;
 
 /// Which room of which node.
@@ -40,7 +41,7 @@ impl At {
     fn nodes(&self) -> Nodes {
         let mut nodes = if self.http.is_empty() { Nodes::by_default() } else { Nodes::new(self.http.clone()) };
         nodes.meet();
-        nodes
+        nodes.told()
     }
 }
 

@@ -3,6 +3,7 @@
 //! | route | gives |
 //! |---|---|
 //! | `GET /` | the page |
+//! | `GET /status` | the page that shows, live, how all nodes do |
 //! | `GET /status.json` | what the node knows of its cluster, see `status` |
 //! | `GET /nodes` | `{"node":"a","pages":[..]}`: its name, the URLs of other nodes |
 //! | `GET /rooms` | the names of the rooms in which something was said |

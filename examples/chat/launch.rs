@@ -1,22 +1,25 @@
 //! Several nodes on this machine, each a process of its own, held together by this one.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use grains::{ClusterConfig, Error, Result, config::Settings};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout},
+    io::{AsyncBufReadExt, AsyncRead, BufReader, Lines},
+    process::{Child, ChildStdin},
     sync::{mpsc, watch},
     task::JoinSet,
+    time::timeout,
 };
 
 use self::plans::plans;
-pub use self::plans::{Plan, free_ports, plans_at};
+pub use self::plans::{Plan, free_ports, plans_at, unusable};
 use crate::{
     node::{self, CLUSTER, DATA_DIR, LONE_STORE, NodeArgs},
     settings::SettingsArgs,
@@ -141,7 +144,8 @@ async fn run_all(args: &LaunchArgs) -> Result<()> {
     let mut running = JoinSet::new();
     let mut begin = |plans: Vec<Plan>, tell: &mpsc::Sender<Happened>| {
         for plan in plans {
-            let child = plan.command()?.spawn()?;
+            // What they complain of goes through this process: three nodes may have one complaint.
+            let child = plan.command()?.stderr(Stdio::piped()).spawn()?;
             running.spawn(tend(plan, child, wishes.clone(), tell.clone()));
         }
         Ok::<_, Error>(())
@@ -208,13 +212,20 @@ struct Nodes {
     starting: usize,
     /// The process ids of those that run.
     running: Vec<u32>,
+    /// What those have complained of that did not serve yet, [`COMPLAINTS_MAX`] lines at most: each is told once.
+    complaints: BTreeSet<String>,
     failed: Option<Error>,
 }
+
+/// More lines than a mistake has.
+const COMPLAINTS_MAX: usize = 64;
 
 /// What happened to one node.
 enum Happened {
     /// It printed this as the first thing: its name and its page.
     Serves { line: String, process: u32 },
+    /// It printed this for people who look for what is wrong.
+    Complains { line: String, process: u32 },
     /// It ended; with how to start it again.
     Ended { name: String, process: u32, how: io::Result<ExitStatus>, again: String },
 }
@@ -232,8 +243,17 @@ impl Nodes {
                     ));
                 }
             }
+            Happened::Complains { line, process } => {
+                let is_new = self.running.contains(&process)
+                    || self.complaints.len() >= COMPLAINTS_MAX
+                    || self.complaints.insert(line.clone());
+                if is_new {
+                    complain(&line);
+                }
+            }
             Happened::Ended { name, process, how, again } => {
-                if !self.running.contains(&process) {
+                let has_served = self.running.contains(&process);
+                if !has_served {
                     self.starting -= 1;
                 }
                 self.running.retain(|running| *running != process);
@@ -241,8 +261,13 @@ impl Nodes {
                     Ok(status) => (status.success(), status.to_string()),
                     Err(error) => (false, error.to_string()),
                 };
-                say(&format!("node {name} ended: {how}"));
+                match has_served {
+                    true => say(&format!("node {name} ended: {how}")),
+                    false => say(&format!("node {name} did not start: {how}")),
+                }
                 match wish {
+                    // The same command would do the same.
+                    Wish::Run if !has_served => {}
                     Wish::Run => say(&format!("to start it again: {again}")),
                     Wish::Stop if !ended_well => {
                         self.failed = Some(Error::new(format!("node {name} did not stop well: {how}")));
@@ -261,12 +286,19 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// The same for what is wrong.
+fn complain(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Stays with one node until it ends.
 async fn tend(plan: Plan, mut child: Child, mut wishes: watch::Receiver<Wish>, tell: mpsc::Sender<Happened>) {
     let process = child.id().unwrap_or_default();
     // Held until the node shall stop; it goes with this process, however that ends.
     let mut leash = child.stdin.take();
     let mut words = child.stdout.take().map(|words| BufReader::new(words).lines());
+    let mut complaints = child.stderr.take().map(|complaints| BufReader::new(complaints).lines());
     let how = loop {
         tokio::select! {
             how = child.wait() => break how,
@@ -275,15 +307,27 @@ async fn tend(plan: Plan, mut child: Child, mut wishes: watch::Receiver<Wish>, t
                 let _ = tell.send(Happened::Serves { line, process }).await;
                 words = None;
             }
+            line = next_line(&mut complaints) => {
+                let _ = tell.send(Happened::Complains { line, process }).await;
+            }
             Ok(()) = wishes.changed() => {
                 let wish = *wishes.borrow_and_update();
                 obey(wish, &mut leash, &mut child);
             }
         }
     };
+    // Its last words say why.
+    while let Some(lines) = &mut complaints
+        && let Ok(Ok(Some(line))) = timeout(LAST_WORDS_MAX, lines.next_line()).await
+    {
+        let _ = tell.send(Happened::Complains { line, process }).await;
+    }
     let again = plan.as_typed();
     let _ = tell.send(Happened::Ended { name: plan.name, process, how, again }).await;
 }
+
+/// How long the end of its last words is waited for: it has ended, and only what it has started could go on writing.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 fn obey(wish: Wish, leash: &mut Option<ChildStdin>, child: &mut Child) {
     *leash = None;
@@ -293,7 +337,7 @@ fn obey(wish: Wish, leash: &mut Option<ChildStdin>, child: &mut Child) {
 }
 
 /// The next line, if there will be one; otherwise this waits for ever.
-async fn next_line(words: &mut Option<tokio::io::Lines<BufReader<ChildStdout>>>) -> String {
+async fn next_line(words: &mut Option<Lines<BufReader<impl AsyncRead + Unpin>>>) -> String {
     if let Some(lines) = words
         && let Ok(Some(line)) = lines.next_line().await
     {

@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
 use grains::{ClusterConfig, Error, Node, Result};
 
 use crate::{
-    launch::FIRST,
+    launch::{FIRST, unusable},
     node::{CLUSTER, DATA_DIR, LONE_STORE},
 };
 
@@ -44,15 +45,21 @@ fn take_along(lone: &Path, first: &Path) -> Result<()> {
     if there.exists() {
         return Ok(());
     }
+    let file = match File::options().read(true).write(true).open(lone) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::new(format!("nothing to move: no node alone has kept anything in {}", lone.display())));
+        }
+        Err(error) => return Err(Error::new(format!("cannot move {}: {error}", lone.display()))),
+    };
     if first.exists() {
         return Err(Error::new(format!(
-            "the chat in {} has begun without it: remove that folder and those of the other nodes, or leave {} where it is",
+            "the chat in {} has begun without what is in {}, which can stay there; to have that in its place, remove this \
+             folder and those of the other nodes first, and what was said on them is lost",
             first.display(),
             lone.display()
         )));
     }
-    let file = File::options().read(true).write(true).open(lone);
-    let file = file.map_err(|error| Error::new(format!("nothing to move in {}: {error}", lone.display())))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -60,6 +67,6 @@ fn take_along(lone: &Path, first: &Path) -> Result<()> {
         }
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
-    fs::create_dir_all(first)?;
-    Ok(fs::rename(lone, there)?)
+    let moved = fs::create_dir_all(first).and_then(|()| fs::rename(lone, there));
+    moved.map_err(|error| unusable(first, &error))
 }

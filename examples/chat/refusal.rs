@@ -95,8 +95,9 @@ impl<E: Status> From<CallError<E>> for Refusal {
     fn from(error: CallError<E>) -> Self {
         let status = match &error {
             CallError::Grain(error) => error.status(),
-            CallError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            // Clients take this one, and no other of its kind, to mean that nothing was done.
             _ if error.outcome() == Outcome::NotExecuted => StatusCode::SERVICE_UNAVAILABLE,
+            CallError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         if status.is_server_error() {

@@ -72,6 +72,9 @@ impl<M: Method> Call<M> {
     ///
     /// Never repeated: the grain's own errors, panics, time-outs (no time is left), and failures that would only repeat
     /// themselves, such as an unknown method.
+    ///
+    /// The error is that of the last try, unless that one was not executed and an earlier one may have been: then it is the
+    /// earlier one's, so that its outcome is true of all tries together.
     pub fn retry(mut self, retries: u32) -> Retry<M> {
         let Some(args) = self.slot.args.take() else {
             unreachable!("only a call that was not polled can be moved here")
@@ -202,6 +205,8 @@ async fn try_again<M: Method>(
     let not_executed =
         |why: CodecError| CallError::Codec { why: why.to_string().into(), outcome: Outcome::NotExecuted };
     let bytes = encode_args(&args).map_err(not_executed)?;
+    // The last try that may have run: a later one that did not cannot undo it.
+    let mut unknown = None;
     let world = route.world();
     let begun = world.clock.now();
     let deadline = timeout.map(|timeout| begun + timeout);
@@ -210,24 +215,36 @@ async fn try_again<M: Method>(
     for tries_left in (0..=retries).rev() {
         let args = match next.take() {
             Some(args) => args,
-            None => with_route(&route, || decode_args(&bytes)).map_err(not_executed)?,
+            None => with_route(&route, || decode_args(&bytes))
+                .map_err(|why| true_of_all_tries(unknown.take(), not_executed(why)))?,
         };
         let mut call = Call::new(to.clone(), args);
         call.slot.timeout = deadline.map(|deadline| deadline.since(world.clock.now()));
         call.slot.request.clone_from(&request);
         let error = match call.await {
             Err(error) if tries_left > 0 && safe_to_repeat(&M::INFO, &error) => error,
-            answer => return answer,
+            answer => return answer.map_err(|error| true_of_all_tries(unknown, error)),
         };
         let draw = (world.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         let until = world.clock.now() + wait.mul_f64(0.5 + draw / 2.0);
         if deadline.is_some_and(|deadline| until >= deadline) {
-            return Err(error);
+            return Err(true_of_all_tries(unknown, error));
+        }
+        if error.outcome() == Outcome::Unknown {
+            unknown = Some(error);
         }
         world.clock.sleep_until(until).await;
         wait = (wait * 2).min(RETRY_WAIT_MAX);
     }
     unreachable!("the last try returns")
+}
+
+/// The error of the last try, unless that says that nothing ran and an earlier one may have.
+fn true_of_all_tries<E>(unknown: Option<CallError<E>>, last: CallError<E>) -> CallError<E> {
+    match last.outcome() {
+        Outcome::NotExecuted => unknown.unwrap_or(last),
+        Outcome::Unknown | Outcome::Executed => last,
+    }
 }
 
 fn safe_to_repeat<E>(method: &MethodInfo, error: &CallError<E>) -> bool {

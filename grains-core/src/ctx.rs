@@ -17,7 +17,7 @@ use crate::{
     grain::Grain,
     id::{ActivationId, FencingToken, GrainId},
     interface::{Answers, Interface},
-    key::{GrainKey, IntoKey},
+    key::{GrainKey, KeyFrom, KeyOf},
     method::Method,
     reference::RawRef,
     request::RequestContext,
@@ -104,8 +104,11 @@ impl<G: Grain> Ctx<G> {
     ///
     /// Give it fakes for the grains it calls with [`answers`](Self::answers); see [`test`](Self::test) for its clock,
     /// store, timers and tasks.
-    pub fn detached(key: impl IntoKey<G::Key>) -> Self {
-        let id = GrainId::new(G::GRAIN_TYPE, key.into_key().to_text());
+    pub fn detached<T>(key: T) -> Self
+    where
+        G::Key: KeyFrom<T>,
+    {
+        let id = GrainId::new(G::GRAIN_TYPE, G::Key::key_from(key).to_text());
         let detached = Arc::new(Detached::new());
         Self { id, life: Detached::<G>::LIFE, route: detached.route(), host: Link::Detached(detached) }
     }
@@ -166,7 +169,7 @@ impl<G: Grain> Ctx<G> {
     }
 
     /// A reference to another grain: `let room: RoomRef = ctx.get("lobby")`.
-    pub fn get<C: Interface>(&self, key: impl IntoKey<C::Key>) -> C {
+    pub fn get<C: Interface>(&self, key: impl KeyOf<C>) -> C {
         RawRef::get(key, self.route.clone())
     }
 

@@ -9,7 +9,8 @@ use crate::store::LoadError;
 /// The default error of a grain: a message that can be sent anywhere.
 ///
 /// `?` turns any error into one, like `anyhow::Error`, and like it this is not a `std::error::Error` itself. Make one from
-/// text with [`new`](Self::new). Use an enum of your own where callers must tell errors apart.
+/// text with [`new`](Self::new). Use an enum of your own where callers must tell errors apart. The message of an error that has
+/// sources has theirs, too, each once: one that an error ends with already is not told again.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     message: String,
@@ -45,8 +46,11 @@ impl<E: std::error::Error> From<E> for Error {
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
+            let cause_said = cause.to_string();
+            if !message.ends_with(&cause_said) {
+                message.push_str(": ");
+                message.push_str(&cause_said);
+            }
             source = cause.source();
         }
         Self { message }
@@ -394,6 +398,19 @@ mod tests {
 
         let short = Failure::Lost { grain: "cart/7".into(), why: "x".repeat(99).into() };
         assert_eq!(short.clone().with_texts_cut(99), short);
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no door: {0}")]
+        struct Twice(#[source] Once);
+        #[derive(Debug, thiserror::Error)]
+        #[error("no key")]
+        struct Once(#[source] fmt::Error);
+        let why = fmt::Error;
+        assert_eq!(Error::from(Once(why)).message(), format!("no key: {why}"));
+        assert_eq!(Error::from(Twice(Once(why))).message(), format!("no door: no key: {why}"));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::interface::Interface;
+
 /// The type of a key, turned into text and back.
 ///
 /// The text is made of parts joined by `/`; `%` and `/` inside a part are written `%25` and `%2F`. Equal keys give equal
@@ -152,9 +154,9 @@ macro_rules! keys_by_text {
                 }
             }
         }
-        impl IntoKey<$ty> for $ty {
-            fn into_key(self) -> $ty {
-                self
+        impl KeyFrom<$ty> for $ty {
+            fn key_from(key: $ty) -> $ty {
+                key
             }
         }
     )* };
@@ -162,40 +164,75 @@ macro_rules! keys_by_text {
 keys_by_text!("an integer": u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 keys_by_text!("a uuid": Uuid);
 
-/// What `get` takes for a key of type `K`: the key itself, or `&str` for a `String`.
+/// `K: KeyFrom<T>` when a `T` can be given for a key of type `K`: the key itself, or `&str` for a `String`.
+///
+/// Implemented by keys, not by what is given: the key type is known from the interface, so that what is given for it can be
+/// inferred, and a wrong one is told what it should have been. `#[derive(GrainKey)]` implements it for the key itself; whoever
+/// implements [`GrainKey`] by hand does that, too.
+///
+/// ```
+/// # use grains_core as grains;
+/// use grains::KeyFrom;
+/// assert_eq!(<(String, u64)>::key_from(("lobby", 7)), ("lobby".to_owned(), 7));
+/// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a key of this grain: its key is a `{K}`",
-    label = "expected a `{K}`",
+    message = "`{T}` is not a key of this grain: its key is a `{Self}`",
+    label = "expected a `{Self}`",
     note = "the key type is set by `#[rpc_trait(key = ..)]`, and is `String` unless said otherwise"
 )]
-pub trait IntoKey<K> {
-    /// The key.
-    fn into_key(self) -> K;
+pub trait KeyFrom<T>: Sized {
+    /// The key that `given` stands for.
+    fn key_from(given: T) -> Self;
 }
 
-impl IntoKey<String> for String {
-    fn into_key(self) -> String {
-        self
+impl KeyFrom<String> for String {
+    fn key_from(key: String) -> Self {
+        key
     }
 }
-impl IntoKey<String> for &String {
-    fn into_key(self) -> String {
-        self.clone()
+impl KeyFrom<&String> for String {
+    fn key_from(key: &String) -> Self {
+        key.clone()
     }
 }
-impl IntoKey<String> for &str {
-    fn into_key(self) -> String {
-        self.to_owned()
+impl KeyFrom<&str> for String {
+    fn key_from(key: &str) -> Self {
+        key.to_owned()
     }
 }
-impl IntoKey<()> for () {
-    fn into_key(self) {}
+impl KeyFrom<()> for () {
+    fn key_from((): ()) {}
 }
-impl<A, B, X: IntoKey<A>, Y: IntoKey<B>> IntoKey<(A, B)> for (X, Y) {
-    fn into_key(self) -> (A, B) {
-        (self.0.into_key(), self.1.into_key())
+impl<A: KeyFrom<X>, B: KeyFrom<Y>, X, Y> KeyFrom<(X, Y)> for (A, B) {
+    fn key_from((first, second): (X, Y)) -> Self {
+        (A::key_from(first), B::key_from(second))
     }
 }
+
+/// What `get` takes for a grain of interface `C`: whatever its key can be [made from](KeyFrom). Nobody implements it.
+pub trait KeyOf<C: Interface> {
+    /// The key.
+    fn into_key(self) -> C::Key;
+}
+
+impl<C: Interface, T> KeyOf<C> for T
+where
+    C::Key: KeyFrom<T>,
+{
+    fn into_key(self) -> C::Key {
+        C::Key::key_from(self)
+    }
+}
+
+/// The key type of singletons, `()`: there is one of them. Nobody else implements it.
+#[diagnostic::on_unimplemented(
+    message = "a singleton has no key, and the key of this grain is a `{Self}`",
+    label = "it is not the only grain of its type",
+    note = "give its interfaces `#[rpc_trait(key = ())]`, or host it by `.host::<..>()`"
+)]
+pub trait SingletonKey {}
+
+impl SingletonKey for () {}
 
 #[cfg(test)]
 mod tests {
@@ -237,10 +274,10 @@ mod tests {
 
     #[test]
     fn an_integer_literal_is_the_key_type() {
-        fn take<K: GrainKey>(key: impl IntoKey<K>) -> K {
-            key.into_key()
+        fn take<K: KeyFrom<T>, T>(key: T) -> K {
+            K::key_from(key)
         }
-        assert_eq!(take::<u64>(7), 7_u64);
-        assert_eq!(take::<(String, u8)>(("a", 3)), ("a".to_owned(), 3));
+        assert_eq!(take::<u64, _>(7), 7_u64);
+        assert_eq!(take::<(String, u8), _>(("a", 3)), ("a".to_owned(), 3));
     }
 }

@@ -40,7 +40,7 @@ pub use error::{CallError, Error, Failure, Gone, NoAnswer, Outcome, Result, Stat
 pub use grain::{DeactivationReason, Grain, Lifecycle};
 pub use id::{ActivationId, FencingToken, GrainId, KEY_BYTES_MAX, MethodId, Version};
 pub use interface::{Answers, Interface, InterfaceSet, check_pair};
-pub use key::{GrainKey, IntoKey, KeyError, KeyReader, KeyWriter};
+pub use key::{GrainKey, KeyError, KeyFrom, KeyOf, KeyReader, KeyWriter, SingletonKey};
 pub use method::{
     Access, AccessKind, AnsweredBy, Argument, Exclusive, Method, MethodInfo, Reply, Shared, Turns, Wire, argument,
 };

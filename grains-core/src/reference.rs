@@ -8,7 +8,7 @@ use crate::{
     call::Call,
     id::{GrainId, KEY_BYTES_MAX},
     interface::Interface,
-    key::{GrainKey, IntoKey},
+    key::{GrainKey, KeyOf},
     method::Method,
     route::Route,
 };
@@ -38,7 +38,7 @@ impl RawRef {
     }
 
     /// The typed reference to the grain with this key, by `route`.
-    pub fn get<C: Interface>(key: impl IntoKey<C::Key>, route: Arc<dyn Route>) -> C {
+    pub fn get<C: Interface>(key: impl KeyOf<C>, route: Arc<dyn Route>) -> C {
         let id = GrainId::new(C::GRAIN_TYPE, key.into_key().to_text());
         C::from_raw(Self::bound(id, route))
     }

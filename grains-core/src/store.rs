@@ -139,7 +139,10 @@ pub enum CommitError {
         why: String,
     },
     /// The value is over the limit. Nothing was stored, and memory is as it was.
-    #[error("state `{name}` has {bytes} bytes, over the limit of {bytes_max}: keep long data in several grains")]
+    #[error(
+        "state `{name}` has {bytes} bytes, over the limit of {bytes_max} (`state_bytes_max`, or what its store takes): keep \
+         long data in several grains"
+    )]
     TooLarge {
         /// Which state.
         name: String,

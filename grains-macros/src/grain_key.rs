@@ -110,9 +110,9 @@ fn expand(key: &Key) -> TokenStream {
             }
         }
         #[automatically_derived]
-        impl #impl_generics #krate::__private::IntoKey<Self> for #ident #type_generics #bounds {
-            fn into_key(self) -> Self {
-                self
+        impl #impl_generics #krate::__private::KeyFrom<Self> for #ident #type_generics #bounds {
+            fn key_from(key: Self) -> Self {
+                key
             }
         }
     }

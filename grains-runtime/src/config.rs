@@ -33,7 +33,8 @@ pub struct NodeConfig {
     pub idle_timeout: Duration,
     /// How many activations a node holds. Default 4 million: about 1 GB of the framework's own memory.
     pub activations_max: usize,
-    /// The largest state, encoded. Default 1 MiB: it is written whole at every commit.
+    /// The largest state, encoded. Default 1 MiB: it is written whole at every commit. Where a cluster keeps the states it is
+    /// 4 MiB at most, and so are all states of a grain that are committed together: a node with more does not start.
     pub state_bytes_max: usize,
     /// How long [`stop`](crate::Node::stop) waits for turns to end. Default 10 s: below what service managers and
     /// container platforms wait before they kill.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use grains_core::{
-    CallError, Failure, GrainId, Interface, IntoKey, MethodInfo, Outcome, RawRef,
+    CallError, Failure, GrainId, Interface, KeyOf, MethodInfo, Outcome, RawRef,
     route::{AnySlot, Route},
     store::Store,
     stream::{StreamTable, with_exports},
@@ -127,7 +127,7 @@ impl Node {
 
     /// A reference to the grain with this key: `let room: RoomRef = node.get("lobby")`. This makes no call and cannot fail:
     /// grains always exist. The reference does not keep the node alive.
-    pub fn get<C: Interface>(&self, key: impl IntoKey<C::Key>) -> C {
+    pub fn get<C: Interface>(&self, key: impl KeyOf<C>) -> C {
         RawRef::get(key, self.inner.route())
     }
 

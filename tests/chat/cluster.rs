@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     launched::{Launched, Node, until},
-    process::{PATIENCE, chat, run, run_well, within},
+    process::{PATIENCE, chat, get, run, run_well, within},
     window::{Window, lines_of},
 };
 
@@ -96,6 +96,30 @@ pub async fn agreed(nodes: &[Node]) -> Value {
         status(&nodes[0]).await
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_a_status_and_a_command_that_waits_say_why() {
+    let _room = beside_another().await;
+    let launched = Launched::start(3).await;
+    let url = launched.node("a").url;
+    let status = async || serde_json::from_str::<Value>(&get(&format!("{url}/status.json")).await).unwrap();
+    let votes = |status: Value| status["voters"].as_array().map(Vec::len) == Some(3);
+    until("all vote", PATIENCE, async || votes(status().await).then_some(())).await;
+    for node in launched.others("a") {
+        node.signal("KILL").await;
+    }
+    let cause = "a majority of its voters has to live";
+    until("the status says why", PATIENCE, async || {
+        status().await["waiting_for"].as_str().is_some_and(|why| why.contains(cause)).then_some(())
+    })
+    .await;
+    let mut say = chat(&["say", "--http", &url, "--room", "lobby", "--as", "ann", "hello"]).spawn().unwrap();
+    let mut complaints = BufReader::new(say.stderr.take().unwrap()).lines();
+    let told = within("the reason", complaints.next_line()).await.unwrap().unwrap();
+    assert!(told.starts_with("waiting for an answer; node a: ") && told.contains(cause), "{told}");
+    say.kill().await.unwrap();
+    launched.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,6 +105,7 @@ async fn what_cannot_be_done_is_refused_with_a_reason() {
             "nor at http://127.0.0.1:2",
         ),
         (&["node", "--http", "8080"], "--http <IP:PORT>"),
+        (&["--data-dir", "/dev/null/chat"], "cannot use `--data-dir /dev/null/chat`: Not a directory"),
         (&["--nodes", "10"], "10 is not in 1..=9"),
         (&["--nodes", "3", "--name", "a"], "unexpected argument '--name'"),
         (&["history", "--http", url, "--room", "lobby", "--before", "x"], "--before <NUMBER>"),

@@ -44,6 +44,19 @@ async fn a_node_that_ends_is_named_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_mistake_of_all_nodes_is_told_once_and_without_a_way_to_repeat_it() {
+    let folder = Folder::new();
+    let args = ["--nodes", "3", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set", "cluster.lease=100ms"];
+    let ended = within("the end", chat(&args).args(["--data-dir", folder.text()]).output()).await.unwrap();
+    let (told, complaint) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+    assert_eq!(complaint.matches("`lease` must be").count(), 1, "{complaint}");
+    for name in ["a", "b", "c"] {
+        assert!(told.contains(&format!("node {name} did not start: exit status: 1")), "{told}");
+    }
+    assert!(!told.contains("start it again"), "{told}");
+}
+
+#[tokio::test]
 async fn nodes_end_with_the_launcher_that_is_killed() {
     let mut launched = Launched::start(2).await;
     launched.signal("KILL").await;

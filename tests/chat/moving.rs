@@ -94,6 +94,11 @@ async fn a_chat_of_several_that_has_begun_takes_nothing_in() {
     node.stop("TERM").await;
     std::fs::create_dir_all(folder.path().join("a")).unwrap();
     let complaint = run_badly(&["move", "--data-dir", folder.text()]).await;
-    assert!(complaint.contains("has begun without it"), "{complaint}");
+    assert!(complaint.contains("has begun without") && complaint.contains("said on them is lost"), "{complaint}");
     assert!(folder.names().contains(&"grains.redb".to_owned()), "it stays where it is");
+
+    // Without it nobody is told to remove anything.
+    std::fs::remove_file(folder.path().join("grains.redb")).unwrap();
+    let complaint = run_badly(&["move", "--data-dir", folder.text()]).await;
+    assert!(complaint.contains("nothing to move: ") && !complaint.contains("remove"), "{complaint}");
 }

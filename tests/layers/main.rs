@@ -4,6 +4,7 @@
 //! any more fails too.
 
 mod crates;
+mod errors;
 mod items;
 mod paths;
 mod readme;

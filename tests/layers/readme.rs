@@ -1,4 +1,4 @@
-//! The README's program of several nodes is an example, word for word, so that it builds as a reader pastes it.
+//! The README's programs are examples, word for word, so that they build as a reader pastes them.
 
 use crate::source::{read, workspace};
 
@@ -15,12 +15,26 @@ fn blocks(text: &str) -> Vec<&str> {
     blocks
 }
 
+/// What follows the lines of its own with which an example begins.
+fn pasted(example: &str) -> String {
+    let text = read(&workspace().join("examples").join(example));
+    let (_, pasted) = text.split_once("rustfmt_skip)]\n\n").expect("the example begins with lines of its own");
+    pasted.to_owned()
+}
+
+#[test]
+fn the_first_program_and_its_test_are_the_example() {
+    let readme = read(&workspace().join("README.md"));
+    let [counter, test, ..] = blocks(&readme)[..] else { panic!("the README has a program and its test") };
+    // Outside of tests there is no tokio to name.
+    assert!(test.starts_with("#[cfg(test)]\n"), "{test}");
+    assert_eq!(pasted("hello.rs"), format!("{}\n\n{test}\n", counter.trim_end()));
+}
+
 #[test]
 fn the_program_of_several_nodes_is_the_example() {
     let readme = read(&workspace().join("README.md"));
-    let example = read(&workspace().join("examples/three_nodes.rs"));
-    let [counter, _test, nodes] = blocks(&readme)[..] else { panic!("the README has three programs") };
+    let [counter, _test, nodes, ..] = blocks(&readme)[..] else { panic!("the README has three programs") };
     let (counter, _main) = counter.split_once("#[grains::main]").expect("the first one has a main");
-    let (_, pasted) = example.split_once("rustfmt_skip)]\n\n").expect("the example begins with lines of its own");
-    assert_eq!(pasted, format!("{}\n\n{nodes}\n", counter.trim_end()));
+    assert_eq!(pasted("three_nodes.rs"), format!("{}\n\n{nodes}\n", counter.trim_end()));
 }

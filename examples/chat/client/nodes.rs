@@ -8,9 +8,12 @@ use std::{
 
 use grains::{Error, Result};
 use serde::{Deserialize, de::DeserializeOwned};
-use ureq::{Agent, Body, Timeout, http::Response};
+use ureq::{
+    Agent, Body, Timeout,
+    http::{Response, StatusCode},
+};
 
-use super::{foreign, percent_encoded};
+use super::{foreign, percent_encoded, waiting};
 use crate::{launch, log::Line, neighbours::NEIGHBOURS_MAX, node, url::NodeUrl, words::RoomName};
 
 /// How long a node may take to answer. Longer than a call of a grain may take, so that the node can say why it failed.
@@ -41,13 +44,17 @@ pub struct Nodes {
     tries_max: Duration,
     /// Whether one of them has ever answered. Until then it takes a person if nobody listens there.
     is_known: bool,
+    /// Whether a person is told what a question waits for.
+    tells: bool,
 }
 
 /// How one try ended, if not well.
 enum Failed {
     /// Nobody listens there.
     Unreachable(String),
-    /// No answer, or one that may be another the next time.
+    /// The node says that it did not do it, and may do it the next time.
+    NotDone(String),
+    /// No answer, or one that leaves open whether it was done.
     Unanswered(String),
     /// Asking again is useless.
     ForGood(Error),
@@ -73,7 +80,7 @@ impl Nodes {
             config.build().into()
         };
         let (agent, hasty) = (agent(ANSWER_MAX), agent(FIRST_ANSWER_MAX));
-        Self { agent, hasty, urls, current: 0, tries_max: TRIES_MAX, is_known: false }
+        Self { agent, hasty, urls, current: 0, tries_max: TRIES_MAX, is_known: false, tells: false }
     }
 
     /// Those that the launcher starts, if one of them is there; otherwise a node alone.
@@ -88,6 +95,26 @@ impl Nodes {
     /// The same, but asked for so long, even when nobody listens there at first.
     pub fn asked_for(self, tries_max: Duration) -> Self {
         Self { tries_max, is_known: true, ..self }
+    }
+
+    /// The same, for a person, who is told what a question waits for that takes long.
+    pub fn told(self) -> Self {
+        Self { tells: true, ..self }
+    }
+
+    /// What a node says that it waits for itself, if one does; by name.
+    pub fn waiting_for(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Seen {
+            node: String,
+            waiting_for: Option<String>,
+        }
+        self.urls.iter().find_map(|url| {
+            let asked = self.agent.get(format!("{url}/status.json"));
+            let asked = asked.config().timeout_global(Some(MEET_MAX)).build().call();
+            let Seen { node, waiting_for } = read(url, asked.ok()?).ok()?;
+            Some(format!("node {node}: {}", waiting_for?))
+        })
     }
 
     /// The node that was asked last.
@@ -138,9 +165,11 @@ impl Nodes {
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
         let mut is_first = self.has_others();
+        let mut tried = Tried::default();
+        let _waiting = self.tells.then(|| waiting::tell(self));
         loop {
             let mut unreachable = Vec::new();
-            let mut unanswered = None;
+            tried.last = None;
             for _ in 0..self.urls.len() {
                 let url = self.current();
                 let agent = if is_first { &self.hasty } else { &self.agent };
@@ -151,21 +180,45 @@ impl Nodes {
                         return Ok(answer);
                     }
                     Err(Failed::Unreachable(why)) => unreachable.push(format!("{} ({why})", self.current())),
-                    Err(Failed::Unanswered(why)) => unanswered = Some(why),
-                    Err(Failed::ForGood(error)) => return Err(error),
+                    Err(Failed::NotDone(why)) => tried.last = Some(why),
+                    Err(Failed::Unanswered(why)) => {
+                        tried.last = Some(why.clone());
+                        tried.perhaps_done = Some(why);
+                    }
+                    Err(Failed::ForGood(error)) => return Err(tried.error(error.message())),
                 }
                 self.turn();
             }
-            let why = unanswered.unwrap_or_else(|| {
-                format!("no node answers at {}: is it running there?", unreachable.join(", nor at "))
-            });
             let is_hopeless = !self.is_known && unreachable.len() == self.urls.len();
             if is_hopeless || begun.elapsed() >= self.tries_max {
-                return Err(Error::new(why));
+                return Err(match tried.last.take() {
+                    Some(why) => tried.error(&why),
+                    None => tried
+                        .error(&format!("no node answers at {}: is it running there?", unreachable.join(", nor at "))),
+                });
             }
             is_first = false;
             sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// What has become of the tries so far.
+#[derive(Default)]
+struct Tried {
+    /// Of this round, but for nodes that nobody can reach.
+    last: Option<String>,
+    /// Of all rounds: the last one that leaves open whether it was done.
+    perhaps_done: Option<String>,
+}
+
+impl Tried {
+    /// `why` the last try failed, and what an earlier one may have done.
+    fn error(&self, why: &str) -> Error {
+        match &self.perhaps_done {
+            Some(before) if before != why => Error::new(format!("{why}; an earlier try may have been done: {before}")),
+            _ => Error::new(why),
         }
     }
 }
@@ -186,7 +239,11 @@ fn accept(url: &NodeUrl, answer: Result<Response<Body>, ureq::Error>) -> Result<
     let Ok(Refused { error }) = read(url, answer) else {
         return Err(Failed::ForGood(foreign(url, format_args!("it answered {status}"))));
     };
-    Err(if status.is_server_error() { Failed::Unanswered(error) } else { Failed::ForGood(Error::new(error)) })
+    Err(match status {
+        StatusCode::SERVICE_UNAVAILABLE => Failed::NotDone(error),
+        _ if status.is_server_error() => Failed::Unanswered(error),
+        _ => Failed::ForGood(Error::new(error)),
+    })
 }
 
 impl From<Unread> for Failed {
@@ -223,5 +280,52 @@ fn is_unreachable(error: &ureq::Error) -> bool {
         ureq::Error::Timeout(timeout) => matches!(timeout, Timeout::Connect | Timeout::Resolve),
         ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+
+    /// A node that answers one request after the other as told: with a refusal, or not at all.
+    fn node(answers: Vec<Option<&'static str>>) -> NodeUrl {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = NodeUrl::of(listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for answer in answers {
+                let mut stream = BufReader::new(listener.accept().unwrap().0);
+                let mut line = String::new();
+                while stream.read_line(&mut line).unwrap() > "\r\n".len() {
+                    line.clear();
+                }
+                let Some(why) = answer else { continue };
+                let body = format!("{{\"error\":\"{why}\"}}");
+                let head = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/json";
+                write!(stream.get_mut(), "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+            }
+        });
+        url
+    }
+
+    fn asked(answers: Vec<Option<&'static str>>) -> String {
+        // Two rounds: the pause between them is longer than what is left for a third.
+        let mut nodes = Nodes::new(vec![node(answers)]).asked_for(PAUSE_MIN);
+        let asked = nodes.ask(|agent, node| agent.get(node.to_string()).call(), read::<u64>);
+        asked.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_try_that_may_have_been_done_is_not_forgotten_over_later_ones() {
+        assert_eq!(asked(vec![Some("not now"), Some("not ready")]), "not ready");
+        let error = asked(vec![None, Some("not ready")]);
+        assert!(error.starts_with("not ready; an earlier try may have been done: no answer from http://"), "{error}");
+        let error = asked(vec![Some("not now"), None]);
+        assert!(error.starts_with("no answer from http://") && !error.contains("not now"), "{error}");
     }
 }

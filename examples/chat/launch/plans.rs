@@ -1,7 +1,7 @@
 //! Which nodes to start, where, and by which commands. Used by the launcher and by `bench`.
 
 use std::{
-    fs,
+    fs, io,
     net::{SocketAddr, TcpListener},
     path::Path,
     process::Stdio,
@@ -53,8 +53,10 @@ pub fn plans(args: &LaunchArgs) -> Result<Vec<Plan>> {
         Ok(began) => args.as_before(&began)?,
         Err(_none_yet) => {
             let listen = free_ports(args.nodes, args.listen.unwrap_or(LISTEN), &mut Vec::new())?;
-            fs::create_dir_all(args.folder())?;
-            fs::write(args.folder().join(BEGAN), listen.iter().map(|at| format!("{at}\n")).collect::<String>())?;
+            let began: String = listen.iter().map(|at| format!("{at}\n")).collect();
+            fs::create_dir_all(args.folder())
+                .and_then(|()| fs::write(args.folder().join(BEGAN), began))
+                .map_err(|error| unusable(args.folder(), &error))?;
             listen
         }
     };
@@ -63,6 +65,11 @@ pub fn plans(args: &LaunchArgs) -> Result<Vec<Plan>> {
         plan.args.extend(args.settings.as_args());
     }
     Ok(plans)
+}
+
+/// Why a folder cannot be used, by the option that names it.
+pub fn unusable(folder: &Path, error: &io::Error) -> Error {
+    Error::new(format!("cannot use `--data-dir {}`: {error}", folder.display()))
 }
 
 /// In which file of the folder it stands where the nodes listened when they began. They go there again where they can: one that

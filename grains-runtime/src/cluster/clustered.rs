@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use self::{pending::Pending, table::Table};
 use super::{
     ClusterConfig, ClusterStatus, Leadership, MemberStatus, StatesStatus,
-    driver::Driver,
+    driver::{Driver, Progress},
     leader::Known,
     names::{MemberId, NodeId, NodeName, ViewVersion},
     streams::Streams,
@@ -211,6 +211,7 @@ impl Clustered {
         members.sort_by(|a, b| a.name.cmp(&b.name));
         let voters = self.driver().map(|driver| driver.voters()).unwrap_or_default();
         let voters = voters.keys().filter_map(|id| view.members.get(id)).map(|member| member.joiner.name.to_string());
+        let progress = self.driver().map(|driver| driver.progress().borrow().clone());
         let raft = self.driver().map(|driver| driver.raft()).unwrap_or_default();
         let states = self.driver().and_then(|driver| driver.states_metrics());
         let raft_leader = raft.leader.and_then(|(id, _)| view.members.get(&id));
@@ -219,6 +220,11 @@ impl Clustered {
             node: self.name.to_string(),
             incarnation: self.incarnation(),
             ready,
+            waiting_for: match progress {
+                Some(Progress::Waiting(what)) => Some(what),
+                Some(Progress::Failed(error)) => Some(error.to_string()),
+                Some(Progress::Ready) | None => None,
+            },
             leader: view.leader.and_then(|grant| name_of(grant.holder)),
             term: view.leader.map_or(0, |grant| grant.token),
             view: view.version.0,

@@ -104,7 +104,8 @@ impl Driver {
         states: States,
     ) -> Arc<Self> {
         let rules = LeaseRules { length: clustered.config.lease, ..LeaseRules::default() };
-        let (standing, _) = watch::channel(Progress::Waiting("it has just started".into()));
+        let (standing, progress) = watch::channel(Progress::Waiting("it has just started".into()));
+        lock(&clustered.table).progress = Some(progress);
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             world: world.clone(),

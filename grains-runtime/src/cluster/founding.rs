@@ -42,13 +42,16 @@ pub(crate) struct Founding {
 enum Heard {
     Nothing,
     Silence,
+    /// Somebody is there who does not talk to this node: no better than silence, but for people.
+    Refusal,
     Answer(Answer),
 }
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask this address, and say what came of it: [`Founding::answered`] or [`Founding::silent`].
+    /// Ask this address, and say what came of it: [`Founding::answered`], [`silent`](Founding::silent) or
+    /// [`refused`](Founding::refused).
     Ask {
         /// Its place in the list.
         place: usize,
@@ -127,6 +130,11 @@ impl Founding {
     /// The address at `place` cannot be reached or does not answer.
     pub(crate) fn silent(&mut self, place: usize) {
         self.hear(place, Heard::Silence);
+    }
+
+    /// The node at `place` does not talk to this one.
+    pub(crate) fn refused(&mut self, place: usize) {
+        self.hear(place, Heard::Refusal);
     }
 
     fn hear(&mut self, place: usize, heard: Heard) {

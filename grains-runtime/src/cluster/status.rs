@@ -14,6 +14,8 @@ pub struct ClusterStatus {
     pub incarnation: u64,
     /// Whether it may act: it is a member and its lease holds.
     pub ready: bool,
+    /// What has to happen before it may act, or why it never will: a sentence for people. None while it may.
+    pub waiting_for: Option<String>,
     /// The name of the cluster's leader.
     pub leader: Option<String>,
     /// The leader's term: the token of its grant, which grows with every new leader.

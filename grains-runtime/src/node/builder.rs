@@ -1,5 +1,6 @@
 //! Describing and starting a node.
 
+mod checks;
 #[cfg(feature = "cluster")]
 mod moving;
 #[cfg(feature = "config")]
@@ -16,8 +17,10 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "redb")]
+use grains_core::Error;
 use grains_core::{
-    GrainKey, Lifecycle,
+    GrainKey, Lifecycle, SingletonKey,
     store::Store,
     tasks::TaskSet,
     world::{BoxFuture, World},
@@ -34,7 +37,10 @@ use {
 #[cfg(feature = "redb")]
 use {crate::store::OpenError, std::path::PathBuf};
 
-use self::stores::{Stores, Surroundings};
+use self::{
+    checks::{check, check_types},
+    stores::{Stores, Surroundings},
+};
 #[cfg(feature = "cluster")]
 use super::membership::{Description, Membership};
 use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
@@ -102,12 +108,11 @@ pub enum StartError {
     },
     /// The store in the data directory cannot be opened.
     #[cfg(feature = "redb")]
-    #[error("data directory `{folder}` cannot be used: {why}", folder = folder.display())]
+    #[error("data directory `{folder}` cannot be used: {}", Error::from(why), folder = folder.display())]
     DataDir {
         /// The data directory.
         folder: PathBuf,
         /// What is wrong with the store in it, and the fix.
-        #[source]
         why: OpenError,
     },
     /// The data directory has the states of a node alone, and the cluster would not know them.
@@ -126,12 +131,11 @@ pub enum StartError {
     },
     /// The states of a node alone were not moved.
     #[cfg(feature = "cluster")]
-    #[error("the states in `{folder}` were not moved: {why}", folder = folder.display())]
+    #[error("the states in `{folder}` were not moved: {}", Error::from(why), folder = folder.display())]
     NotMoved {
         /// The data directory.
         folder: PathBuf,
         /// What went wrong. What was moved before that is in both places.
-        #[source]
         why: MoveError,
     },
     /// There is a data directory and nothing to keep in it.
@@ -182,11 +186,25 @@ pub enum StartError {
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Join(#[from] JoinError),
-    /// A limit of zero would stop everything.
-    #[error("`{limit}` is zero: nothing could ever run")]
+    /// A limit is zero with which nothing could ever run.
+    #[error("`{limit}` is zero: {why}; set more, or leave it out for the default{place}")]
     ZeroLimit {
-        /// The name of the limit.
-        limit: &'static str,
+        /// The name of the limit, as in settings: `grain.room.idle_timeout` is that of a grain type.
+        limit: String,
+        /// What could never be.
+        why: &'static str,
+        /// Where it is set, if that was not in code.
+        place: String,
+    },
+    /// Something is given and says nothing.
+    #[error("`{setting}` is empty: {why}{place}")]
+    Empty {
+        /// Its name.
+        setting: &'static str,
+        /// The fix.
+        why: &'static str,
+        /// Where it is set, if that was not in code.
+        place: String,
     },
     /// What is set for a grain type cannot be.
     #[cfg(feature = "config")]
@@ -207,7 +225,7 @@ impl NodeBuilder {
 
     /// Hosts the grain of struct `G` as a singleton: it lives on exactly one node of the cluster (or on this node, outside
     /// of clusters) without being called, and moves when that node leaves or dies. Its key type is `()`.
-    pub fn singleton<G: Lifecycle<Key = ()>>(self) -> Self {
+    pub fn singleton<G: Lifecycle<Key: SingletonKey>>(self) -> Self {
         self.hosting::<G>(HostingKind::Singleton, GrainOptions::default())
     }
 
@@ -294,19 +312,13 @@ impl NodeBuilder {
     }
 
     async fn started(self) -> Result<Node, StartError> {
-        #[cfg(all(feature = "cluster", feature = "config"))]
+        #[cfg(feature = "config")]
         let settings = self.effective_settings();
         match self.begun().await {
             Ok((node, _stores)) => Ok(node),
-            #[cfg(all(feature = "cluster", feature = "config"))]
-            Err(StartError::Cluster { why }) => {
-                Err(StartError::Cluster { why: format!("{why}{}", settings.places_of(&why)) })
-            }
-            #[cfg(all(feature = "cluster", feature = "config"))]
-            Err(StartError::Listen { why }) => {
-                let places = settings.places_of("`listen`, `advertise`");
-                Err(StartError::Listen { why: format!("{why}{places}") })
-            }
+            #[cfg(feature = "config")]
+            Err(error) => Err(settings::with_places(error, &settings)),
+            #[cfg(not(feature = "config"))]
             Err(error) => Err(error),
         }
     }
@@ -315,6 +327,7 @@ impl NodeBuilder {
     async fn begun(mut self) -> Result<(Node, Stores), StartError> {
         #[cfg(feature = "config")]
         self.set_grains()?;
+        self.check_empty()?;
         check(&self.config)?;
         check_types(&self.types, &self.config)?;
         let config = self.config;
@@ -334,6 +347,8 @@ impl NodeBuilder {
             #[cfg(feature = "cluster")]
             moves: self.moves,
             named: self.stores,
+            #[cfg(feature = "cluster")]
+            state_bytes_max: config.state_bytes_max,
         };
         let of_types = self.types.iter().filter_map(|hosting| Some((hosting.name, hosting.options.store.clone()?)));
         let mut stores = surroundings.open(&world, config.store.as_ref(), of_types).await?;
@@ -398,44 +413,6 @@ impl NodeBuilder {
 fn next_number() -> u64 {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     NUMBER.fetch_add(1, Ordering::Relaxed)
-}
-
-fn check(config: &NodeConfig) -> Result<(), StartError> {
-    let durations = [
-        ("call_timeout", config.call_timeout),
-        ("activate_timeout", config.activate_timeout),
-        ("deactivate_timeout", config.deactivate_timeout),
-        ("store_timeout", config.store_timeout),
-        ("idle_timeout", config.idle_timeout),
-    ];
-    let counts = [
-        ("mailbox_len_max", config.mailbox_len_max),
-        ("activations_max", config.activations_max),
-        ("state_bytes_max", config.state_bytes_max),
-    ];
-    let zero_duration = durations.iter().find(|(_, duration)| *duration == Duration::ZERO).map(|(limit, _)| *limit);
-    let zero_count = counts.iter().find(|(_, count)| *count == 0).map(|(limit, _)| *limit);
-    match zero_duration.or(zero_count) {
-        Some(limit) => Err(StartError::ZeroLimit { limit }),
-        None => Ok(()),
-    }
-}
-
-fn check_types(hostings: &[Hosting], config: &NodeConfig) -> Result<(), StartError> {
-    let mut rust_names: LiteMap<_, _> = LiteMap::default();
-    for hosting in hostings {
-        if let Some(first) = rust_names.insert(hosting.name, hosting.rust_name) {
-            let second = hosting.rust_name;
-            return Err(StartError::HostedTwice { grain_type: hosting.name, first, second });
-        }
-        if hosting.idle_timeout(config).is_zero() {
-            return Err(StartError::ZeroLimit { limit: "idle_timeout" });
-        }
-        if hosting.mailbox_len_max(config) == 0 {
-            return Err(StartError::ZeroLimit { limit: "mailbox_len_max" });
-        }
-    }
-    Ok(())
 }
 
 impl Hosting {

@@ -86,6 +86,7 @@ impl NodeInner {
             node: name.clone(),
             incarnation: self.epoch,
             ready: !self.is_stopped(),
+            waiting_for: None,
             leader: Some(name.clone()),
             term: 0,
             view: 0,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use grains_core::{store::Store, world::World};
+use grains_core::{Error, store::Store, world::World};
 use grains_store::replicated::ReplicatedStore;
 use litemap::LiteMap;
 
@@ -60,7 +60,7 @@ impl Membership {
         let links = Arc::new(Links::default());
         let consensus =
             Group::open(world, Part { name: name.clone(), node: None, storage, timing }, links.clone()).await;
-        let consensus = consensus.map_err(|why| StartError::Log { why: why.to_string() })?;
+        let consensus = consensus.map_err(|why| StartError::Log { why: Error::from(&why).to_string() })?;
         let of_kind = |kind| about.types.values().filter(move |hosted| hosted.kind == kind);
         let choices = || about.types.values().map(|hosted| &hosted.kept_in);
         let joiner = Joiner {

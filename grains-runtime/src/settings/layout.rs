@@ -4,7 +4,7 @@
 
 use super::{
     GrainSettings, Name, Settings,
-    value::{Bytes, Value},
+    value::{Bytes, NotEmpty, Value},
 };
 #[cfg(feature = "cluster")]
 use crate::cluster::ClusterConfig;
@@ -68,7 +68,7 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
         stop_timeout,
         encode_local_calls,
     } = config;
-    see("name", name);
+    see("name", &mut NotEmpty(name));
     #[cfg(feature = "redb")]
     see("data_dir", data_dir);
     see("store", store);

@@ -100,14 +100,14 @@ impl Settings {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
-    /// Where the settings of the cluster come from that `why` names in backquotes, as a sentence to go behind it.
-    #[cfg(feature = "cluster")]
-    pub(crate) fn places_of(&self, why: &str) -> String {
+    /// Where the settings come from that are `meant`, by their name and their value as TOML: a sentence to go behind what is
+    /// wrong with them. Empty for what the program has set, or nobody.
+    pub(crate) fn place_of(&self, meant: impl Fn(&str, &str) -> bool) -> String {
         let mut places = String::new();
         self.clone().each(&mut |name, value| {
             let full = name.to_string();
-            let named = full.strip_prefix("cluster.").is_some_and(|word| why.contains(&format!("`{word}`")));
-            if let (true, Some(written)) = (named, value.written())
+            if let Some(written) = value.written()
+                && meant(&full, &written)
                 && !matches!(self.origin_of(&name), Origin::Default | Origin::Code)
             {
                 places.push_str(&format!("; `{full} = {written}` is from {}", self.origin_of(&name)));

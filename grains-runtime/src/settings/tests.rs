@@ -233,7 +233,7 @@ fn no_setting_takes_what_it_is_not() {
 
 #[test]
 fn tables_in_wrong_places_are_told() {
-    assert_eq!(wrong_file("[name]\nfirst = 'a'"), ["a.toml:1: `name` is a text; found a table"]);
+    assert_eq!(wrong_file("[name]\nfirst = 'a'"), ["a.toml:1: `name` is a text that is not empty; found a table"]);
     assert_eq!(wrong_file("grain.room = 5"), ["a.toml:1: `grain.room` is a table; found the number 5"]);
     assert_eq!(wrong_file("[[cluster]]\nname = 'a'"), ["a.toml:1: `cluster` is a table; found a list"]);
     let misspelt = "[clusster]\nname = 'shop'\nlisten = '127.0.0.1:7101'";

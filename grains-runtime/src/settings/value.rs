@@ -230,6 +230,24 @@ impl Sort for Strategy {
     }
 }
 
+/// A text that says something.
+pub(super) struct NotEmpty<'t>(pub(super) &'t mut String);
+
+impl Value for NotEmpty<'_> {
+    fn expected(&self) -> &'static str {
+        "a text that is not empty"
+    }
+
+    fn set(&mut self, given: &Given) -> Option<()> {
+        *self.0 = String::read(given).filter(|text| !text.is_empty())?;
+        Some(())
+    }
+
+    fn written(&self) -> Option<String> {
+        self.0.written()
+    }
+}
+
 /// A number of bytes, which may have a unit.
 pub(super) struct Bytes<'t>(pub(super) &'t mut usize);
 

@@ -326,8 +326,9 @@ fn told(me: &Greeting, address: &str, reason: Reason) -> Refused {
             me.about.cluster
         ),
         Reason::OtherGeneration(theirs) => format!(
-            "{address} belongs to another cluster named \"{}\" ({theirs:016x}, this node to {:016x}): one of them was founded \
-             anew; empty its data directory to join the other, or use another address",
+            "{address} belongs to another cluster named \"{}\" ({theirs:016x}, this node to {:016x}): these are two clusters \
+             of one name, so give one of them another cluster name or other addresses; only if one of them was founded by \
+             mistake, empty the data directories of its nodes, which loses what it has kept, and they join the other",
             me.about.cluster,
             me.about.generation.unwrap_or(0)
         ),

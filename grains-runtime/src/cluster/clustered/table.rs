@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use grains_core::{CallError, Failure, GrainId, Instant, world::World};
 use litemap::LiteMap;
+use tokio::sync::watch;
 
 use super::{
     super::{
         directory::{Action, Directory, Located, Message, Order},
+        driver::Progress,
         host::{Host, Verdict},
         member::Member,
         names::{MemberId, NodeId, PartitionId},
@@ -31,6 +33,8 @@ use crate::{
 pub(crate) struct Table {
     /// What this node is in its cluster, while it is anything.
     pub(crate) standing: Option<Standing>,
+    /// What the driver does meanwhile.
+    pub(crate) progress: Option<watch::Receiver<Progress>>,
     pub(crate) places: Places,
     /// Frames of members that this node has yet to hear of.
     pub(super) early: Early,
@@ -63,6 +67,15 @@ pub(crate) enum Way {
     Fails(Failure),
 }
 
+/// Why there is no incarnation, as far as the driver knows.
+fn why_no_member(progress: Option<&watch::Receiver<Progress>>) -> String {
+    match progress.map(|progress| progress.borrow().clone()) {
+        Some(Progress::Waiting(what)) => format!("it is joining its cluster: {what}"),
+        Some(Progress::Failed(error)) => format!("it cannot join its cluster: {error}"),
+        Some(Progress::Ready) | None => "it is joining its cluster".to_owned(),
+    }
+}
+
 /// How often a call is placed anew within one look: each time an order turned out to be void.
 const PLACED_MAX: usize = 8;
 
@@ -73,7 +86,7 @@ pub(crate) fn partition_of_grain(grain: &GrainId, count: u16) -> PartitionId {
 
 impl Table {
     pub(crate) fn new(places_max: usize) -> Self {
-        Self { standing: None, places: Places::new(places_max), early: Early::default(), places_max }
+        Self { standing: None, progress: None, places: Places::new(places_max), early: Early::default(), places_max }
     }
 
     /// This node has become a member.
@@ -99,7 +112,7 @@ impl Table {
         match &mut self.standing {
             Some(standing) if standing.tenure.may_act() => Ok(standing),
             Some(_) => Err(fenced()),
-            None => Err(CallError::NotReady { why: "it is joining its cluster".into() }),
+            None => Err(CallError::NotReady { why: why_no_member(self.progress.as_ref()).into() }),
         }
     }
 

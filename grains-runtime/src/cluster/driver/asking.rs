@@ -21,19 +21,31 @@ const ANSWER_MAX: Duration = Duration::from_millis(700);
 /// How long until a question that nobody could answer is asked again.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
+/// Why a question has no answer.
+pub(super) enum NoAnswer {
+    /// Nobody is there, or nobody that can be understood.
+    Silence,
+    /// One of the two nodes does not talk to the other.
+    Refused,
+}
+
 impl Driver {
     /// Asks the node at an address; `None` if there is no answer that this node can read.
     pub(super) async fn ask(&self, address: &str, ask: &Ask, timeout: Duration) -> Option<Answer> {
-        let wire = self.wire.get()?;
+        self.ask_or_why(address, ask, timeout).await.ok()
+    }
+
+    /// The same, for those to whom it matters why there is none.
+    pub(super) async fn ask_or_why(&self, address: &str, ask: &Ask, timeout: Duration) -> Result<Answer, NoAnswer> {
+        let wire = self.wire.get().ok_or(NoAnswer::Silence)?;
         let body = codec::encode(ask).expect("questions are made of texts and numbers");
         match wire.request(address, Lane::Control, body, timeout).await {
-            Ok(response) => codec::decode(&response.body).ok(),
+            Ok(response) => codec::decode(&response.body).map_err(|_| NoAnswer::Silence),
             Err(why) => {
                 tracing::debug!(address, %why, "no answer");
-                if let RequestError::Refused(refused) = &why {
-                    *lock(&self.refused) = Some(refused.to_string());
-                }
-                None
+                let RequestError::Refused(refused) = &why else { return Err(NoAnswer::Silence) };
+                *lock(&self.refused) = Some(refused.to_string());
+                Err(NoAnswer::Refused)
             }
         }
     }

@@ -5,7 +5,11 @@ use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use grains_core::{Instant, store::Store};
 
-use super::{Driver, Progress, asking::ASK_MAX, promise};
+use super::{
+    Driver, Progress,
+    asking::{ASK_MAX, NoAnswer},
+    promise,
+};
 use crate::{
     activation::lock,
     cluster::{
@@ -125,7 +129,9 @@ impl Driver {
                 && cluster == self.cluster
             {
                 let why = format!(
-                    "it began a cluster \"{cluster}\", and another one is at {address}: remove it to join that"
+                    "it began a cluster \"{cluster}\", and another one of that name is at {address}: give one of them another \
+                     cluster name or other addresses, or, if this one was begun by mistake, remove its data directory, which \
+                     loses what it has kept, and the node joins the other"
                 );
                 return Err(JoinError::Disk { why });
             }
@@ -200,9 +206,10 @@ impl Driver {
                     }
                     Step::Persist(promise) => self.persist(&promise).await?,
                     Step::Ask { place, address, question } => {
-                        let answer = self.ask(&address, &Ask::Founding(question), ASK_MAX / 4).await;
+                        let answer = self.ask_or_why(&address, &Ask::Founding(question), ASK_MAX / 4).await;
                         self.with_founding(|founding| match answer {
-                            Some(Answer::Founding(answer)) => founding.answered(place, answer),
+                            Ok(Answer::Founding(answer)) => founding.answered(place, answer),
+                            Err(NoAnswer::Refused) => founding.refused(place),
                             _ => founding.silent(place),
                         });
                     }

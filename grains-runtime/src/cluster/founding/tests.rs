@@ -137,8 +137,26 @@ fn one_node_behind_two_addresses_counts_once() {
     first.answered(1, says_fresh(0));
     first.silent(2);
     assert!(!first.steps().iter().any(|step| matches!(step, Step::Persist(_))));
-    let answers = Wait::Answers { silent: vec!["h2:1".into()], answering: 2, needed: 2 };
+    let answers = Wait::Answers { silent: vec!["h2:1".into()], refusing: Vec::new(), answering: 2, needed: 2 };
     assert_eq!(first.waiting(), answers);
+}
+
+#[test]
+fn an_address_that_answers_with_a_refusal_is_not_called_silent() {
+    let mut first = fresh(0, 3);
+    first.answered(0, says_fresh(0));
+    first.refused(1);
+    first.silent(2);
+    let waiting = first.waiting().to_string();
+    assert_eq!(waiting, "1 of the listed addresses answer, 2 must; silent: h2:1; not talking to this node: h1:1");
+    first.refused(2);
+    let waiting = first.waiting().to_string();
+    assert_eq!(waiting, "1 of the listed addresses answer, 2 must; not talking to this node: h1:1, h2:1");
+    // It is as good as nobody: the second of the list may go ahead without the first.
+    let mut second = fresh(1, 3);
+    second.refused(0);
+    (1..3).for_each(|place| second.answered(place, says_fresh(place)));
+    assert!(matches!(second.steps().last(), Some(Step::Persist(_))));
 }
 
 #[test]
@@ -156,7 +174,10 @@ fn without_disks_all_must_promise() {
     (0..2).for_each(|place| first.answered(place, Answer::Fresh { node: node(place), memory }));
     first.silent(2);
     assert!(!first.steps().iter().any(|step| matches!(step, Step::Persist(_))));
-    assert_eq!(first.waiting(), Wait::Answers { silent: vec!["h2:1".into()], answering: 2, needed: 3 });
+    assert_eq!(
+        first.waiting(),
+        Wait::Answers { silent: vec!["h2:1".into()], refusing: Vec::new(), answering: 2, needed: 3 }
+    );
     first.answered(2, Answer::Fresh { node: node(2), memory });
     assert!(first.steps().iter().any(|step| matches!(step, Step::Persist(_))));
 }

@@ -36,8 +36,10 @@ pub(crate) enum Wait {
     },
     /// Too few addresses answer.
     Answers {
-        /// Those that do not.
+        /// Those where nobody does.
         silent: Vec<String>,
+        /// Those where somebody does who does not talk to this node.
+        refusing: Vec<String>,
         /// How many of the list do.
         answering: usize,
         /// How many must.
@@ -73,7 +75,8 @@ impl Founding {
             return differs;
         }
         if !self.enough(&self.fresh()) {
-            let silent = self.places(|heard| !matches!(heard, Heard::Answer(_)));
+            let silent = self.places(|heard| matches!(heard, Heard::Nothing | Heard::Silence));
+            let refusing = self.places(|heard| matches!(heard, Heard::Refusal));
             // Enough answer, but some of them are not free: whoever they promised themselves to has to found.
             let promised = self.answers().find_map(|(_, answer)| match answer {
                 Answer::Promised { to, .. } => Some(*to),
@@ -86,7 +89,7 @@ impl Founding {
             let answering = self.answers().count();
             let durable = self.fresh().values().all(|memory| *memory == super::Memory::Disk);
             let needed = if durable { self.majority() } else { self.list.len() };
-            return Wait::Answers { silent, answering, needed };
+            return Wait::Answers { silent, refusing, answering, needed };
         }
         match self.place() {
             None => Wait::NotListed,
@@ -132,8 +135,11 @@ impl fmt::Display for Wait {
                 there.join(", "),
                 here.join(", ")
             ),
-            Self::Answers { silent, answering, needed } => {
-                write!(f, "{answering} of the listed addresses answer, {needed} must; silent: {}", silent.join(", "))
+            Self::Answers { silent, refusing, answering, needed } => {
+                write!(f, "{answering} of the listed addresses answer, {needed} must")?;
+                let others = [("silent", silent), ("not talking to this node", refusing)];
+                let others = others.into_iter().filter(|(_, addresses)| !addresses.is_empty());
+                others.into_iter().try_for_each(|(how, addresses)| write!(f, "; {how}: {}", addresses.join(", ")))
             }
             Self::First { address } => write!(f, "waiting for {address} to found"),
             Self::NotListed => write!(f, "no listed address leads to this node: waiting for the others to found"),

@@ -36,6 +36,7 @@ impl NodeBuilder {
         let Some(folder) = self.data_dir.clone() else {
             return unfit("`move_states` needs the `data_dir` that has them");
         };
+        self.check_empty()?;
         let world = match self.world.clone() {
             Some(world) => world,
             None => tokio_world()?,

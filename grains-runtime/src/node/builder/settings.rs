@@ -3,6 +3,38 @@
 use super::{Hosting, HostingKind, NodeBuilder, StartError};
 use crate::settings::{HostedOptions, Settings};
 
+/// The same error, with where in `settings` the values come from that it is about.
+pub(super) fn with_places(error: StartError, settings: &Settings) -> StartError {
+    match error {
+        StartError::ZeroLimit { limit, why, .. } => {
+            let place = settings.place_of(|name, _| name == limit);
+            StartError::ZeroLimit { limit, why, place }
+        }
+        StartError::Empty { setting, why, .. } => {
+            StartError::Empty { setting, why, place: settings.place_of(|name, _| name == setting) }
+        }
+        StartError::Store { store, of, why } => {
+            let is_choice = |name: &str| name == "store" || (name.starts_with("grain.") && name.ends_with(".store"));
+            let place = settings.place_of(|name, value| is_choice(name) && *value == format!("\"{store}\""));
+            StartError::Store { store, of, why: why + &place }
+        }
+        #[cfg(feature = "cluster")]
+        StartError::Cluster { why } => {
+            let place = settings.place_of(|name, _| {
+                let word = name.strip_prefix("cluster.").unwrap_or(name);
+                why.contains(&format!("`{word}`"))
+            });
+            StartError::Cluster { why: why + &place }
+        }
+        #[cfg(feature = "cluster")]
+        StartError::Listen { why } => {
+            let place = settings.place_of(|name, _| ["cluster.listen", "cluster.advertise"].contains(&name));
+            StartError::Listen { why: why + &place }
+        }
+        other => other,
+    }
+}
+
 impl NodeBuilder {
     /// Takes over `settings`: the name, the limits, and the data directory and the cluster if they are set. Call it first:
     /// what is called after it counts more. What is set for a grain type counts more than its

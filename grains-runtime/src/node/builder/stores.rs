@@ -11,7 +11,7 @@ use grains_core::{
     world::{BoxFuture, World},
 };
 #[cfg(feature = "cluster")]
-use grains_store::replicated::{ReplicatedConfig, ReplicatedStore};
+use grains_store::replicated::{ReplicatedConfig, ReplicatedStore, SET_BYTES_MAX};
 
 use super::StartError;
 #[cfg(feature = "cluster")]
@@ -35,6 +35,9 @@ pub(super) struct Surroundings {
     pub(super) moves: bool,
     /// What the program has given, by name.
     pub(super) named: BTreeMap<String, Arc<dyn Store>>,
+    /// How large a state may be.
+    #[cfg(feature = "cluster")]
+    pub(super) state_bytes_max: usize,
 }
 
 /// A store that is open.
@@ -126,6 +129,13 @@ impl Surroundings {
             if let Some(why) = self.unfit(choice) {
                 return Err(StartError::Store { store: choice.to_string(), of: of.clone(), why });
             }
+        }
+        #[cfg(feature = "cluster")]
+        if wanted.contains_key(&StoreChoice::Replicated) && self.state_bytes_max > SET_BYTES_MAX {
+            let why = format!(
+                "`state_bytes_max` is more than {SET_BYTES_MAX}: a cluster that keeps the states takes no larger ones"
+            );
+            return Err(StartError::Cluster { why });
         }
         #[cfg(feature = "cluster")]
         if self.in_cluster

@@ -78,8 +78,13 @@ fn clusters_of_one_name_are_told_apart_once_both_know() {
     assert!(matches!(meet(&one, &other), (Ok(_), Ok(_))), "who has not joined yet may ask");
     other.about.generation = Some(2);
     let (dialler, listener) = meet(&one, &other);
-    assert_eq!(dialler.unwrap_err().reason, Reason::OtherGeneration(2));
-    assert_eq!(listener.unwrap_err().reason, Reason::OtherGeneration(1));
+    let (dialler, listener) = (dialler.unwrap_err(), listener.unwrap_err());
+    assert_eq!(dialler.reason, Reason::OtherGeneration(2));
+    assert_eq!(listener.reason, Reason::OtherGeneration(1));
+    // What loses something comes last, with what it loses.
+    let advice = ["two clusters of one name", "give one of them another", "empty the data directories", "loses what"];
+    let at: Vec<_> = advice.iter().map(|advice| dialler.text.find(advice).expect(advice)).collect();
+    assert!(at.is_sorted(), "{}", dialler.text);
 }
 
 #[test]
