@@ -44,6 +44,13 @@ fn name(key: u64, name: u64) -> Name {
     Name { grain_type: "t".into(), key: format!("k{key}"), name: format!("n{name}") }
 }
 
+/// The last command of a client, and what it came to.
+struct Sent {
+    serial: u64,
+    command: Arc<[u8]>,
+    outcome: Vec<u8>,
+}
+
 /// The states of one file, and how often a batch was applied without it.
 struct Voter {
     states: States,
@@ -69,16 +76,16 @@ async fn live(seed: u64, recent_bytes_max: usize) -> usize {
     let (mut numbers, store) = (Numbers(seed), MemoryStore::default());
     let mut voter = Voter { states: open(&disk), in_memory: 0 };
     let mut versions = BTreeMap::new();
-    let mut last: BTreeMap<u64, (u64, Arc<[u8]>, Vec<u8>)> = BTreeMap::new();
+    let mut last: BTreeMap<u64, Sent> = BTreeMap::new();
     let (mut index, mut epoch) = (0, 0);
     for _ in 0..400 {
         let (mut batch, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..=numbers.below(3) {
             index += 1;
             let client = numbers.below(4);
-            if let Some((_, again, outcome)) = last.get(&client).filter(|_| numbers.below(6) == 0) {
-                batch.push((index, again.clone()));
-                expected.push(outcome.clone());
+            if let Some(again) = last.get(&client).filter(|_| numbers.below(6) == 0) {
+                batch.push((index, again.command.clone()));
+                expected.push(again.outcome.clone());
                 continue;
             }
             let sets: Vec<_> = (0..numbers.below(4)).map(|_| numbers.set(&versions)).collect();
@@ -99,14 +106,14 @@ async fn live(seed: u64, recent_bytes_max: usize) -> usize {
                 let stored = store.load(&grain(&format!("k{key}")), &format!("n{name}")).await.unwrap();
                 versions.insert((key, name), stored.map_or(0, |stored| stored.version.0));
             }
-            let serial = last.get(&client).map_or(1, |(serial, ..)| serial + 1);
+            let serial = last.get(&client).map_or(1, |sent| sent.serial + 1);
             let work = match sets.is_empty() {
                 true => Work::Epoch,
                 false => Work::Write(sets.iter().map(Into::into).collect()),
             };
             let command: Arc<[u8]> = codec::encode(&Command { client, serial, work }).unwrap().into();
             let outcome = codec::encode(&outcome).unwrap();
-            last.insert(client, (serial, command.clone(), outcome.clone()));
+            last.insert(client, Sent { serial, command: command.clone(), outcome: outcome.clone() });
             batch.push((index, command));
             expected.push(outcome);
         }
