@@ -349,15 +349,18 @@ pub(crate) enum Chain {
 }
 
 /// Looks for a turn of `callee` in the chain that ends with `caller`. Turns that nobody waits for any more do not count.
-pub(crate) fn chain_to(callee: &TurnName, caller: Option<&Arc<Link>>) -> Chain {
-    let mut names = vec![callee];
-    let mut next = caller;
+pub(crate) fn chain_to(callee: impl FnOnce() -> TurnName, caller: Option<&Arc<Link>>) -> Chain {
+    // Most calls that wait come from outside, and need no name for that.
+    let Some(first) = caller else { return Chain::Apart };
+    let callee = callee();
+    let mut names = vec![&callee];
+    let mut next = Some(first);
     while let Some(link) = next {
         if !link.still_waits() {
             return Chain::Apart;
         }
         names.push(&link.turn);
-        if link.turn.holds_same(callee) {
+        if link.turn.holds_same(&callee) {
             let shared = AccessKind::Shared;
             if (link.turn.method.access(), callee.method.access()) == (shared, shared) {
                 return Chain::HoldsShared;

@@ -259,6 +259,7 @@ fn is_splice(tokens: &[Token], at: usize) -> bool {
 #[test]
 fn unsafe_stands_only_where_it_is_listed() {
     let allowed = [
+        ("benchmarks/src/allocations.rs", "an allocator that counts, which is a trait of unsafe functions"),
         ("grains-runtime/src/activation/mod.rs", "`Sync` of the instance behind the turn lock"),
         ("grains-runtime/src/activation/mailbox/tests.rs", "an instance for loom, which checks every access to it"),
         ("grains-runtime/src/activation/turn.rs", "the instance, reached under a granted turn"),

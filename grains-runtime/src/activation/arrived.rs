@@ -73,10 +73,8 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
                 return Ok(());
             }
         };
-        let beside = match chain_to(
-            &activation.turn_name(activation.life(), const { &M::INFO }),
-            call.inherited.caller.as_ref(),
-        ) {
+        let name = || activation.turn_name(activation.life(), const { &M::INFO });
+        let beside = match chain_to(name, call.inherited.caller.as_ref()) {
             Chain::Cycle(cycle) => {
                 call.fail(CallError::Deadlock { cycle });
                 return Ok(());
@@ -87,7 +85,7 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
         let Arrived { method, args: bytes, reply, inherited } = call;
         let deadline = inherited.deadline(&*node.world.clock);
         let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Away);
-        let waiter = CallWaiter { args, reply, inherited, deadline, grain: activation.id.clone() };
+        let waiter = CallWaiter { args, reply, inherited, deadline };
         // On the spot, if it may: a turn that does not wait costs no task, and its answer leaves with the next write.
         if beside || activation.mailbox.try_begin(M::Access::KIND) {
             run(activation, Box::new(waiter), M::Access::KIND);

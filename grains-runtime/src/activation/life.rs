@@ -187,9 +187,9 @@ impl<G: Lifecycle> Activation<G> {
     /// Ends the activation for good, and sends whatever waits to where the grain lives next, in the same order.
     fn finish_forwarding(self: Arc<Self>) {
         let waiting = self.mailbox.abandon();
-        let node = self.node.clone();
+        let (node, grain) = (self.node.clone(), self.id.clone());
         self.leave_catalog();
-        waiting.into_iter().for_each(|waiter| waiter.forward(&node));
+        waiting.into_iter().for_each(|waiter| waiter.forward(&grain, &node));
     }
 
     /// Ends the activation for good, and gives whatever waits this failure.

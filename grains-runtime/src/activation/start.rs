@@ -224,7 +224,8 @@ impl<G: Lifecycle> Turns<G> for Ask<'_, '_, '_, G> {
             run_inline(activation, args, slot, inherited, cx);
             return Ok(());
         }
-        match chain_to(&activation.turn_name(activation.life(), const { &M::INFO }), inherited.caller.as_ref()) {
+        let name = || activation.turn_name(activation.life(), const { &M::INFO });
+        match chain_to(name, inherited.caller.as_ref()) {
             Chain::Cycle(cycle) => {
                 slot.answer = Some(Err(CallError::Deadlock { cycle }));
                 Ok(())
@@ -330,7 +331,7 @@ where
     let (sender, receiver) = reply_channel();
     let deadline = inherited.deadline(&*activation.node.world.clock);
     let (after, edge) = (inherited.timeout, inherited.caller.clone().map(waits_on));
-    let waiter = CallWaiter { args, reply: ReplyTo::Here(sender), inherited, deadline, grain: activation.id.clone() };
+    let waiter = CallWaiter { args, reply: ReplyTo::Here(sender), inherited, deadline };
     let turn = Turn::granted(activation.clone(), M::Access::KIND);
     let waiter: Waiter<G> = Box::new(waiter);
     slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
@@ -362,8 +363,8 @@ where
     let (sender, receiver) = reply_channel();
     let deadline = inherited.deadline(&*activation.node.world.clock);
     let (after, edge) = (inherited.timeout, inherited.caller.clone());
-    let (reply, grain) = (ReplyTo::Here(sender), activation.id.clone());
-    match enqueue_waiter(activation, CallWaiter { args, reply, inherited, deadline, grain }) {
+    let reply = ReplyTo::Here(sender);
+    match enqueue_waiter(activation, CallWaiter { args, reply, inherited, deadline }) {
         Ok(()) => {
             let (source, queue) = (AnswerSource::Reply(receiver), Some(activation.clone() as Arc<dyn Queue>));
             slot.waiting = Some(Waiting { source, deadline, after, edge: edge.map(waits_on), queue });
@@ -425,8 +426,8 @@ impl<G: Lifecycle> Turns<G> for Tell<'_, G> {
         let node = &self.activation.node;
         let inherited = Inherited::one_way(slot.request.clone(), slot.timeout.unwrap_or(node.config.call_timeout));
         let deadline = inherited.deadline(&*node.world.clock);
-        let (reply, grain) = (ReplyTo::Nobody, self.activation.id.clone());
-        match enqueue_waiter(&self.activation, CallWaiter { args, reply, inherited, deadline, grain }) {
+        let reply = ReplyTo::Nobody;
+        match enqueue_waiter(&self.activation, CallWaiter { args, reply, inherited, deadline }) {
             Ok(()) => Ok(()),
             Err(Refused::Full(failure, _)) => {
                 slot.fail(failure);

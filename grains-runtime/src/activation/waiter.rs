@@ -43,7 +43,7 @@ pub(crate) trait Waits<G: Lifecycle>: Send {
     /// Ends without having run.
     fn fail(self: Box<Self>, failure: Failure);
     /// Goes on to where its grain lives next, or ends if it means nothing elsewhere.
-    fn forward(self: Box<Self>, node: &NodeInner);
+    fn forward(self: Box<Self>, grain: &GrainId, node: &NodeInner);
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
@@ -99,7 +99,6 @@ pub(super) struct CallWaiter<M: Method> {
     pub(super) reply: ReplyTo<M>,
     pub(super) inherited: Inherited,
     pub(super) deadline: Instant,
-    pub(super) grain: GrainId,
 }
 
 impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
@@ -115,7 +114,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         let activation = turn.activation().clone();
         if self.deadline <= activation.node.world.clock.now() {
             turn.end();
-            let late = timed_out(&self.grain, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
+            let late = timed_out(&activation.id, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
             <Self as Waits<G>>::fail(self, late);
             return None;
         }
@@ -145,8 +144,8 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         self.reply.fail(failure);
     }
 
-    fn forward(self: Box<Self>, node: &NodeInner) {
-        let Self { args, reply, inherited, deadline, grain } = *self;
+    fn forward(self: Box<Self>, grain: &GrainId, node: &NodeInner) {
+        let Self { args, reply, inherited, deadline } = *self;
         // Whoever sent it from another node looks again where the grain is, and sends it there.
         if let ReplyTo::Away(sink) = reply {
             return sink.failed(CallError::NotReady { why: "the activation it waited for has ended".into() });
@@ -164,7 +163,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
             ReplyTo::Nobody => None,
         };
         let inherited = Inherited { deadline: Some(deadline), ..inherited };
-        node.forward(grain, Arrived { method: M::INFO.id, args: bytes.into(), reply: sink, inherited });
+        node.forward(grain.clone(), Arrived { method: M::INFO.id, args: bytes.into(), reply: sink, inherited });
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -244,7 +243,7 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
 
     fn fail(self: Box<Self>, _: Failure) {}
 
-    fn forward(self: Box<Self>, _: &NodeInner) {}
+    fn forward(self: Box<Self>, _: &GrainId, _: &NodeInner) {}
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self

@@ -27,7 +27,7 @@ pub struct Moved {
 #[non_exhaustive]
 pub enum MoveError {
     /// The store they are in cannot be read.
-    #[error("the states of the node cannot be read: {0}")]
+    #[error("the states of the node cannot be read")]
     Source(#[from] LoadError),
     /// The cluster does not take them.
     #[error("the cluster does not take them: {why}")]
