@@ -62,6 +62,8 @@ pub(crate) trait Holder: Send + Sync {
     fn lost(&self) -> Option<Failure>;
     /// What the caller of a turn is told that was cut off because the lease of its node had ended.
     fn fenced(&self) -> Failure;
+    /// A turn of it was polled once and has to wait.
+    fn parked(&self, access: AccessKind);
     /// What the caller of a turn is told that has panicked.
     fn panicked(&self, method: &MethodInfo, panic: &(dyn Any + Send)) -> Failure;
 }

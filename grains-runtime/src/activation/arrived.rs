@@ -110,7 +110,7 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
 }
 
 fn run<G: Lifecycle>(activation: &Arc<Activation<G>>, waiter: super::waiter::Waiter<G>, access: AccessKind) {
-    if let Some(rest) = waiter.run(Turn::granted(activation.clone(), access)) {
+    if let Some(rest) = waiter.run(Turn::granted(activation.clone(), access), activation) {
         activation.tenure.tasks.spawn(rest);
     }
 }

@@ -31,16 +31,19 @@ const CLOSING: u32 = 4;
 const LEAVING: u32 = 8;
 /// The activation is over and out of the catalog, or about to be.
 const GONE: u32 = 16;
+/// The exclusive turn that runs waits for something: nobody knows how long.
+const PARKED: u32 = 32;
 /// One shared turn; the bits from here up count them.
-const SHARED: u32 = 32;
+const SHARED: u32 = 64;
 
 /// The most shared turns that run beside each other in one activation. What comes beyond waits in the mailbox, which is
 /// bounded too. Far above any machine's threads; turns that only wait for something are better answered with a stream.
 pub(crate) const SHARED_TURNS_MAX: u32 = 4096;
 
-/// How often a caller looks again while a turn that excludes its own runs and nobody waits. Most turns are shorter than
-/// the way through the queue, which costs a lock, an allocation and a wake.
-const PATIENCE: u32 = if cfg!(grains_loom) { 0 } else { 30 };
+/// How often a caller looks again while a turn that excludes its own runs, has not had to wait, and nobody queues. Most turns are
+/// shorter than the way through the queue, which costs a lock, three allocations and a wake; and whoever queues makes all others
+/// queue, so that one impatient caller costs a crowded grain half of its rate. Some ten microseconds, for one caller of each thread.
+const PATIENCE: u32 = if cfg!(grains_loom) { 0 } else { 300 };
 
 /// The most waiters handed over at once: enough for any machine's threads, few enough to stay fair.
 const HAND_OVER_MAX: usize = 64;
@@ -191,7 +194,7 @@ impl<E: Entry> Mailbox<E> {
                     Ok(_) => return true,
                     Err(now) => word = now,
                 }
-            } else if patience > 0 && word & (WAITING | CLOSING | GONE) == 0 {
+            } else if patience > 0 && word & (WAITING | CLOSING | GONE | PARKED) == 0 {
                 patience -= 1;
                 spin_loop();
                 word = self.word.load(Ordering::Relaxed);
@@ -260,8 +263,18 @@ impl<E: Entry> Mailbox<E> {
         }
         let mut unwanted = Unwanted(Vec::new());
         let mut queue = lock(&self.queue);
+        if access == AccessKind::Exclusive {
+            self.word.fetch_and(!PARKED, Ordering::AcqRel);
+        }
         self.word.fetch_sub(mine, Ordering::AcqRel);
         self.pass_on(&mut queue, &mut unwanted)
+    }
+
+    /// A turn that is held has to wait for something. Called by whoever holds it.
+    pub(crate) fn parked(&self, access: AccessKind) {
+        if access == AccessKind::Exclusive {
+            self.word.fetch_or(PARKED, Ordering::Relaxed);
+        }
     }
 
     /// A shared turn that was handed over or granted by the queue has begun: others may begin beside it.

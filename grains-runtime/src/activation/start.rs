@@ -305,6 +305,7 @@ fn run_inline<G, M>(
         Poll::Ready(answer) => slot.answer = Some(finish(answer)),
         Poll::Pending => {
             let (frame, holder) = future.held();
+            holder.parked(M::Access::KIND);
             let (deadline, after) = (frame.deadline(holder.clock()), frame.timeout());
             let tenure = holder.tenure().clone();
             let (sender, receiver) = reply_channel();
@@ -335,8 +336,9 @@ where
     let turn = Turn::granted(activation.clone(), M::Access::KIND);
     let waiter: Waiter<G> = Box::new(waiter);
     slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
+    let me = activation.clone();
     activation.tenure.tasks.spawn(async move {
-        if let Some(rest) = waiter.run(turn) {
+        if let Some(rest) = waiter.run(turn, &me) {
             rest.await;
         }
     });

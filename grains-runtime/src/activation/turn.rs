@@ -36,10 +36,6 @@ impl<G: Lifecycle> Turn<G> {
         Self { activation, access, ended: false }
     }
 
-    pub(super) fn activation(&self) -> &Arc<Activation<G>> {
-        &self.activation
-    }
-
     /// The instance, as this turn may touch it.
     pub(super) fn grain<A: Access>(&mut self) -> A::Of<'_, G> {
         assert!(A::KIND == self.access, "a method is given the turn of its own access");
@@ -251,6 +247,10 @@ impl<G: Lifecycle> Holder for Activation<G> {
     fn fenced(&self) -> Failure {
         let why = "the lease of its node ended during the turn".into();
         CallError::Lost { grain: self.id.to_string().into(), why }
+    }
+
+    fn parked(&self, access: AccessKind) {
+        self.mailbox.parked(access);
     }
 
     fn panicked(&self, method: &MethodInfo, panic: &(dyn Any + Send)) -> Failure {

@@ -38,8 +38,8 @@ pub(crate) type Rest = BoxFuture<'static, ()>;
 pub(crate) trait Waits<G: Lifecycle>: Send {
     fn access(&self) -> AccessKind;
     fn wanted(&self) -> bool;
-    /// Runs as far as it gets at once, and gives what is left to become a task.
-    fn run(self: Box<Self>, turn: Turn<G>) -> Option<Rest>;
+    /// Runs as far as it gets at once, and gives what is left to become a task. `activation` is that of the turn.
+    fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest>;
     /// Ends without having run.
     fn fail(self: Box<Self>, failure: Failure);
     /// Goes on to where its grain lives next, or ends if it means nothing elsewhere.
@@ -110,8 +110,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         !self.reply.is_withdrawn()
     }
 
-    fn run(self: Box<Self>, turn: Turn<G>) -> Option<Rest> {
-        let activation = turn.activation().clone();
+    fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
         if self.deadline <= activation.node.world.clock.now() {
             turn.end();
             let late = timed_out(&activation.id, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
@@ -137,7 +136,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
             ReplyTo::Away(sink) => answer_away::<G, M>(activation, sink, answer),
             ReplyTo::Nobody => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
         };
-        run_to_end(activation, future, finish)
+        run_to_end(activation, <M::Access as grains_core::Access>::KIND, future, finish)
     }
 
     fn fail(self: Box<Self>, failure: Failure) {
@@ -173,16 +172,21 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
 
 /// Polls a turn once here, and gives what has to wait.
 fn run_to_end<G: Lifecycle, F: Future + Send + 'static>(
-    activation: Arc<Activation<G>>,
+    activation: &Arc<Activation<G>>,
+    access: AccessKind,
     mut turn: Pin<Box<F>>,
     finish: impl FnOnce(F::Output, &Activation<G>) + Send + 'static,
 ) -> Option<Rest> {
     match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => {
-            finish(answer, &activation);
+            finish(answer, activation);
             None
         }
-        Poll::Pending => Some(Box::pin(async move { finish(turn.await, &activation) })),
+        Poll::Pending => {
+            activation.mailbox.parked(access);
+            let activation = activation.clone();
+            Some(Box::pin(async move { finish(turn.await, &activation) }))
+        }
     }
 }
 
@@ -219,8 +223,7 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
         self.activation.upgrade().is_some_and(|activation| activation.is_life(self.life)) && !self.done.is_withdrawn()
     }
 
-    fn run(self: Box<Self>, mut turn: Turn<G>) -> Option<Rest> {
-        let activation = turn.activation().clone();
+    fn run(self: Box<Self>, mut turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
         if !activation.is_life(self.life) || !self.done.begin() {
             turn.end();
             return None;
@@ -238,7 +241,7 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
             }
             done.send(());
         };
-        run_to_end(activation, future, finish)
+        run_to_end(activation, AccessKind::Exclusive, future, finish)
     }
 
     fn fail(self: Box<Self>, _: Failure) {}
@@ -342,7 +345,7 @@ impl<G: Lifecycle> Served<G> {
             return Some(Released::Done);
         };
         let turn = Turn::granted(self.activation.clone(), AccessKind::Shared);
-        if let Some(rest) = quietly(|| waiter.run(turn)).flatten() {
+        if let Some(rest) = quietly(|| waiter.run(turn, &self.activation)).flatten() {
             self.activation.tenure.tasks.spawn(rest);
         }
         // The last one hands over to those behind it, here.
@@ -362,7 +365,7 @@ impl<G: Lifecycle> Served<G> {
             self.held = false;
             return Some(self.activation.mailbox.release(AccessKind::Exclusive));
         };
-        let (rest, lent) = lending(&self.activation, |turn| quietly(|| waiter.run(turn)).flatten());
+        let (rest, lent) = lending(&self.activation, |turn| quietly(|| waiter.run(turn, &self.activation)).flatten());
         if let Lent::Back = lent {
             debug_assert!(rest.is_none(), "what is left of a turn holds it");
             return None;

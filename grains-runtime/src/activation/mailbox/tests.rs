@@ -382,6 +382,23 @@ mod as_they_like {
     }
 
     #[test]
+    fn a_turn_that_waited_is_given_back_whole() {
+        let mailbox: Mailbox<Job> = Mailbox::closed();
+        mailbox.open();
+        assert!(matches!(mailbox.release(AccessKind::Exclusive), Released::Done));
+        assert!(mailbox.try_begin(AccessKind::Exclusive));
+        mailbox.parked(AccessKind::Exclusive);
+        assert!(!mailbox.try_begin(AccessKind::Shared));
+        assert!(matches!(mailbox.release(AccessKind::Exclusive), Released::Done));
+        assert!(mailbox.try_begin(AccessKind::Shared));
+        mailbox.parked(AccessKind::Shared);
+        assert!(mailbox.try_begin(AccessKind::Shared), "shared turns that wait keep no others out");
+        assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
+        assert!(matches!(mailbox.release(AccessKind::Shared), Released::Done));
+        assert!(mailbox.try_close());
+    }
+
+    #[test]
     fn refusals_look_at_the_queue_now_and_then_only() {
         let mailbox = Mailbox::closed();
         let looked = job(AccessKind::Exclusive);
