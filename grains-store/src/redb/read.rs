@@ -2,13 +2,40 @@
 
 use std::ops::Bound;
 
-use grains_core::store::{LoadError, Stored};
-use redb::ReadTransaction;
+use grains_core::{
+    Version,
+    store::{LoadError, Stored},
+};
+use redb::{ReadTransaction, ReadableTable};
 
 use super::{
-    layout::{self, GRAINS, STATES},
+    layout::{self, EPOCH, GRAINS, STATES},
+    rules::GrainRow,
     unavailable,
 };
+
+/// What is kept of a grain beside its states.
+pub(crate) fn grain(
+    grains: &impl ReadableTable<&'static [u8], (u64, u64, u64)>,
+    grain_key: &[u8],
+) -> Result<Option<GrainRow>, redb::Error> {
+    Ok(grains.get(grain_key)?.map(|row| layout::read_grain(row.value())))
+}
+
+/// The version of a state and whether it has a value.
+pub(crate) fn state_head(
+    states: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    grain_key: &[u8],
+    name: &str,
+) -> Result<Result<(Version, bool), LoadError>, redb::Error> {
+    let row = states.get(layout::state_key(grain_key, name).as_slice())?;
+    Ok(row.map_or(Ok((Version(0), false)), |row| layout::read_state_head(row.value())))
+}
+
+/// The last epoch that was given.
+pub(crate) fn last_epoch(meta: &impl ReadableTable<&'static [u8], u64>) -> Result<u64, redb::Error> {
+    Ok(meta.get(EPOCH)?.map_or(0, |row| row.value()))
+}
 
 pub(crate) fn load(snapshot: &ReadTransaction, row: &[u8]) -> Result<Option<Stored>, LoadError> {
     let states = snapshot.open_table(STATES).map_err(|e| load_error(e.into()))?;

@@ -6,12 +6,13 @@ use grains_core::{
     Version,
     store::{CommitError, LoadError, WriteSet},
 };
-use redb::{Database, Durability, ReadableTable, Table, TableError, WriteTransaction};
+use redb::{Database, Durability, Table, TableError, WriteTransaction};
 
 use super::{
     Shared, answer_not_stored,
     layout::{self, EPOCH, GRAINS, META, STATES},
     queue::{Waiting, not_stored},
+    read,
     rules::{self, GrainRow, OneWrite, Refused, Rows},
 };
 
@@ -153,8 +154,7 @@ impl<'t> Tables<'t> {
     }
 
     fn next_epoch(&mut self) -> Result<u64, redb::Error> {
-        let last = self.meta.get(EPOCH)?.map_or(0, |row| row.value());
-        let next = layout::epoch_after(last)?;
+        let next = layout::epoch_after(read::last_epoch(&self.meta)?)?;
         self.meta.insert(EPOCH, next)?;
         self.changed = true;
         Ok(next)
@@ -179,13 +179,11 @@ impl<'t> Tables<'t> {
 
 impl Rows for Tables<'_> {
     fn grain(&mut self, grain_key: &[u8]) -> Result<Option<GrainRow>, redb::Error> {
-        let row = self.grains.get(grain_key)?;
-        Ok(row.map(|row| layout::read_grain(row.value())))
+        read::grain(&self.grains, grain_key)
     }
 
     fn state_head(&mut self, grain_key: &[u8], name: &str) -> Result<Result<(Version, bool), LoadError>, redb::Error> {
-        let row = self.states.get(layout::state_key(grain_key, name).as_slice())?;
-        Ok(row.map_or(Ok((Version(0), false)), |row| layout::read_state_head(row.value())))
+        read::state_head(&self.states, grain_key, name)
     }
 
     fn put_grain(&mut self, grain_key: &[u8], grain: GrainRow) -> Result<(), redb::Error> {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     redb::{
         layout::{self, EPOCH, GRAINS, META, STATES},
+        read,
         rules::{self, GrainRow, Refused, Rows},
     },
     replicated::words::{Command, Outcome, Set},
@@ -111,13 +112,14 @@ impl Recent {
         commands: &[(u64, Arc<[u8]>)],
         position: &[u8],
     ) -> Option<Result<Vec<Vec<u8>>, redb::Error>> {
-        // What cannot be read is told by the other way.
-        let decoded = decoded(commands).ok()?;
         let bytes: usize = commands.iter().map(|(_, command)| command.len()).sum();
-        if self.bytes + bytes >= self.bytes_max || !decoded.iter().all(|(_, command)| self.knows(command)) {
+        if self.bytes + bytes >= self.bytes_max {
             return None;
         }
-        Some(self.apply_decoded(None, decoded, position))
+        // What cannot be read is told by the other way.
+        let decoded = decoded(commands).ok()?;
+        let known = decoded.iter().all(|(_, command)| self.knows(command));
+        known.then(|| self.apply_decoded(None, decoded, position))
     }
 
     /// Whether applying this asks for nothing that only the file knows.
@@ -292,17 +294,15 @@ impl Below<'_> {
     }
 
     fn grain(&mut self, grain_key: &[u8]) -> Result<Option<GrainRow>, redb::Error> {
-        let row = self.tables()?.grains.get(grain_key)?;
-        Ok(row.map(|row| layout::read_grain(row.value())))
+        read::grain(&self.tables()?.grains, grain_key)
     }
 
     fn state_head(&mut self, grain_key: &[u8], name: &str) -> Result<Result<(Version, bool), LoadError>, redb::Error> {
-        let row = self.tables()?.states.get(layout::state_key(grain_key, name).as_slice())?;
-        Ok(row.map_or(Ok((Version(0), false)), |row| layout::read_state_head(row.value())))
+        read::state_head(&self.tables()?.states, grain_key, name)
     }
 
     fn epoch(&mut self) -> Result<u64, redb::Error> {
-        Ok(self.tables()?.meta.get(EPOCH)?.map_or(0, |row| row.value()))
+        read::last_epoch(&self.tables()?.meta)
     }
 }
 
