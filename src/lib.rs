@@ -137,7 +137,7 @@ pub mod __private {
     pub use grains_core::{
         AccessKind, AnsweredBy, Answers, Call, Ctx, Error, Exclusive, Grain, GrainKey, Interface, KeyError, KeyFrom,
         KeyReader, KeyWriter, Lifecycle, Method, MethodId, MethodInfo, RawRef, Shared, Turns, argument, check_pair,
-        codec::{ArgsReader, ArgsWriter, CodecError},
+        codec::{ArgsReader, ArgsWriter, CodecError, Weigher},
         deserialize_ref, serialize_ref,
     };
     #[cfg(feature = "runtime")]

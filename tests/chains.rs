@@ -230,10 +230,10 @@ async fn one_way_calls_and_tasks_may_go_to_their_own_grain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chain_of_a_thousand_grains_needs_no_deep_stack() {
+async fn a_chain_of_ten_thousand_grains_needs_no_deep_stack() {
     let node = node().await;
-    let keys: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
-    assert_eq!(node.get::<RelayRef>("start").visit(keys).await.unwrap(), 1001);
+    let keys: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+    assert_eq!(node.get::<RelayRef>("start").visit(keys).await.unwrap(), 10_001);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,8 +6,11 @@
 
 pub mod bytes;
 mod decode;
+mod weigh;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::value::UnitDeserializer};
+
+pub use self::weigh::Weigher;
 
 /// How deep values may nest, options and newtypes included. Deeper input would overflow the stack of the thread that decodes it.
 pub const DEPTH_MAX: usize = 128;

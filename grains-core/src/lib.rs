@@ -43,6 +43,7 @@ pub use interface::{Answers, Interface, InterfaceSet, check_pair};
 pub use key::{GrainKey, KeyError, KeyFrom, KeyOf, KeyReader, KeyWriter, SingletonKey};
 pub use method::{
     Access, AccessKind, AnsweredBy, Argument, Exclusive, Method, MethodInfo, Reply, Shared, Turns, Wire, argument,
+    heap_bytes,
 };
 pub use reference::{RawRef, deserialize_ref, serialize_ref, with_route};
 pub use request::{REQUEST_CONTEXT_BYTES_MAX, RequestContext, RequestContextFull};

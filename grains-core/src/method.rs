@@ -5,8 +5,9 @@ use std::{fmt, future::Future};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    codec::{ArgsReader, ArgsWriter, CodecError},
+    codec::{ArgsReader, ArgsWriter, CodecError, Weigher},
     id::MethodId,
+    stream::within_item,
 };
 
 /// How a turn may run beside others: decided by `&self` or `&mut self` in the interface.
@@ -115,6 +116,10 @@ pub trait Method: Sized + Send + 'static {
     fn encode_args(&self, args: &mut ArgsWriter<'_>) -> Result<(), CodecError>;
     /// Reads the arguments. A missing trailing `Option` is `None`; elements beyond the last are skipped.
     fn decode_args(args: &mut ArgsReader<'_>) -> Result<Self, CodecError>;
+    /// Adds up what the arguments hold beyond their own size. Asked of calls that wait, whose bytes are limited.
+    fn weigh(&self, weigher: &mut Weigher) {
+        let _ = weigher;
+    }
 }
 
 /// `M: AnsweredBy<G>` when `G` implements the trait that `M` is a method of.
@@ -146,21 +151,40 @@ pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
 
-/// How an argument is written and read, as [`argument`] says.
+/// How an argument is written, read and weighed, as [`argument`] says.
 #[derive(Clone, Copy, Debug)]
 pub struct Argument<T> {
     /// Appends it to the list.
     pub write: fn(&mut ArgsWriter<'_>, &T) -> Result<(), CodecError>,
     /// Takes it from the list; the text is its name in errors.
     pub read: fn(&mut ArgsReader<'_>, &str) -> Result<T, CodecError>,
+    /// Adds what it holds.
+    pub weigh: fn(&mut Weigher, &T),
 }
 
-/// How arguments of type `T` are written and read.
+/// How arguments of type `T` are written, read and weighed.
 ///
 /// The bound of this function is the only one that `#[rpc_trait]` needs of an argument: a type that cannot be sent is
 /// reported once, where it is written.
 pub const fn argument<T: Wire>() -> Argument<T> {
-    Argument { write: |args, value| args.element(value), read: |args, name| args.element(name) }
+    Argument {
+        write: |args, value| args.element(value),
+        read: |args, name| args.element(name),
+        weigh: |weigher, value| weigher.element(value),
+    }
+}
+
+/// The memory that the arguments of a call hold beyond their own size. Runs users' `Serialize`, which may panic.
+pub fn heap_bytes<M: Method>(args: &M) -> usize {
+    if !std::mem::needs_drop::<M>() {
+        return 0; // what holds memory gives it back when it is dropped
+    }
+    // Streams stay where they are.
+    within_item(|| {
+        let mut weigher = Weigher::default();
+        args.weigh(&mut weigher);
+        weigher.bytes()
+    })
 }
 
 /// What an rpc method returns: a `Result` of two [`Wire`] types.

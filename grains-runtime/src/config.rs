@@ -29,6 +29,12 @@ pub struct NodeConfig {
     /// How many calls may wait for one activation. Default 1,024: at a microsecond a turn that is a millisecond of
     /// waiting, and at a millisecond a turn one second; beyond that callers are better told.
     pub mailbox_len_max: usize,
+    /// How many calls may wait in all mailboxes of the node together, 10 million at most. Default 1 million: as many as
+    /// a thousand full mailboxes, at some 300 bytes each; a node that is so far behind serves nobody by taking more.
+    pub waiting_calls_max: usize,
+    /// The memory that those calls may hold together, 256 GiB at most. Default 512 MiB: a small node's share. A call counts
+    /// as its own size and what its arguments hold, roughly: see [`Weigher`](grains_core::codec::Weigher).
+    pub waiting_bytes_max: usize,
     /// How long an activation stays without calls. Default 15 min, as in Orleans: longer than people pause.
     pub idle_timeout: Duration,
     /// How many activations a node holds. Default 4 million: about 1 GB of the framework's own memory.
@@ -54,6 +60,8 @@ impl Default for NodeConfig {
             deactivate_timeout: Duration::from_secs(10),
             store_timeout: Duration::from_secs(10),
             mailbox_len_max: 1024,
+            waiting_calls_max: 1_000_000,
+            waiting_bytes_max: 512 << 20,
             idle_timeout: Duration::from_secs(15 * 60),
             activations_max: 4_000_000,
             state_bytes_max: STATE_BYTES_MAX,

@@ -35,7 +35,7 @@ pub use self::{
     stop::Stopped,
 };
 use crate::{
-    activation::{AnyActivation, GrainTypeInfo, IsGone, Numbering, Place, arrived::Arrived},
+    activation::{AnyActivation, GrainTypeInfo, IsGone, Numbering, Place, arrived::Arrived, backlog::Backlog},
     ambient,
     catalog::{Catalog, Made},
     config::NodeConfig,
@@ -76,6 +76,8 @@ pub(crate) struct NodeInner {
     pub(crate) world: World,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Catalog,
+    /// What waits in the mailboxes.
+    pub(crate) backlog: Arc<Backlog>,
     /// What the node does for itself.
     pub(crate) tasks: TaskSet,
     /// Under which activations live outside of clusters.
@@ -143,7 +145,12 @@ impl Node {
 
     /// How many calls wait in mailboxes now.
     pub fn waiting_calls(&self) -> usize {
-        self.inner.catalog.shards().flatten().map(|activation| activation.waiting()).sum()
+        self.inner.backlog.calls()
+    }
+
+    /// The memory that those calls hold, in bytes: see [`NodeConfig::waiting_bytes_max`].
+    pub fn waiting_bytes(&self) -> usize {
+        self.inner.backlog.bytes()
     }
 
     /// The seams this node lives in.

@@ -31,6 +31,7 @@ pub use export::StreamTable;
 pub use fanout::{Fanout, FanoutFull, FanoutLimits};
 pub use incoming::{Flooded, ImportedStream, Reading};
 pub use outgoing::{ExportedStream, STREAM_ITEM_BYTES_MAX};
+pub(crate) use scope::within_item;
 pub use scope::{STREAMS_MAX, with_exports, with_incoming, with_outgoing};
 
 /// This is an answer of many items: what `async fn watch(&self) -> Result<Streaming<Line>, E>` gives its caller.

@@ -83,8 +83,9 @@ pub fn with_incoming<R>(decode: impl FnOnce() -> R) -> (R, BTreeMap<u32, Importe
     }
 }
 
-/// Runs `f`, which encodes or decodes an item of a stream between nodes: streams inside are refused.
-pub(super) fn within_item<R>(f: impl FnOnce() -> R) -> R {
+/// Runs `f`, which encodes or decodes an item of a stream between nodes, or looks at a value that stays: streams inside are
+/// refused.
+pub(crate) fn within_item<R>(f: impl FnOnce() -> R) -> R {
     within(Scope::Item, f).0
 }
 

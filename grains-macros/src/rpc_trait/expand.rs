@@ -150,6 +150,9 @@ fn method_type(interface: &Interface, method: &Method) -> TokenStream {
             ) -> #krate::__private::Result<Self, #krate::__private::CodecError> {
                 #krate::__private::Result::Ok(Self(#((#argument.read)(args, #argument_names)?),*))
             }
+            fn weigh(&self, weigher: &mut #krate::__private::Weigher) {
+                #((#argument.weigh)(weigher, &self.#fields);)*
+            }
         }
         impl<__Grain: #interface_trait> #krate::__private::AnsweredBy<__Grain> for #ty {
             fn answer<'g>(

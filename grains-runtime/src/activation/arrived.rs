@@ -85,7 +85,7 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
         let Arrived { method, args: bytes, reply, inherited } = call;
         let deadline = inherited.deadline(&*node.world.clock);
         let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Away);
-        let waiter = CallWaiter { args, reply, inherited, deadline };
+        let waiter = CallWaiter::new(args, reply, inherited, deadline);
         // On the spot, if it may: a turn that does not wait costs no task, and its answer leaves with the next write.
         if beside || activation.mailbox.try_begin(M::Access::KIND) {
             run(activation, Box::new(waiter), M::Access::KIND);

@@ -14,11 +14,15 @@
 //! 6. An exclusive turn that is handed over to several waiters is theirs one after the other: whoever serves them asks
 //!    [`is_closing`](Mailbox::is_closing) before each, and puts those that did not begin back in front.
 
-use std::{collections::VecDeque, hint::spin_loop};
+mod queue;
+
+use std::{collections::VecDeque, hint::spin_loop, sync::Arc};
 
 use grains_core::AccessKind;
 
-use super::turn::drop_quietly;
+pub(crate) use self::queue::Full;
+use self::queue::{Queue, Unwanted};
+use super::backlog::Backlog;
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 
 /// An exclusive turn runs.
@@ -54,33 +58,13 @@ pub(crate) trait Entry {
     fn access(&self) -> AccessKind;
     /// Whether anybody still wants it to run.
     fn wanted(&self) -> bool;
+    /// The memory it holds; always the same for one entry.
+    fn bytes(&self) -> usize;
 }
 
-pub(crate) struct Mailbox<E> {
+pub(crate) struct Mailbox<E: Entry> {
     word: AtomicU32,
     queue: Mutex<Queue<E>>,
-}
-
-struct Queue<E> {
-    /// Nothing for the many that nobody has ever waited for.
-    #[expect(clippy::box_collection, reason = "three words less in each idle activation")]
-    entries: Option<Box<VecDeque<E>>>,
-    /// Shared turns that were granted to waiters and have not begun yet. As long as there are any, `WAITING` stays set:
-    /// otherwise a later call could begin before them.
-    granted: u32,
-    /// How many were refused since all entries were last looked at: that is done again once it costs each refused one no more
-    /// than one look.
-    refused: u32,
-}
-
-/// Entries that nobody wants any more. They are dropped after the lock, and one by one: arguments may run users' code when
-/// they drop, and that may panic.
-struct Unwanted<E>(Vec<E>);
-
-impl<E> Drop for Unwanted<E> {
-    fn drop(&mut self) {
-        self.0.drain(..).for_each(|entry| drop_quietly(entry, "the arguments of a call that was taken back"));
-    }
 }
 
 /// What became of a call that had to wait.
@@ -89,10 +73,18 @@ pub(crate) enum Enqueued<E> {
     Waits,
     /// The lock turned out to be free: it has its turn.
     Granted(E),
-    /// The queue is full.
-    Full(E),
+    /// There is no room for it.
+    Full(E, Full),
     /// There is no activation behind this mailbox any more.
     Gone(E),
+}
+
+/// The same, before the queue knows of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entered {
+    Waits,
+    Takes,
+    Gone,
 }
 
 /// What whoever gave a turn back has to do.
@@ -131,57 +123,10 @@ fn free(word: u32, access: AccessKind) -> bool {
     }
 }
 
-impl<E> Queue<E> {
-    fn len(&self) -> usize {
-        self.entries.as_ref().map_or(0, |entries| entries.len())
-    }
-}
-
-impl<E: Entry> Queue<E> {
-    /// Moves what nobody wants any more out of the queue.
-    fn purge(&mut self, unwanted: &mut Unwanted<E>) {
-        self.refused = 0;
-        let Some(entries) = &mut self.entries else { return };
-        for _ in 0..entries.len() {
-            let Some(entry) = entries.pop_front() else { return };
-            if entry.wanted() { entries.push_back(entry) } else { unwanted.0.push(entry) }
-        }
-    }
-
-    /// The first entry that somebody wants.
-    fn front(&mut self, unwanted: &mut Unwanted<E>) -> Option<&E> {
-        let entries = self.entries.as_mut()?;
-        while let Some(entry) = entries.pop_front_if(|entry| !entry.wanted()) {
-            unwanted.0.push(entry);
-        }
-        entries.front()
-    }
-
-    /// Takes the first entries, as far as they need this access and somebody wants them.
-    fn take(&mut self, access: AccessKind, max: usize, unwanted: &mut Unwanted<E>) -> VecDeque<E> {
-        let mut taken = VecDeque::new();
-        while taken.len() < max
-            && self.front(unwanted).map(Entry::access) == Some(access)
-            && let Some(entry) = self.entries.as_mut().and_then(|entries| entries.pop_front())
-        {
-            taken.push_back(entry);
-        }
-        taken
-    }
-
-    /// Whether later calls must wait behind others.
-    fn keeps_others_waiting(&self) -> bool {
-        self.len() > 0 || self.granted > 0
-    }
-}
-
 impl<E: Entry> Mailbox<E> {
     /// The mailbox of an activation that is being made: its maker holds the exclusive turn, and calls wait.
     pub(crate) fn closed() -> Self {
-        Self {
-            word: AtomicU32::new(EXCLUSIVE | CLOSING),
-            queue: Mutex::new(Queue { entries: None, granted: 0, refused: 0 }),
-        }
+        Self { word: AtomicU32::new(EXCLUSIVE | CLOSING), queue: Mutex::new(Queue::new()) }
     }
 
     /// Begins a turn if none that excludes it runs and nobody waits.
@@ -217,42 +162,51 @@ impl<E: Entry> Mailbox<E> {
         false
     }
 
-    /// Waits in the queue, or takes the turn if it has become free.
-    pub(crate) fn enqueue(&self, entry: E, len_max: usize) -> Enqueued<E> {
-        let mut unwanted = Unwanted(Vec::new());
+    /// Waits in the queue, if there is room for it, or takes the turn if that has become free.
+    pub(crate) fn enqueue(&self, entry: E, len_max: usize, backlog: &Arc<Backlog>) -> Enqueued<E> {
+        let (access, bytes) = (entry.access(), entry.bytes());
+        let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
-        if queue.len() >= len_max && (queue.refused == 0 || queue.refused as usize >= queue.len()) {
-            queue.purge(&mut unwanted);
+        queue.make_room(len_max, &mut unwanted);
+        let room = queue.reserve(bytes, len_max, backlog);
+        let entered = self.enter(access, room.is_ok());
+        if room.is_ok() && entered != Entered::Waits {
+            queue.give_up(bytes);
         }
+        match (entered, room) {
+            (Entered::Gone, _) => Enqueued::Gone(entry),
+            (Entered::Takes, _) => {
+                // It begins on a task: until then nobody may overtake it. An exclusive turn keeps others out by itself.
+                queue.granted += u32::from(access == AccessKind::Shared);
+                Enqueued::Granted(entry)
+            }
+            (Entered::Waits, Ok(())) => {
+                let somebody = held(self.word.load(Ordering::Relaxed)) || queue.granted > 0;
+                debug_assert!(somebody, "somebody must be there to hand over");
+                queue.push(entry);
+                Enqueued::Waits
+            }
+            (Entered::Waits, Err(full)) => Enqueued::Full(entry, full),
+        }
+    }
+
+    /// What becomes of a call that does not begin at once, under the queue's lock. It changes nothing if the call would have
+    /// to wait and there is no room.
+    fn enter(&self, access: AccessKind, has_room: bool) -> Entered {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            if word & GONE != 0 {
-                return Enqueued::Gone(entry);
-            }
-            let takes = free(word, entry.access());
-            if !takes && queue.len() >= len_max {
-                queue.refused = queue.refused.saturating_add(1);
-                return Enqueued::Full(entry);
-            }
-            let shared = entry.access() == AccessKind::Shared;
-            let next = match takes {
-                // It begins on a task: until then nobody may overtake it. An exclusive turn keeps others out by itself.
-                true if shared => (word + SHARED) | WAITING,
-                true => word + EXCLUSIVE,
-                false => word | WAITING,
+            let (next, entered) = match free(word, access) {
+                _ if word & GONE != 0 => return Entered::Gone,
+                true if access == AccessKind::Shared => ((word + SHARED) | WAITING, Entered::Takes),
+                true => (word + EXCLUSIVE, Entered::Takes),
+                false if !has_room => return Entered::Waits,
+                false => (word | WAITING, Entered::Waits),
             };
             match self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) if takes => {
-                    queue.granted += u32::from(shared);
-                    return Enqueued::Granted(entry);
-                }
-                Ok(_) => break,
+                Ok(_) => return entered,
                 Err(now) => word = now,
             }
         }
-        debug_assert!(held(word) || queue.granted > 0, "somebody must be there to hand over");
-        queue.entries.get_or_insert_default().push_back(entry);
-        Enqueued::Waits
     }
 
     /// Gives a turn back.
@@ -261,7 +215,7 @@ impl<E: Entry> Mailbox<E> {
         if self.word.compare_exchange(mine, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
             return Released::Done;
         }
-        let mut unwanted = Unwanted(Vec::new());
+        let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
         if access == AccessKind::Exclusive {
             self.word.fetch_and(!PARKED, Ordering::AcqRel);
@@ -279,7 +233,7 @@ impl<E: Entry> Mailbox<E> {
 
     /// A shared turn that was handed over or granted by the queue has begun: others may begin beside it.
     pub(crate) fn begun(&self) -> Released<E> {
-        let mut unwanted = Unwanted(Vec::new());
+        let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
         queue.granted -= 1;
         self.pass_on(&mut queue, &mut unwanted)
@@ -287,9 +241,9 @@ impl<E: Entry> Mailbox<E> {
 
     /// A call that waited was taken back: those behind it may not have to wait any more.
     pub(crate) fn withdrawn(&self) -> Released<E> {
-        let mut unwanted = Unwanted(Vec::new());
+        let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
-        queue.refused = 0;
+        queue.taken_back(&mut unwanted);
         self.pass_on(&mut queue, &mut unwanted)
     }
 
@@ -353,10 +307,7 @@ impl<E: Entry> Mailbox<E> {
         }
         let mut queue = lock(&self.queue);
         debug_assert!(self.word.load(Ordering::Relaxed) & EXCLUSIVE != 0, "somebody must be there to hand over");
-        let waiting = queue.entries.get_or_insert_default();
-        for entry in entries.into_iter().rev() {
-            waiting.push_front(entry);
-        }
+        queue.put_back(entries);
         self.word.fetch_or(WAITING, Ordering::AcqRel);
     }
 
@@ -403,7 +354,7 @@ impl<E: Entry> Mailbox<E> {
 
     /// Ends the mailbox for good if nothing waits. Only whoever closed may ask. `false` if calls wait for a new life.
     pub(crate) fn finish(&self) -> bool {
-        let mut unwanted = Unwanted(Vec::new());
+        let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
         queue.purge(&mut unwanted);
         if queue.len() > 0 {
@@ -417,12 +368,7 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn abandon(&self) -> VecDeque<E> {
         let mut queue = lock(&self.queue);
         self.word.fetch_or(GONE, Ordering::AcqRel);
-        queue.entries.take().map_or_else(VecDeque::new, |entries| *entries)
-    }
-
-    /// How many calls wait.
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.queue).len()
+        queue.take_all()
     }
 }
 

@@ -15,6 +15,7 @@
 //! ```
 
 pub(crate) mod arrived;
+pub(crate) mod backlog;
 mod extras;
 pub(crate) mod host;
 pub(crate) mod life;
@@ -144,8 +145,6 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason);
     /// Drops the instance without ceremony and fails whatever waits: the node has stopped.
     fn drop_now(self: Arc<Self>);
-    /// How many calls wait.
-    fn waiting(&self) -> usize;
     /// Hands over a call that came from another node. Gives it back if there is no activation here any more.
     fn arrive(self: Arc<Self>, call: Arrived) -> Result<(), Arrived>;
     /// The first call of a new activation, from another node.

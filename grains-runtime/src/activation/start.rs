@@ -20,7 +20,8 @@ use grains_core::{
 use super::{
     Activation, AnyActivation, IsGone, Numbering,
     arrived::{self, Arrived},
-    mailbox::Enqueued,
+    backlog::NodeFull,
+    mailbox::{Enqueued, Full},
     turn::{Turn, answer, answer_through_bytes, encoding},
     waiter::{CallWaiter, ReplyTo, Waiter},
 };
@@ -138,10 +139,6 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         if self.mailbox.shut() {
             Self::close(self);
         }
-    }
-
-    fn waiting(&self) -> usize {
-        self.mailbox.len()
     }
 
     fn arrive(self: Arc<Self>, call: Arrived) -> Result<(), Arrived> {
@@ -332,7 +329,7 @@ where
     let (sender, receiver) = reply_channel();
     let deadline = inherited.deadline(&*activation.node.world.clock);
     let (after, edge) = (inherited.timeout, inherited.caller.clone().map(waits_on));
-    let waiter = CallWaiter { args, reply: ReplyTo::Here(sender), inherited, deadline };
+    let waiter = CallWaiter::new(args, ReplyTo::Here(sender), inherited, deadline);
     let turn = Turn::granted(activation.clone(), M::Access::KIND);
     let waiter: Waiter<G> = Box::new(waiter);
     slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
@@ -366,7 +363,7 @@ where
     let deadline = inherited.deadline(&*activation.node.world.clock);
     let (after, edge) = (inherited.timeout, inherited.caller.clone());
     let reply = ReplyTo::Here(sender);
-    match enqueue_waiter(activation, CallWaiter { args, reply, inherited, deadline }) {
+    match enqueue_waiter(activation, CallWaiter::new(args, reply, inherited, deadline)) {
         Ok(()) => {
             let (source, queue) = (AnswerSource::Reply(receiver), Some(activation.clone() as Arc<dyn Queue>));
             slot.waiting = Some(Waiting { source, deadline, after, edge: edge.map(waits_on), queue });
@@ -389,23 +386,29 @@ pub(super) enum Refused<M: Method> {
     Gone(Box<CallWaiter<M>>),
 }
 
-pub(super) fn enqueue_waiter<G, M>(activation: &Arc<Activation<G>>, waiter: CallWaiter<M>) -> Result<(), Refused<M>>
+pub(super) fn enqueue_waiter<G, M>(activation: &Arc<Activation<G>>, mut waiter: CallWaiter<M>) -> Result<(), Refused<M>>
 where
     G: Lifecycle,
     M: AnsweredBy<G>,
 {
     let typed =
         |waiter: Waiter<G>| waiter.into_any().downcast::<CallWaiter<M>>().expect("it is what was put in a moment ago");
+    waiter.weigh();
     let waiter: Waiter<G> = Box::new(waiter);
     let len_max = activation.grain_type.mailbox_len_max;
-    match activation.mailbox.enqueue(waiter, len_max) {
+    match activation.mailbox.enqueue(waiter, len_max, &activation.node.backlog) {
         Enqueued::Waits => Ok(()),
         Enqueued::Granted(waiter) => {
             Activation::hand_over(activation, [waiter].into());
             Ok(())
         }
-        Enqueued::Full(waiter) => {
-            let limit = format!("mailbox_len_max = {len_max}").into();
+        Enqueued::Full(waiter, full) => {
+            let limit = match full {
+                Full::Mailbox => format!("mailbox_len_max = {len_max}"),
+                Full::Node(NodeFull::Calls(max)) => format!("waiting_calls_max = {max}"),
+                Full::Node(NodeFull::Bytes(max)) => format!("waiting_bytes_max = {max}"),
+            };
+            let limit = limit.into();
             let failure = CallError::Overloaded { grain: activation.id.to_string().into(), limit };
             Err(Refused::Full(failure, typed(waiter)))
         }
@@ -429,7 +432,7 @@ impl<G: Lifecycle> Turns<G> for Tell<'_, G> {
         let inherited = Inherited::one_way(slot.request.clone(), slot.timeout.unwrap_or(node.config.call_timeout));
         let deadline = inherited.deadline(&*node.world.clock);
         let reply = ReplyTo::Nobody;
-        match enqueue_waiter(&self.activation, CallWaiter { args, reply, inherited, deadline }) {
+        match enqueue_waiter(&self.activation, CallWaiter::new(args, reply, inherited, deadline)) {
             Ok(()) => Ok(()),
             Err(Refused::Full(failure, _)) => {
                 slot.fail(failure);

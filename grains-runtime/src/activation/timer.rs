@@ -53,11 +53,11 @@ impl<G: Lifecycle> Activation<G> {
         let (done, receiver) = reply_channel();
         let timeout = me.node.config.call_timeout;
         let waiter = TickWaiter { tick: tick.clone(), done, activation: Arc::downgrade(&me), life, timeout };
-        match me.mailbox.enqueue(Box::new(waiter), me.grain_type.mailbox_len_max) {
+        match me.mailbox.enqueue(Box::new(waiter), me.grain_type.mailbox_len_max, &me.node.backlog) {
             Enqueued::Waits => {}
             Enqueued::Granted(waiter) => Self::hand_over(&me, [waiter].into()),
-            Enqueued::Full(waiter) => {
-                tracing::warn!(grain = %me.id, "a tick was left out: the mailbox is full");
+            Enqueued::Full(waiter, full) => {
+                tracing::warn!(grain = %me.id, ?full, "a tick was left out: no room in its mailbox or on its node");
                 drop(waiter);
             }
             Enqueued::Gone(_) => return None,

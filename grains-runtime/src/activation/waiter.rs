@@ -14,7 +14,7 @@ use std::{
 
 use grains_core::{
     AccessKind, AnsweredBy, CallError, Exclusive, Failure, GrainId, Instant, Lifecycle, Method, Outcome, Result,
-    SharedTick, encode_args,
+    SharedTick, encode_args, heap_bytes,
     reply::ReplySender,
     route::{Answer, ReplySink, TypedSink},
     timed_out,
@@ -38,6 +38,7 @@ pub(crate) type Rest = BoxFuture<'static, ()>;
 pub(crate) trait Waits<G: Lifecycle>: Send {
     fn access(&self) -> AccessKind;
     fn wanted(&self) -> bool;
+    fn bytes(&self) -> usize;
     /// Runs as far as it gets at once, and gives what is left to become a task. `activation` is that of the turn.
     fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest>;
     /// Ends without having run.
@@ -53,6 +54,9 @@ impl<G: Lifecycle> Entry for Waiter<G> {
     }
     fn wanted(&self) -> bool {
         (**self).wanted()
+    }
+    fn bytes(&self) -> usize {
+        (**self).bytes()
     }
 }
 
@@ -99,6 +103,20 @@ pub(super) struct CallWaiter<M: Method> {
     pub(super) reply: ReplyTo<M>,
     pub(super) inherited: Inherited,
     pub(super) deadline: Instant,
+    /// The memory it holds, which is known once it has to wait.
+    pub(super) bytes: usize,
+}
+
+impl<M: Method> CallWaiter<M> {
+    pub(super) fn new(args: M, reply: ReplyTo<M>, inherited: Inherited, deadline: Instant) -> Self {
+        Self { args, reply, inherited, deadline, bytes: 0 }
+    }
+
+    /// Finds out how much memory it holds.
+    pub(super) fn weigh(&mut self) {
+        let held = catch_unwind(AssertUnwindSafe(|| heap_bytes(&self.args)));
+        self.bytes = size_of::<Self>() + held.unwrap_or(0);
+    }
 }
 
 impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
@@ -108,6 +126,10 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
 
     fn wanted(&self) -> bool {
         !self.reply.is_withdrawn()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
@@ -144,7 +166,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
     }
 
     fn forward(self: Box<Self>, grain: &GrainId, node: &NodeInner) {
-        let Self { args, reply, inherited, deadline } = *self;
+        let Self { args, reply, inherited, deadline, .. } = *self;
         // Whoever sent it from another node looks again where the grain is, and sends it there.
         if let ReplyTo::Away(sink) = reply {
             return sink.failed(CallError::NotReady { why: "the activation it waited for has ended".into() });
@@ -221,6 +243,10 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
 
     fn wanted(&self) -> bool {
         self.activation.upgrade().is_some_and(|activation| activation.is_life(self.life)) && !self.done.is_withdrawn()
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
     }
 
     fn run(self: Box<Self>, mut turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {

@@ -45,7 +45,7 @@ use self::{
 use super::membership::{Description, Membership};
 use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
 use crate::{
-    activation::{Activation, GrainTypeInfo},
+    activation::{Activation, GrainTypeInfo, backlog::Backlog},
     catalog::Catalog,
     config::{GrainOptions, NodeConfig},
     store::StoreChoice,
@@ -193,6 +193,18 @@ pub enum StartError {
         limit: String,
         /// What could never be.
         why: &'static str,
+        /// Where it is set, if that was not in code.
+        place: String,
+    },
+    /// A limit is larger than the node can count.
+    #[error("`{limit}` is {given}: it is {max} at most{place}")]
+    LargeLimit {
+        /// The name of the limit, as in settings.
+        limit: &'static str,
+        /// What it is set to.
+        given: usize,
+        /// The most it can be.
+        max: usize,
         /// Where it is set, if that was not in code.
         place: String,
     },
@@ -375,6 +387,7 @@ impl NodeBuilder {
             me: me.clone(),
             number: next_number(),
             catalog: Catalog::new(config.activations_max),
+            backlog: Arc::new(Backlog::new(config.waiting_calls_max, config.waiting_bytes_max)),
             tasks: TaskSet::new(world.tasks.clone()),
             tenure: Tenure::endless(&world),
             #[cfg(feature = "cluster")]

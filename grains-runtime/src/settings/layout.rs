@@ -62,6 +62,8 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
         deactivate_timeout,
         store_timeout,
         mailbox_len_max,
+        waiting_calls_max,
+        waiting_bytes_max,
         idle_timeout,
         activations_max,
         state_bytes_max,
@@ -77,6 +79,8 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
     see("deactivate_timeout", deactivate_timeout);
     see("store_timeout", store_timeout);
     see("mailbox_len_max", mailbox_len_max);
+    see("waiting_calls_max", waiting_calls_max);
+    see("waiting_bytes_max", &mut Bytes(waiting_bytes_max));
     see("idle_timeout", idle_timeout);
     see("activations_max", activations_max);
     see("state_bytes_max", &mut Bytes(state_bytes_max));

@@ -21,10 +21,23 @@ impl Entry for Job {
     fn wanted(&self) -> bool {
         !self.withdrawn.load(SeqCst)
     }
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+    }
 }
 
 fn job(access: AccessKind) -> Job {
     Job { access, withdrawn: Arc::default() }
+}
+
+impl Mailbox<Job> {
+    fn put(&self, job: Job, len_max: usize) -> Enqueued<Job> {
+        self.enqueue(job, len_max, &roomy())
+    }
+}
+
+fn roomy() -> Arc<Backlog> {
+    Arc::new(Backlog::new(usize::MAX, usize::MAX))
 }
 
 /// More than all threads of a test make: the mailbox is never full.
@@ -144,14 +157,14 @@ impl Grain {
             self.whole_turn(access);
             return true;
         }
-        match self.mailbox.enqueue(job(access), CALLS_MAX) {
+        match self.mailbox.put(job(access), CALLS_MAX) {
             Enqueued::Waits => true,
             Enqueued::Granted(job) => {
                 self.granted(job.access);
                 true
             }
             Enqueued::Gone(_) => false,
-            Enqueued::Full(_) => panic!("it is never full here"),
+            Enqueued::Full(..) => panic!("it is never full here"),
         }
     }
 }
@@ -219,7 +232,7 @@ mod every_interleaving {
                 .collect();
             let accepted = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
             assert_eq!(grain.ran.load(SeqCst), accepted, "every call that was taken has run");
-            assert_eq!(grain.mailbox.len(), 0, "nobody is forgotten");
+            assert_eq!(lock(&grain.mailbox.queue).len(), 0, "nobody is forgotten");
             check(&grain, accepted);
         });
     }
@@ -316,7 +329,7 @@ mod as_they_like {
                 .collect();
             let accepted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
             assert_eq!(grain.ran.load(SeqCst), accepted, "every call that was taken has run");
-            assert_eq!(grain.mailbox.len(), 0);
+            assert_eq!(lock(&grain.mailbox.queue).len(), 0);
         }
     }
 
@@ -324,7 +337,7 @@ mod as_they_like {
     fn waiters_run_in_order_and_readers_together() {
         let mailbox = Mailbox::closed();
         for access in [AccessKind::Shared, AccessKind::Shared, AccessKind::Exclusive, AccessKind::Shared] {
-            assert!(matches!(mailbox.enqueue(job(access), 8), Enqueued::Waits));
+            assert!(matches!(mailbox.put(job(access), 8), Enqueued::Waits));
         }
         mailbox.open();
         let Released::HandOver(first) = mailbox.release(AccessKind::Exclusive) else { panic!() };
@@ -355,14 +368,14 @@ mod as_they_like {
         let (four, last) = jobs.split_at(4);
         for Job { access, withdrawn } in four {
             let job = Job { access: *access, withdrawn: withdrawn.clone() };
-            assert!(matches!(mailbox.enqueue(job, 8), Enqueued::Waits));
+            assert!(matches!(mailbox.put(job, 8), Enqueued::Waits));
         }
         mailbox.open();
         let Released::HandOver(mut first) = mailbox.release(AccessKind::Exclusive) else { panic!() };
         assert_eq!(first.len(), 4);
         assert!(!mailbox.try_begin(AccessKind::Exclusive), "one turn is held for all of them");
         assert!(matches!(
-            mailbox.enqueue(Job { access: AccessKind::Exclusive, withdrawn: last[0].withdrawn.clone() }, 8),
+            mailbox.put(Job { access: AccessKind::Exclusive, withdrawn: last[0].withdrawn.clone() }, 8),
             Enqueued::Waits
         ));
         // The first one waits: its turn goes on elsewhere.
@@ -403,15 +416,14 @@ mod as_they_like {
         let mailbox = Mailbox::closed();
         let looked = job(AccessKind::Exclusive);
         let flag = looked.withdrawn.clone();
-        assert!(matches!(mailbox.enqueue(looked, 3), Enqueued::Waits));
+        assert!(matches!(mailbox.put(looked, 3), Enqueued::Waits));
         for _ in 0..2 {
-            assert!(matches!(mailbox.enqueue(job(AccessKind::Exclusive), 3), Enqueued::Waits));
+            assert!(matches!(mailbox.put(job(AccessKind::Exclusive), 3), Enqueued::Waits));
         }
-        assert!(matches!(mailbox.enqueue(job(AccessKind::Exclusive), 3), Enqueued::Full(_)));
+        assert!(matches!(mailbox.put(job(AccessKind::Exclusive), 3), Enqueued::Full(..)));
         // Nobody says so: as when the caller is on another node.
         flag.store(true, SeqCst);
-        let refused =
-            (0..9).take_while(|_| matches!(mailbox.enqueue(job(AccessKind::Exclusive), 3), Enqueued::Full(_)));
+        let refused = (0..9).take_while(|_| matches!(mailbox.put(job(AccessKind::Exclusive), 3), Enqueued::Full(..)));
         assert_eq!(refused.count(), 2, "after as many refusals as wait it is found");
     }
 
@@ -420,10 +432,10 @@ mod as_they_like {
         let mailbox = Mailbox::closed();
         let withdrawn = job(AccessKind::Exclusive);
         let flag = withdrawn.withdrawn.clone();
-        assert!(matches!(mailbox.enqueue(withdrawn, 1), Enqueued::Waits));
-        assert!(matches!(mailbox.enqueue(job(AccessKind::Exclusive), 1), Enqueued::Full(_)));
+        assert!(matches!(mailbox.put(withdrawn, 1), Enqueued::Waits));
+        assert!(matches!(mailbox.put(job(AccessKind::Exclusive), 1), Enqueued::Full(..)));
         flag.store(true, SeqCst);
-        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 1), Enqueued::Waits));
+        assert!(matches!(mailbox.put(job(AccessKind::Shared), 1), Enqueued::Waits));
         mailbox.open();
         let Released::HandOver(next) = mailbox.release(AccessKind::Exclusive) else { panic!() };
         assert!(next.iter().map(Entry::access).eq([AccessKind::Shared]));
@@ -437,8 +449,8 @@ mod as_they_like {
         assert!(mailbox.try_begin(AccessKind::Shared));
         let writer = job(AccessKind::Exclusive);
         let gave_up = writer.withdrawn.clone();
-        assert!(matches!(mailbox.enqueue(writer, 8), Enqueued::Waits));
-        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 8), Enqueued::Waits));
+        assert!(matches!(mailbox.put(writer, 8), Enqueued::Waits));
+        assert!(matches!(mailbox.put(job(AccessKind::Shared), 8), Enqueued::Waits));
         gave_up.store(true, SeqCst);
         let Released::HandOver(next) = mailbox.withdrawn() else { panic!() };
         assert_eq!(next.len(), 1, "the reader that waited");
@@ -455,7 +467,7 @@ mod as_they_like {
             assert!(mailbox.try_begin(AccessKind::Shared));
         }
         assert!(!mailbox.try_begin(AccessKind::Shared) && !mailbox.try_begin_beside());
-        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 8), Enqueued::Waits));
+        assert!(matches!(mailbox.put(job(AccessKind::Shared), 8), Enqueued::Waits));
         let Released::HandOver(next) = mailbox.release(AccessKind::Shared) else { panic!() };
         assert_eq!(next.len(), 1, "one ended, one begins");
     }
@@ -464,7 +476,7 @@ mod as_they_like {
     fn a_mailbox_that_is_gone_takes_nothing() {
         let mailbox = Mailbox::closed();
         assert!(mailbox.finish());
-        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 1), Enqueued::Gone(_)));
+        assert!(matches!(mailbox.put(job(AccessKind::Shared), 1), Enqueued::Gone(_)));
         assert!(!mailbox.try_begin(AccessKind::Shared));
         assert!(!mailbox.shut() && !mailbox.leave_when_idle() && !mailbox.try_close());
     }

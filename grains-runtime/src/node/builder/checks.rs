@@ -3,7 +3,7 @@
 use litemap::LiteMap;
 
 use super::{Hosting, NodeBuilder, StartError};
-use crate::config::NodeConfig;
+use crate::{activation::backlog, config::NodeConfig};
 
 impl NodeBuilder {
     /// Refuses what is given and says nothing, as settings do.
@@ -28,11 +28,20 @@ pub(super) fn check(config: &NodeConfig) -> Result<(), StartError> {
         ("store_timeout", config.store_timeout.is_zero(), "no state could be loaded or committed"),
         ("idle_timeout", config.idle_timeout.is_zero(), NEVER_IDLE),
         ("mailbox_len_max", config.mailbox_len_max == 0, NEVER_QUEUED),
+        ("waiting_calls_max", config.waiting_calls_max == 0, NEVER_QUEUED),
+        ("waiting_bytes_max", config.waiting_bytes_max == 0, NEVER_QUEUED),
         ("activations_max", config.activations_max == 0, "no grain could live on this node"),
         ("state_bytes_max", config.state_bytes_max == 0, "no state could be committed"),
     ];
-    match limits.into_iter().find(|(_, is_zero, _)| *is_zero) {
-        Some((limit, _, why)) => Err(StartError::zero(limit.to_owned(), why)),
+    if let Some((limit, _, why)) = limits.into_iter().find(|(_, is_zero, _)| *is_zero) {
+        return Err(StartError::zero(limit.to_owned(), why));
+    }
+    let counted = [
+        ("waiting_calls_max", config.waiting_calls_max, backlog::CALLS_MAX),
+        ("waiting_bytes_max", config.waiting_bytes_max, backlog::BYTES_MAX),
+    ];
+    match counted.into_iter().find(|(_, given, max)| given > max) {
+        Some((limit, given, max)) => Err(StartError::LargeLimit { limit, given, max, place: String::new() }),
         None => Ok(()),
     }
 }

@@ -10,6 +10,10 @@ pub(super) fn with_places(error: StartError, settings: &Settings) -> StartError 
             let place = settings.place_of(|name, _| name == limit);
             StartError::ZeroLimit { limit, why, place }
         }
+        StartError::LargeLimit { limit, given, max, .. } => {
+            let place = settings.place_of(|name, _| name == limit);
+            StartError::LargeLimit { limit, given, max, place }
+        }
         StartError::Empty { setting, why, .. } => {
             StartError::Empty { setting, why, place: settings.place_of(|name, _| name == setting) }
         }
