@@ -318,6 +318,13 @@ impl Link {
         hops
     }
 
+    /// The turns that wait for this call, the latest first: grains and methods. At most so many.
+    pub(crate) fn waiting_turns(&self, max: usize) -> Vec<(String, String)> {
+        let waiting =
+            std::iter::successors(Some(self), |link| link.caller.as_deref()).take_while(|link| link.still_waits());
+        waiting.take(max).map(|link| (link.turn.grain.to_string(), link.turn.method.name().to_owned())).collect()
+    }
+
     /// Whether the turn still waits for its call.
     pub(crate) fn still_waits(&self) -> bool {
         self.waits.load(Ordering::Acquire) && !self.over.load(Ordering::Acquire)

@@ -22,6 +22,7 @@ mod catalog;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod config;
+mod deadlock;
 mod fnv;
 mod main_fn;
 mod node;

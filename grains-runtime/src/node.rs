@@ -3,6 +3,7 @@
 mod builder;
 #[cfg(feature = "cluster")]
 mod clustering;
+mod cycles;
 #[cfg(feature = "cluster")]
 mod membership;
 mod scan;
@@ -39,6 +40,7 @@ use crate::{
     ambient,
     catalog::{Catalog, Made},
     config::NodeConfig,
+    deadlock::Watch,
     tenure::Tenure,
 };
 #[cfg(feature = "cluster")]
@@ -78,6 +80,8 @@ pub(crate) struct NodeInner {
     pub(crate) catalog: Catalog,
     /// What waits in the mailboxes.
     pub(crate) backlog: Arc<Backlog>,
+    /// Looks for calls that wait for each other.
+    pub(crate) watch: Arc<Watch>,
     /// What the node does for itself.
     pub(crate) tasks: TaskSet,
     /// Under which activations live outside of clusters.

@@ -44,6 +44,8 @@ pub(crate) trait Spot {
     async fn touch(&mut self) -> Result<u64>;
     /// Takes so long. Whoever else is touched meanwhile is told so.
     async fn hold(&mut self, time: Duration) -> Result<()>;
+    /// Takes so long, and touches another one before it ends.
+    async fn hold_and_touch(&mut self, time: Duration, other: SpotRef) -> Result<u64, CallError<Error>>;
 }
 
 #[grain(Spot)]
@@ -70,6 +72,12 @@ impl Spot for SpotGrain {
         self.ctx.sleep(time).await;
         drop(held);
         Ok(())
+    }
+
+    async fn hold_and_touch(&mut self, time: Duration, other: SpotRef) -> Result<u64, CallError<Error>> {
+        let _held = Held::new(&self.ctx.key());
+        self.ctx.sleep(time).await;
+        other.touch().await
     }
 }
 
@@ -317,6 +325,42 @@ fn a_grain_type_lives_where_it_is_hosted_and_has_no_place_without_a_host() {
         assert_eq!(error.outcome(), grains::Outcome::NotExecuted, "{error}");
         assert!(error.to_string().contains("no node hosts grain type \"spot\""), "{error}");
     });
+}
+
+/// Rings of two to six grains, wherever they are; each is broken once, within a second after the last call of it was made.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
+fn rings_of_chains_over_the_nodes_are_broken_within_a_second() {
+    for seed in 1..=10 {
+        run(seed, async |sim| {
+            let scene = Scene::new(&sim, 3);
+            let nodes = scene.three().await;
+            for round in 0..5_usize {
+                let length = round + 2;
+                let key = |n: usize| format!("{round}-{}", n % length);
+                let held = Duration::from_millis(200);
+                let mut chains = Vec::new();
+                for n in 0..length {
+                    let at = (n + round) % 3;
+                    let (this, next): (SpotRef, SpotRef) = (nodes[at].get(key(n)), nodes[at].get(key(n + 1)));
+                    chains.push(scene.machines[at].spawn(async move { this.hold_and_touch(held, next).await }));
+                }
+                let begun = sim.now();
+                let mut broken = Vec::new();
+                for chain in chains {
+                    if let Err(error) = chain.await.expect("the machine is up") {
+                        broken.push(error);
+                    }
+                }
+                let took = sim.now() - begun;
+                let [CallError::Grain(CallError::Deadlock { cycle })] = &broken[..] else {
+                    panic!("one call of the ring fails: {broken:?}")
+                };
+                assert_eq!(cycle.len(), length + 1, "{cycle:?}");
+                assert!(took < held + Duration::from_secs(1), "a ring of {length} was found after {took:?}");
+            }
+        });
+    }
 }
 
 #[test]

@@ -247,6 +247,19 @@ impl<E: Entry> Mailbox<E> {
         self.pass_on(&mut queue, &mut unwanted)
     }
 
+    /// Looks at what waits, under the lock that everything else of the queue needs.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &E>) -> R) -> R {
+        look(&mut lock(&self.queue).iter())
+    }
+
+    /// Takes the first that is `wanted` out of the queue: those behind it may not have to wait any more.
+    pub(crate) fn take_out(&self, wanted: impl FnMut(&E) -> bool) -> Option<(E, Released<E>)> {
+        let mut unwanted = Unwanted::none();
+        let mut queue = lock(&self.queue);
+        let taken = queue.take_out(wanted)?;
+        Some((taken, self.pass_on(&mut queue, &mut unwanted)))
+    }
+
     /// Decides what comes next, under the queue's lock, after whatever may have changed it.
     fn pass_on(&self, queue: &mut Queue<E>, unwanted: &mut Unwanted<E>) -> Released<E> {
         let front = queue.front(unwanted).map(Entry::access);

@@ -40,7 +40,12 @@ use grains_core::{
 };
 
 use self::{arrived::Arrived, extras::Extras, mailbox::Mailbox, waiter::Waiter};
-use crate::{node::NodeInner, tenure::Tenure};
+use crate::{
+    ambient::Link,
+    deadlock::{Look, Watch},
+    node::NodeInner,
+    tenure::Tenure,
+};
 
 /// What the activations of one grain type have in common.
 pub(crate) struct GrainTypeInfo {
@@ -76,6 +81,8 @@ pub(crate) struct Activation<G: Lifecycle> {
     /// `activate` runs. What asks for the end of this life then is heeded once a call was served: the life was made for it.
     activating: AtomicBool,
     leaves: AtomicBool,
+    /// The node's watch knows that calls of turns wait here.
+    watched: AtomicBool,
     extras: Extras,
     /// The instance. `Some` whenever a turn other than the closing one runs.
     grain: UnsafeCell<Option<G>>,
@@ -153,6 +160,10 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn live(self: Arc<Self>);
     /// Lets no further turn begin; what runs ends, and what waits goes elsewhere.
     fn send_away(self: Arc<Self>, reason: DeactivationReason);
+    /// What calls of turns wait here. If there are none, it is watched no more until one comes.
+    fn look(&self, watch: &Watch) -> Look;
+    /// Fails a call that waits here, as the last one of this cycle.
+    fn break_call(&self, made_by: &Arc<Link>, cycle: Vec<String>);
     /// One of its tasks has ended.
     fn forget_task(&self, id: TaskId);
     /// The tenure it lives in.
@@ -185,6 +196,7 @@ impl<G: Lifecycle> Activation<G> {
             reason: AtomicU8::new(0),
             activating: AtomicBool::new(false),
             leaves: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             extras: Extras::default(),
             grain: UnsafeCell::new(None),
         })

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     future::Future,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     ambient::{Chain, Holder as _, Inherited, Link, chain_to},
+    deadlock::{LongCall, Look, Watch},
     tenure::{Tenure, fenced},
 };
 
@@ -128,7 +129,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
     }
 
     fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason) {
-        let quiet = self.node.scan().wrapping_sub(self.last_used.load(std::sync::atomic::Ordering::Relaxed));
+        let quiet = self.node.scan().wrapping_sub(self.last_used.load(Ordering::Relaxed));
         if quiet >= scans_of(self.grain_type.idle_timeout) && self.mailbox.try_close() {
             self.set_reason(reason);
             Self::close(self);
@@ -162,6 +163,46 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         self.set_reason(reason);
         if self.mailbox.shut() {
             Self::close(self);
+        }
+    }
+
+    fn look(&self, watch: &Watch) -> Look {
+        let now = self.node.world.clock.now();
+        self.mailbox.look(|waiting| {
+            let mut waiting = waiting.peekable();
+            let mut of_turns = false;
+            // Whoever is served in time has nothing long in front.
+            let moves = waiting.peek().and_then(|first| first.round()).is_some_and(|round| !watch.is_long(round));
+            let mut long = Vec::new();
+            for waiter in waiting {
+                let Some((link, method)) = waiter.made_by(now) else { continue };
+                of_turns = true;
+                let round = waiter.round().filter(|round| !moves && watch.is_long(*round));
+                if let Some(round) = round {
+                    long.push(LongCall { link: link.clone(), grain: self.id.clone(), method, round });
+                } else {
+                    break; // nor is anything behind it
+                }
+            }
+            // Under the lock: a call that comes now finds it unwatched.
+            match of_turns {
+                false => {
+                    self.watched.store(false, Ordering::Release);
+                    Look::Nothing
+                }
+                true if long.is_empty() => Look::Moves,
+                true => Look::Long(long),
+            }
+        })
+    }
+
+    fn break_call(&self, made_by: &Arc<Link>, cycle: Vec<String>) {
+        let now = self.node.world.clock.now();
+        let is_it = |waiter: &Waiter<G>| waiter.made_by(now).is_some_and(|(link, _)| Arc::ptr_eq(link, made_by));
+        let Some((waiter, released)) = self.mailbox.take_out(is_it) else { return };
+        waiter.fail(CallError::Deadlock { cycle });
+        if let Some(me) = self.me.upgrade() {
+            Self::released(&me, released);
         }
     }
 
@@ -341,6 +382,15 @@ where
     });
 }
 
+impl<G: Lifecycle> Activation<G> {
+    /// A call of a turn waits here: it may be part of a cycle.
+    fn is_watched(&self) {
+        if !self.watched.swap(true, Ordering::AcqRel) {
+            self.node.watch.add(self.me.clone());
+        }
+    }
+}
+
 impl<G: Lifecycle> Queue for Activation<G> {
     fn withdrawn(&self) {
         if let Some(me) = self.me.upgrade() {
@@ -394,10 +444,17 @@ where
     let typed =
         |waiter: Waiter<G>| waiter.into_any().downcast::<CallWaiter<M>>().expect("it is what was put in a moment ago");
     waiter.weigh();
+    waiter.round = activation.node.watch.round();
+    let of_turn = waiter.inherited.caller.is_some();
     let waiter: Waiter<G> = Box::new(waiter);
     let len_max = activation.grain_type.mailbox_len_max;
     match activation.mailbox.enqueue(waiter, len_max, &activation.node.backlog) {
-        Enqueued::Waits => Ok(()),
+        Enqueued::Waits => {
+            if of_turn {
+                activation.is_watched();
+            }
+            Ok(())
+        }
         Enqueued::Granted(waiter) => {
             Activation::hand_over(activation, [waiter].into());
             Ok(())

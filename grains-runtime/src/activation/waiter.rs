@@ -13,8 +13,8 @@ use std::{
 };
 
 use grains_core::{
-    AccessKind, AnsweredBy, CallError, Exclusive, Failure, GrainId, Instant, Lifecycle, Method, Outcome, Result,
-    SharedTick, encode_args, heap_bytes,
+    AccessKind, AnsweredBy, CallError, Exclusive, Failure, GrainId, Instant, Lifecycle, Method, MethodInfo, Outcome,
+    Result, SharedTick, encode_args, heap_bytes,
     reply::ReplySender,
     route::{Answer, ReplySink, TypedSink},
     timed_out,
@@ -27,7 +27,11 @@ use super::{
     mailbox::{Entry, Released},
     turn::{Lent, TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, lending, panic_message},
 };
-use crate::{ambient::Inherited, node::NodeInner, tenure::fenced};
+use crate::{
+    ambient::{Inherited, Link},
+    node::NodeInner,
+    tenure::fenced,
+};
 
 /// A call or tick that waits for its turn.
 pub(crate) type Waiter<G> = Box<dyn Waits<G>>;
@@ -39,6 +43,10 @@ pub(crate) trait Waits<G: Lifecycle>: Send {
     fn access(&self) -> AccessKind;
     fn wanted(&self) -> bool;
     fn bytes(&self) -> usize;
+    /// In which round of the node's watch it came; none if that is not known.
+    fn round(&self) -> Option<u32>;
+    /// The turn that made it, if it is a call of one and still has time, and its method.
+    fn made_by(&self, now: Instant) -> Option<(&Arc<Link>, &'static MethodInfo)>;
     /// Runs as far as it gets at once, and gives what is left to become a task. `activation` is that of the turn.
     fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest>;
     /// Ends without having run.
@@ -105,11 +113,13 @@ pub(super) struct CallWaiter<M: Method> {
     pub(super) deadline: Instant,
     /// The memory it holds, which is known once it has to wait.
     pub(super) bytes: usize,
+    /// When it began to wait: see [`Watch`](crate::deadlock::Watch).
+    pub(super) round: u32,
 }
 
 impl<M: Method> CallWaiter<M> {
     pub(super) fn new(args: M, reply: ReplyTo<M>, inherited: Inherited, deadline: Instant) -> Self {
-        Self { args, reply, inherited, deadline, bytes: 0 }
+        Self { args, reply, inherited, deadline, bytes: 0, round: 0 }
     }
 
     /// Finds out how much memory it holds.
@@ -130,6 +140,15 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
 
     fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn round(&self) -> Option<u32> {
+        Some(self.round)
+    }
+
+    fn made_by(&self, now: Instant) -> Option<(&Arc<Link>, &'static MethodInfo)> {
+        let caller = self.inherited.caller.as_ref().filter(|_| self.deadline > now && !self.reply.is_withdrawn())?;
+        Some((caller, const { &M::INFO }))
     }
 
     fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
@@ -247,6 +266,14 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
 
     fn bytes(&self) -> usize {
         size_of::<Self>()
+    }
+
+    fn round(&self) -> Option<u32> {
+        None
+    }
+
+    fn made_by(&self, _: Instant) -> Option<(&Arc<Link>, &'static MethodInfo)> {
+        None
     }
 
     fn run(self: Box<Self>, mut turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {

@@ -9,6 +9,7 @@ use super::{
     names::{Incarnation, MemberId, NodeId, ViewVersion},
     state::ClusterState,
 };
+use crate::deadlock::detector::{Break, Report};
 
 /// A request. Answered by an [`Answer`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +43,13 @@ pub(crate) enum Ask {
     Follow {
         /// The last index the sender has applied; 0 for none.
         after: u64,
+    },
+    /// These calls of turns have waited for long on my node: which of them will wait for ever?
+    Waits {
+        /// Who asks.
+        member: MemberId,
+        /// The calls.
+        report: Report,
     },
 }
 
@@ -108,6 +116,8 @@ pub(crate) enum Answer {
         #[serde(default)]
         upto: u64,
     },
+    /// These calls wait for each other, and are to be failed.
+    Break(Vec<Break>),
     /// The request cannot be read: the sender's version is another one.
     Unreadable,
 }

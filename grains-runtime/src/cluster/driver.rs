@@ -11,6 +11,7 @@ mod links;
 mod promise;
 mod renewing;
 mod states;
+mod waits;
 
 use std::{
     path::PathBuf,

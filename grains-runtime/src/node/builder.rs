@@ -388,6 +388,7 @@ impl NodeBuilder {
             number: next_number(),
             catalog: Catalog::new(config.activations_max),
             backlog: Arc::new(Backlog::new(config.waiting_calls_max, config.waiting_bytes_max)),
+            watch: Arc::default(),
             tasks: TaskSet::new(world.tasks.clone()),
             tenure: Tenure::endless(&world),
             #[cfg(feature = "cluster")]
@@ -406,6 +407,7 @@ impl NodeBuilder {
             close: Mutex::new(stores.close.take()),
         });
         inner.scan_for_idle(shortest_idle);
+        inner.look_for_cycles();
         let node = Node { _stop: Arc::new(StopHard(inner.clone())), inner };
         #[cfg(feature = "cluster")]
         if let Some(membership) = membership

@@ -153,6 +153,20 @@ impl<E: Entry> Queue<E> {
         taken
     }
 
+    /// All of them, in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &E> {
+        self.entries.iter().flat_map(|waiting| &waiting.entries)
+    }
+
+    /// Takes the first that is `wanted`.
+    pub(super) fn take_out(&mut self, wanted: impl FnMut(&E) -> bool) -> Option<E> {
+        let waiting = self.entries.as_mut()?;
+        let place = waiting.entries.iter().position(wanted)?;
+        let taken = waiting.entries.remove(place)?;
+        waiting.backlog.sub(taken.bytes());
+        Some(taken)
+    }
+
     /// Takes everything.
     pub(super) fn take_all(&mut self) -> VecDeque<E> {
         let Some(waiting) = &mut self.entries else { return VecDeque::new() };

@@ -63,6 +63,10 @@ impl Driver {
                 self.renew(member, view).await
             }
             Ask::Renew { .. } => Answer::Refused("a node renews its own lease only".into()),
+            Ask::Waits { member, report } if from.is_none_or(|from| from == member.node) => {
+                self.look_for_cycles(member, report)
+            }
+            Ask::Waits { .. } => Answer::Refused("a node says what waits on itself only".into()),
             Ask::Propose { command } => self.put(command).await,
             Ask::Follow { after } => self.tell_changes(after).await,
         }

@@ -1,0 +1,238 @@
+//! Calls of several chains that wait for each other: one of them fails within a second, and says with whom.
+#![cfg(feature = "cluster")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use grains::{ClusterConfig, GrainOptions, Outcome, cluster::Strategy, prelude::*};
+use tokio::sync::Barrier;
+
+type Answer<T> = Result<T, CallError<String>>;
+
+#[rpc_trait]
+pub trait Fork {
+    /// Has its turn, meets the turns of others that have theirs, and only then takes the others along the path.
+    async fn hold(&mut self, meeting: String, path: Vec<String>) -> Answer<()>;
+    /// The same beside others.
+    async fn hold_shared(&self, meeting: String, path: Vec<String>) -> Answer<()>;
+    /// Takes the others along the path.
+    async fn take(&mut self, path: Vec<String>) -> Answer<()>;
+    /// Takes its time.
+    async fn nap(&mut self, ms: u64) -> Answer<()>;
+    /// Calls a slow one, one after the other.
+    async fn wait_for(&mut self, slow: String) -> Answer<()>;
+    /// On which node it is.
+    async fn place(&self) -> Answer<String>;
+}
+
+#[grain(Fork)]
+pub struct ForkGrain {
+    ctx: Ctx<Self>,
+}
+
+impl Lifecycle for ForkGrain {
+    async fn activate(ctx: Ctx<Self>) -> Result<Self> {
+        // `shy-b` calls `b` before it lives.
+        if let Some(other) = ctx.key().strip_prefix("shy-") {
+            let other: ForkRef = ctx.get(other.to_owned());
+            meet("shy").await;
+            other.take(Vec::new()).await.map_err(Error::new)?;
+        }
+        Ok(Self { ctx })
+    }
+}
+
+/// Where the turns of a test meet: it has given the place to so many.
+fn meeting(name: &str, of: usize) {
+    MEETINGS.lock().unwrap().insert(name.to_owned(), Arc::new(Barrier::new(of)));
+}
+
+async fn meet(name: &str) {
+    let barrier = MEETINGS.lock().unwrap().get(name).cloned();
+    barrier.expect("the test has said how many meet").wait().await;
+}
+
+static MEETINGS: Mutex<BTreeMap<String, Arc<Barrier>>> = Mutex::new(BTreeMap::new());
+
+impl ForkGrain {
+    async fn go_on(&self, mut path: Vec<String>) -> Answer<()> {
+        if path.is_empty() {
+            return Ok(());
+        }
+        let next: ForkRef = self.ctx.get(path.remove(0));
+        inner(next.take(path).await)
+    }
+}
+
+/// What the innermost call of a chain came to.
+fn inner<T>(answer: Result<T, CallError<CallError<String>>>) -> Answer<T> {
+    answer.map_err(|error| match error {
+        CallError::Grain(error) => error,
+        delivery => delivery.map_grain(|_| unreachable!("taken above")),
+    })
+}
+
+impl Fork for ForkGrain {
+    async fn hold(&mut self, meeting: String, path: Vec<String>) -> Answer<()> {
+        meet(&meeting).await;
+        self.go_on(path).await
+    }
+    async fn hold_shared(&self, meeting: String, path: Vec<String>) -> Answer<()> {
+        meet(&meeting).await;
+        self.go_on(path).await
+    }
+    async fn take(&mut self, path: Vec<String>) -> Answer<()> {
+        self.go_on(path).await
+    }
+    async fn nap(&mut self, ms: u64) -> Answer<()> {
+        self.ctx.sleep(Duration::from_millis(ms)).await;
+        Ok(())
+    }
+    async fn wait_for(&mut self, slow: String) -> Answer<()> {
+        inner(self.ctx.get::<ForkRef>(slow).nap(50).await)
+    }
+    async fn place(&self) -> Answer<String> {
+        Ok(self.ctx.activation().to_string())
+    }
+}
+
+async fn alone() -> Node {
+    Node::builder().host::<ForkGrain>().start().await.unwrap()
+}
+
+fn path(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+/// The cycle that the only failure among these tells.
+fn the_cycle(answers: Vec<Result<(), CallError<CallError<String>>>>) -> Vec<String> {
+    let mut failures: Vec<_> = answers.into_iter().filter_map(|answer| inner(answer).err()).collect();
+    assert_eq!(failures.len(), 1, "one is broken, the others go on: {failures:?}");
+    let failure = failures.remove(0);
+    assert_eq!(failure.outcome(), Outcome::NotExecuted);
+    match failure {
+        CallError::Deadlock { cycle } => cycle,
+        other => panic!("expected a deadlock, got {other:?}"),
+    }
+}
+
+/// The same, from wherever it begins.
+fn ring(cycle: &[String]) -> Vec<&str> {
+    let (last, turns) = cycle.split_last().unwrap();
+    assert_eq!(last.split('.').next(), turns[0].split('.').next(), "it ends where it began: {cycle:?}");
+    let first = turns.iter().enumerate().min_by_key(|(_, turn)| turn.as_str()).unwrap().0;
+    turns[first..].iter().chain(&turns[..first]).map(String::as_str).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_chains_that_wait_for_each_other_are_told_apart() {
+    let node = alone().await;
+    let (a, b): (ForkRef, ForkRef) = (node.get("a"), node.get("b"));
+    meeting("two", 2);
+    let both = [a.hold("two".into(), path(&["b"])), b.hold("two".into(), path(&["a"]))];
+    let cycle = the_cycle(join_all(both).await);
+    assert_eq!(ring(&cycle), ["fork/a.hold", "fork/b.hold"]);
+    assert!(cycle[2].ends_with(".take"), "{cycle:?}");
+    a.take(path(&["b"])).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ring_of_chains_names_every_grain_in_it() {
+    let node = alone().await;
+    meeting("ring", 4);
+    let chains = (0..4).map(|n| {
+        let next = format!("{}", (n + 1) % 4);
+        let between = format!("between-{n}");
+        node.get::<ForkRef>(n.to_string()).hold("ring".into(), vec![between, next])
+    });
+    let cycle = the_cycle(join_all(chains).await);
+    let wanted: Vec<_> = (0..4).flat_map(|n| [format!("fork/{n}.hold"), format!("fork/between-{n}.take")]).collect();
+    assert_eq!(ring(&cycle), wanted);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_wait_for_each_others_writer_are_a_cycle() {
+    let node = alone().await;
+    let (a, b): (ForkRef, ForkRef) = (node.get("ra"), node.get("rb"));
+    meeting("readers", 3);
+    let both = [
+        a.hold_shared("readers".into(), path(&["rb"])),
+        a.hold_shared("readers".into(), Vec::new()),
+        b.hold_shared("readers".into(), path(&["ra"])),
+    ];
+    let cycle = the_cycle(join_all(both).await);
+    assert_eq!(ring(&cycle), ["fork/ra.hold_shared", "fork/rb.hold_shared"]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_activation_that_is_being_made_can_be_part_of_a_cycle() {
+    let node = alone().await;
+    meeting("shy", 2);
+    let (shy, b): (ForkRef, ForkRef) = (node.get("shy-b"), node.get("b"));
+    let (first, second) = tokio::join!(shy.take(Vec::new()), b.hold("shy".into(), path(&["shy-b"])));
+    // Either the call to the one that is being made is broken, or that one's, which then cannot be made.
+    let texts = [format!("{first:?}"), format!("{second:?}")];
+    assert!(texts.iter().any(|text| text.contains("call cycle") || text.contains("Deadlock")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.contains("fork/shy-b.activate")), "{texts:?}");
+    b.take(Vec::new()).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_only_wait_long_are_left_alone() {
+    let node = alone().await;
+    // Forty chains wait up to two seconds for one grain, and others for them.
+    let chains = (0..40).map(|n| node.get::<ForkRef>(format!("c{n}")).wait_for("slow".into()));
+    let behind = (0..40).map(|n| node.get::<ForkRef>(format!("d{n}")).take(vec![format!("c{n}")]));
+    let (chains, behind) = tokio::join!(join_all(chains), join_all(behind));
+    for answer in chains.into_iter().chain(behind) {
+        answer.unwrap();
+    }
+    node.stop().await;
+}
+
+/// Addresses that were free a moment ago.
+fn free(n: usize) -> Vec<String> {
+    let held: Vec<_> = (0..n).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ring_over_three_nodes_is_found() {
+    let list = free(3);
+    let start = async |name: &str, listen: &str| {
+        let config = ClusterConfig::new("deadlocks").listen(listen).join(list.clone());
+        let near = GrainOptions::new().placement(Strategy::PreferLocal);
+        let builder = Node::builder().name(name).cluster(config).host_with::<ForkGrain>(near);
+        builder.start().await.unwrap()
+    };
+    let nodes = join_all(["x", "y", "z"].into_iter().zip(&list).map(|(name, at)| start(name, at))).await;
+    for round in 0..3 {
+        let key = |n: usize| format!("{round}-{}", n % 3);
+        let mut places = Vec::new();
+        for (n, node) in nodes.iter().enumerate() {
+            places.push(node.get::<ForkRef>(key(n)).place().await.unwrap());
+        }
+        meeting(&format!("three-{round}"), 3);
+        let begun = std::time::Instant::now();
+        // Each is called from a node where it is not.
+        let chains = (0..3).map(|n| {
+            let from: ForkRef = nodes[(n + 2) % 3].get(key(n));
+            from.hold(format!("three-{round}"), vec![key(n + 1)])
+        });
+        let cycle = the_cycle(join_all(chains).await);
+        println!("found in {:?}", begun.elapsed());
+        let wanted: Vec<_> = (0..3).map(|n| format!("fork/{}.hold", key(n))).collect();
+        assert_eq!(ring(&cycle), wanted);
+    }
+    assert!(nodes.iter().all(|node| node.activations()["fork"] == 3), "each node has its own");
+    join_all(nodes.iter().map(Node::stop)).await;
+}
