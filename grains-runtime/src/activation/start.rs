@@ -22,6 +22,7 @@ use super::{
     arrived::{self, Arrived},
     backlog::NodeFull,
     mailbox::{Enqueued, Full},
+    parked::{Awaited, go_on},
     turn::{Turn, answer, answer_through_bytes, encoding},
     waiter::{CallWaiter, ReplyTo, Waiter},
 };
@@ -356,7 +357,8 @@ fn run_inline<G, M>(
                 edge: edge.map(waits_on),
                 queue: None,
             });
-            tenure.tasks.spawn(async move { sender.send(finish(future.await)) });
+            let caller = Awaited::Here(sender.watched());
+            tenure.tasks.spawn(async move { sender.send(finish(go_on(future, caller).await)) });
         }
     }
 }
