@@ -61,6 +61,11 @@ impl fmt::Debug for World {
 pub trait Clock: Send + Sync + 'static {
     /// Now, by a clock that never goes back and does not stop while the machine sleeps.
     fn now(&self) -> Instant;
+    /// A moment that has just passed: a few milliseconds before [`now`](Self::now) at most, but for the time a machine has
+    /// slept since. It costs a fraction of that, and is for limits of seconds.
+    fn recent(&self) -> Instant {
+        self.now()
+    }
     /// Milliseconds since 1970 by the wall clock, for people to read. It may jump; nothing may depend on it.
     fn wall_ms(&self) -> u64;
     /// Waits until `at` has passed.

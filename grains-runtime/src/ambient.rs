@@ -143,7 +143,7 @@ impl Frame {
     /// When the caller of this turn gives up.
     pub(crate) fn deadline(&self, clock: &dyn Clock) -> Instant {
         self.deadline.get().unwrap_or_else(|| {
-            let deadline = clock.now() + self.timeout;
+            let deadline = clock.recent() + self.timeout;
             self.deadline.set(Some(deadline));
             deadline
         })
@@ -194,7 +194,8 @@ impl Inherited {
                 let deadline = timeout.map(|timeout| clock.now() + timeout);
                 return Self { caller: None, request, deadline, timeout: timeout.unwrap_or(default) };
             };
-            let now = clock.now();
+            // A wish may be for milliseconds, and counts from this very moment.
+            let now = if timeout.is_some() { clock.now() } else { clock.recent() };
             let left = frame.deadline(clock).since(now);
             let timeout = timeout.map_or(left, |wish| wish.min(left));
             Self {
@@ -218,7 +219,7 @@ impl Inherited {
     }
 
     pub(crate) fn deadline(&self, clock: &dyn Clock) -> Instant {
-        self.deadline.unwrap_or_else(|| clock.now() + self.timeout)
+        self.deadline.unwrap_or_else(|| clock.recent() + self.timeout)
     }
 }
 

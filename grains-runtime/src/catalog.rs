@@ -3,9 +3,11 @@
 //! Sharded, so that callers on different threads rarely meet. Nothing here calls into an activation while a shard is
 //! locked, but for its id.
 
+mod nearby;
+
 use std::sync::{
     Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use grains_core::GrainId;
@@ -21,6 +23,8 @@ const SHARD_SHIFT: u32 = 40;
 type Shard = HashTable<Arc<dyn AnyActivation>>;
 
 pub(crate) struct Catalog {
+    /// Which catalog of this process.
+    number: u64,
     shards: Box<[RwLock<Shard>]>,
     len: AtomicUsize,
     len_max: usize,
@@ -55,7 +59,9 @@ fn hash(id: &GrainId) -> u64 {
 impl Catalog {
     pub(crate) fn new(len_max: usize) -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::new(HashTable::new())).collect();
-        Self { shards, len: AtomicUsize::new(0), len_max }
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { number, shards, len: AtomicUsize::new(0), len_max }
     }
 
     /// What an id is looked up by: `keyed` with some bits in the middle replaced by the number of its shard, because the
@@ -73,7 +79,12 @@ impl Catalog {
     }
 
     pub(crate) fn find(&self, hash: u64, id: &GrainId) -> Option<Arc<dyn AnyActivation>> {
-        read(self.shard(hash)).find(hash, |activation| activation.id() == id).cloned()
+        if let Some(found) = nearby::find(self.number, hash, id) {
+            return Some(found);
+        }
+        let found = read(self.shard(hash)).find(hash, |activation| activation.id() == id).cloned()?;
+        nearby::remember(self.number, hash, &found);
+        Some(found)
     }
 
     /// Finds the activation of `id`, or adds the one that `make` gives.
@@ -98,8 +109,9 @@ impl Catalog {
         }
     }
 
-    /// Takes out this very activation, if it is still in.
+    /// Takes out this very activation, if it is still in. This thread does not find it again.
     pub(crate) fn remove(&self, activation: &dyn AnyActivation) {
+        nearby::forget(activation);
         let removed = {
             let mut shard = write(self.shard(activation.hash()));
             let found = shard.find_entry(activation.hash(), |other| std::ptr::addr_eq(Arc::as_ptr(other), activation));

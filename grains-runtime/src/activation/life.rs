@@ -15,7 +15,7 @@ use grains_core::{
 };
 
 use super::{
-    Activation, AnyActivation, Numbering,
+    Activation, AnyActivation,
     parked::for_nobody,
     start::Deeper,
     turn::{ACTIVATE, Closer, DEACTIVATE, Turn, drop_quietly, panic_message},
@@ -149,7 +149,7 @@ impl<G: Lifecycle> Activation<G> {
         } else if activation.is_over() {
             let failure = activation.over();
             activation.finish_failing(&failure);
-        } else if let Numbering::Ordered(_) = activation.numbering {
+        } else if activation.numbering.order().is_some() {
             activation.finish_forwarding();
         } else {
             activation.tenure.tasks.spawn(Self::life_elsewhere(&activation));
@@ -157,10 +157,8 @@ impl<G: Lifecycle> Activation<G> {
     }
 
     fn next_life(&self) -> ActivationId {
-        match self.numbering {
-            Numbering::Here { epoch } => ActivationId { epoch, counter: self.node.next_life() },
-            Numbering::Ordered(id) => id,
-        }
+        let next = || ActivationId { epoch: self.numbering.epoch(), counter: self.node.next_life() };
+        self.numbering.order().unwrap_or_else(next)
     }
 
     /// Nothing that belongs to this life begins any more. Gives the tasks that may not have ended yet.

@@ -167,8 +167,9 @@ impl<E: Entry> Mailbox<E> {
         let (access, bytes) = (entry.access(), entry.bytes());
         let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
+        let queue = queue.begun(backlog);
         queue.make_room(len_max, &mut unwanted);
-        let room = queue.reserve(bytes, len_max, backlog);
+        let room = queue.reserve(bytes, len_max);
         let entered = self.enter(access, room.is_ok());
         if room.is_ok() && entered != Entered::Waits {
             queue.give_up(bytes);
@@ -177,11 +178,11 @@ impl<E: Entry> Mailbox<E> {
             (Entered::Gone, _) => Enqueued::Gone(entry),
             (Entered::Takes, _) => {
                 // It begins on a task: until then nobody may overtake it. An exclusive turn keeps others out by itself.
-                queue.granted += u32::from(access == AccessKind::Shared);
+                queue.grant(u32::from(access == AccessKind::Shared));
                 Enqueued::Granted(entry)
             }
             (Entered::Waits, Ok(())) => {
-                let somebody = held(self.word.load(Ordering::Relaxed)) || queue.granted > 0;
+                let somebody = held(self.word.load(Ordering::Relaxed)) || queue.has_granted();
                 debug_assert!(somebody, "somebody must be there to hand over");
                 queue.push(entry);
                 Enqueued::Waits
@@ -235,7 +236,7 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn begun(&self) -> Released<E> {
         let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
-        queue.granted -= 1;
+        queue.granted_one_less();
         self.pass_on(&mut queue, &mut unwanted)
     }
 
@@ -303,7 +304,7 @@ impl<E: Entry> Mailbox<E> {
             return Released::Done;
         }
         let begun = next.len() as u32;
-        queue.granted += begun;
+        queue.grant(begun);
         self.word.fetch_add(begun * SHARED, Ordering::AcqRel);
         Released::HandOver(next)
     }

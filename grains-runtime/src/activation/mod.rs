@@ -28,6 +28,7 @@ pub(crate) mod waiter;
 
 use std::{
     cell::UnsafeCell,
+    num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -61,17 +62,11 @@ pub(crate) struct GrainTypeInfo {
     pub(crate) live: AtomicUsize,
 }
 
+/// What every call of a busy grain writes comes first, behind the count of references which it writes too: threads that call the
+/// same grain hand one line of memory to each other, not several.
+#[repr(C)]
 pub(crate) struct Activation<G: Lifecycle> {
-    me: Weak<Self>,
-    id: GrainId,
-    hash: u64,
-    node: Arc<NodeInner>,
-    grain_type: Arc<GrainTypeInfo>,
-    tenure: Arc<Tenure>,
-    numbering: Numbering,
     mailbox: Mailbox<Waiter<G>>,
-    /// The counter of the life that lives; 0 between two lives.
-    life: AtomicU64,
     /// The node's scan that was due when the last call began.
     last_used: AtomicU32,
     /// This life may not go on: no `deactivate`.
@@ -84,9 +79,18 @@ pub(crate) struct Activation<G: Lifecycle> {
     leaves: AtomicBool,
     /// The node's watch knows that calls of turns wait here.
     watched: AtomicBool,
-    extras: Extras,
+    /// The counter of the life that lives; 0 between two lives.
+    life: AtomicU64,
     /// The instance. `Some` whenever a turn other than the closing one runs.
     grain: UnsafeCell<Option<G>>,
+    extras: Extras,
+    node: Arc<NodeInner>,
+    tenure: Arc<Tenure>,
+    grain_type: Arc<GrainTypeInfo>,
+    hash: u64,
+    id: GrainId,
+    numbering: Numbering,
+    me: Weak<Self>,
 }
 
 // SAFETY: `grain` is only reached through `Turn`, which exists while the mailbox has granted a turn of its access: many
@@ -103,14 +107,32 @@ pub(crate) enum Numbering {
     },
     /// The owner of its partition ordered this one activation. It has one life; calls that are left then go back to the
     /// owner.
-    Ordered(ActivationId),
+    Ordered {
+        /// That of the order's partition.
+        epoch: u64,
+        /// The number of the order in it.
+        counter: NonZeroU64,
+    },
 }
 
 impl Numbering {
+    /// That of an order; none if it cannot be one: they are counted from one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ordered(id: ActivationId) -> Option<Self> {
+        Some(Self::Ordered { epoch: id.epoch, counter: NonZeroU64::new(id.counter)? })
+    }
+
     fn epoch(self) -> u64 {
         match self {
-            Self::Here { epoch } => epoch,
-            Self::Ordered(id) => id.epoch,
+            Self::Here { epoch } | Self::Ordered { epoch, .. } => epoch,
+        }
+    }
+
+    /// The one activation there is, if it was ordered.
+    fn order(self) -> Option<ActivationId> {
+        match self {
+            Self::Here { .. } => None,
+            Self::Ordered { epoch, counter } => Some(ActivationId { epoch, counter: counter.get() }),
         }
     }
 }

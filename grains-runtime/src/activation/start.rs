@@ -18,7 +18,7 @@ use grains_core::{
 };
 
 use super::{
-    Activation, AnyActivation, IsGone, Numbering,
+    Activation, AnyActivation, IsGone,
     arrived::{self, Arrived},
     backlog::NodeFull,
     mailbox::{Enqueued, Full},
@@ -202,9 +202,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         let is_it = |waiter: &Waiter<G>| waiter.made_by(now).is_some_and(|(link, _)| Arc::ptr_eq(link, made_by));
         let Some((waiter, released)) = self.mailbox.take_out(is_it) else { return };
         waiter.fail(CallError::Deadlock { cycle });
-        if let Some(me) = self.me.upgrade() {
-            Self::released(&me, released);
-        }
+        self.released(released);
     }
 
     fn forget_task(&self, id: TaskId) {
@@ -216,10 +214,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
     }
 
     fn activation_id(&self) -> ActivationId {
-        match self.numbering {
-            Numbering::Ordered(id) => id,
-            Numbering::Here { .. } => self.life(),
-        }
+        self.numbering.order().unwrap_or_else(|| self.life())
     }
 }
 
@@ -395,9 +390,7 @@ impl<G: Lifecycle> Activation<G> {
 
 impl<G: Lifecycle> Queue for Activation<G> {
     fn withdrawn(&self) {
-        if let Some(me) = self.me.upgrade() {
-            Self::released(&me, self.mailbox.withdrawn());
-        }
+        self.released(self.mailbox.withdrawn());
     }
 }
 

@@ -4,8 +4,11 @@ use std::{
     any::Any,
     cell::Cell,
     future::Future,
+    mem::ManuallyDrop,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    ptr::NonNull,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
@@ -24,8 +27,8 @@ use crate::{
 
 /// A granted turn. Dropping it gives the turn back; unless [`end`](Self::end) was called first, it was cut off half-way and
 /// the instance is not used again.
-pub(crate) struct Turn<G: Lifecycle> {
-    activation: Arc<Activation<G>>,
+pub(crate) struct Turn<G: Lifecycle, A: Deref<Target = Activation<G>> = Arc<Activation<G>>> {
+    activation: A,
     access: AccessKind,
     ended: bool,
 }
@@ -36,11 +39,22 @@ impl<G: Lifecycle> Turn<G> {
         Self { activation, access, ended: false }
     }
 
+    /// The same turn, held by a future that lives inside `holder`, which keeps its activation.
+    fn held_by(self) -> (Arc<Activation<G>>, Turn<G, Kept<G>>) {
+        let turn = ManuallyDrop::new(self);
+        // SAFETY: `turn` is not dropped and not used again, so this is where its activation moves to.
+        let activation = unsafe { std::ptr::read(&raw const turn.activation) };
+        let kept = Kept(NonNull::from(&*activation));
+        (activation, Turn { activation: kept, access: turn.access, ended: turn.ended })
+    }
+}
+
+impl<G: Lifecycle, A: Deref<Target = Activation<G>>> Turn<G, A> {
     /// The instance, as this turn may touch it.
-    pub(super) fn grain<A: Access>(&mut self) -> A::Of<'_, G> {
-        assert!(A::KIND == self.access, "a method is given the turn of its own access");
+    pub(super) fn grain<T: Access>(&mut self) -> T::Of<'_, G> {
+        assert!(T::KIND == self.access, "a method is given the turn of its own access");
         let grain = self.activation.grain.get();
-        A::take(
+        T::take(
             // SAFETY: the mailbox granted a shared turn, so no exclusive one exists until this is dropped, and the
             // reference lives no longer than the borrow of `self`.
             || unsafe { &*grain }.as_ref().expect("turns are granted while there is an instance"),
@@ -63,6 +77,24 @@ impl<G: Lifecycle> Turn<G> {
         }
         self.end();
         Ok(())
+    }
+}
+
+/// An activation that somebody else keeps: the [`TurnFuture`] around the future that has this. Calls to a busy grain are
+/// little more than counting its references, so a turn does that once.
+pub(super) struct Kept<G: Lifecycle>(NonNull<Activation<G>>);
+
+// SAFETY: it is no more than a shared reference to the activation, which is `Sync`.
+unsafe impl<G: Lifecycle> Send for Kept<G> where Activation<G>: Sync {}
+// SAFETY: as above.
+unsafe impl<G: Lifecycle> Sync for Kept<G> where Activation<G>: Sync {}
+
+impl<G: Lifecycle> Deref for Kept<G> {
+    type Target = Activation<G>;
+    fn deref(&self) -> &Activation<G> {
+        // SAFETY: `answer` makes this for a future inside a `TurnFuture`, whose frame has the `Arc` of the activation. The
+        // future cannot leave it, as it is pinned there, and it is dropped before the frame: see the order of its fields.
+        unsafe { self.0.as_ref() }
     }
 }
 
@@ -90,18 +122,19 @@ pub(super) fn lending<G: Lifecycle, R>(activation: &Arc<Activation<G>>, call: im
     }
 }
 
-impl<G: Lifecycle> Drop for Turn<G> {
+impl<G: Lifecycle, A: Deref<Target = Activation<G>>> Drop for Turn<G, A> {
     fn drop(&mut self) {
+        let activation = &*self.activation;
         if !self.ended {
-            self.activation.broken.store(true, Ordering::Release);
-            let closes = self.activation.mailbox.shut();
+            activation.broken.store(true, Ordering::Release);
+            let closes = activation.mailbox.shut();
             debug_assert!(!closes, "this turn is still held");
         }
         // There is one exclusive turn: if this thread has lent that of this activation, it is this one.
-        if self.access == AccessKind::Exclusive && LENT.get() == self.activation.address() {
+        if self.access == AccessKind::Exclusive && LENT.get() == activation.address() {
             return LENT.set(0);
         }
-        Activation::released(&self.activation, self.activation.mailbox.release(self.access));
+        activation.released(activation.mailbox.release(self.access));
     }
 }
 
@@ -144,15 +177,16 @@ pin_project! {
     /// A turn's future with its guards: the lost-state check and the panic catcher around every poll, and the frame that
     /// its calls inherit from.
     pub(crate) struct TurnFuture<F> {
-        frame: Frame,
+        // Dropped first: it may rest on the activation that the frame has.
         #[pin]
         future: F,
+        frame: Frame,
     }
 }
 
 /// The future of method `M`, to be polled with whatever guards [`TurnFuture`] brings.
 pub(super) fn answer<G, M>(
-    mut turn: Turn<G>,
+    turn: Turn<G>,
     args: M,
     inherited: Inherited,
 ) -> Pin<Box<TurnFuture<impl Future<Output = Answer<M>> + Send>>>
@@ -160,7 +194,7 @@ where
     G: Lifecycle,
     M: AnsweredBy<G>,
 {
-    let holder = turn.activation.clone();
+    let (holder, mut turn) = turn.held_by();
     let future = async move {
         let answer = args.answer(turn.grain::<M::Access>()).await;
         turn.finish().map_err(Failure::widen)?;
@@ -177,7 +211,7 @@ impl<F> TurnFuture<F> {
         future: F,
     ) -> Self {
         let life = activation.life();
-        Self { frame: Frame::of_turn(activation, life, method, inherited), future }
+        Self { future, frame: Frame::of_turn(activation, life, method, inherited) }
     }
 
     /// Its frame and the activation that it is a turn of.

@@ -161,7 +161,8 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
     }
 
     fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
-        if self.deadline <= activation.node.world.clock.now() {
+        // Whoever waits for it has a timer of its own, and takes it back.
+        if self.deadline <= activation.node.world.clock.recent() {
             turn.end();
             let late = timed_out(&activation.id, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
             <Self as Waits<G>>::fail(self, late);
@@ -337,11 +338,15 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
 
 impl<G: Lifecycle> Activation<G> {
     /// Does what the mailbox asks of whoever gave a turn back.
-    pub(super) fn released(me: &Arc<Self>, released: Released<Waiter<G>>) {
+    pub(super) fn released(&self, released: Released<Waiter<G>>) {
+        if let Released::Done = released {
+            return;
+        }
+        let me = self.me.upgrade().expect("whoever has released a turn of it keeps it");
         match released {
             Released::Done => {}
-            Released::HandOver(next) => Self::hand_over(me, next),
-            Released::Close => Self::close(me.clone()),
+            Released::HandOver(next) => Self::hand_over(&me, next),
+            Released::Close => Self::close(me),
         }
     }
 
@@ -356,8 +361,8 @@ impl<G: Lifecycle> Activation<G> {
     }
 
     /// Which activation of this process this is.
-    pub(super) fn address(self: &Arc<Self>) -> usize {
-        Arc::as_ptr(self) as usize
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
     }
 }
 
@@ -436,7 +441,7 @@ impl<G: Lifecycle> Served<G> {
             self.held = false;
             return Some(begun);
         }
-        Activation::released(&self.activation, begun);
+        self.activation.released(begun);
         None
     }
 
@@ -474,12 +479,12 @@ impl<G: Lifecycle> Drop for Served<G> {
         for waiter in waiters {
             quietly(|| waiter.fail(failure.clone()));
             if self.access == AccessKind::Shared {
-                Activation::released(&self.activation, self.activation.mailbox.release(AccessKind::Shared));
-                Activation::released(&self.activation, self.activation.mailbox.begun());
+                self.activation.released(self.activation.mailbox.release(AccessKind::Shared));
+                self.activation.released(self.activation.mailbox.begun());
             }
         }
         if self.access == AccessKind::Exclusive {
-            Activation::released(&self.activation, self.activation.mailbox.release(AccessKind::Exclusive));
+            self.activation.released(self.activation.mailbox.release(AccessKind::Exclusive));
         }
     }
 }

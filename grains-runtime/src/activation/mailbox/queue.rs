@@ -13,21 +13,19 @@ use crate::activation::{
 /// So many can be looked through whenever one is taken back; among more, once half of them are.
 const LOOKED_THROUGH_MAX: usize = 64;
 
-pub(super) struct Queue<E: Entry> {
-    /// Nothing for the many that nobody has ever waited for.
-    entries: Option<Box<Entries<E>>>,
+/// Nothing, for the many that nobody has ever waited for.
+pub(super) struct Queue<E: Entry>(Option<Box<Waiting<E>>>);
+
+struct Waiting<E: Entry> {
+    entries: VecDeque<E>,
+    /// Where the entries are counted for as long as they are in.
+    backlog: Arc<Backlog>,
     /// Shared turns that were granted to waiters and have not begun yet. As long as there are any, `WAITING` stays set:
     /// otherwise a later call could begin before them.
-    pub(super) granted: u32,
+    granted: u32,
     /// How many were refused, or taken back, since all entries were last looked at: that is done again once it costs each
     /// of them no more than a look or two.
     asked: u32,
-}
-
-/// Entries, counted in the backlog of their node for as long as they are in.
-struct Entries<E: Entry> {
-    entries: VecDeque<E>,
-    backlog: Arc<Backlog>,
 }
 
 /// Entries that nobody wants any more. They are dropped after the lock, and one by one: arguments may run users' code when
@@ -57,67 +55,91 @@ pub(crate) enum Full {
 
 impl<E: Entry> Queue<E> {
     pub(super) fn new() -> Self {
-        Self { entries: None, granted: 0, asked: 0 }
+        Self(None)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.as_ref().map_or(0, |waiting| waiting.entries.len())
+        self.0.as_ref().map_or(0, |waiting| waiting.entries.len())
+    }
+
+    /// The same queue, to wait in: its entries are counted in `backlog`.
+    pub(super) fn begun(&mut self, backlog: &Arc<Backlog>) -> &mut Self {
+        if self.0.is_none() {
+            let (entries, backlog) = (VecDeque::new(), backlog.clone());
+            self.0 = Some(Box::new(Waiting { entries, backlog, granted: 0, asked: 0 }));
+        }
+        self
+    }
+
+    fn waiting(&mut self) -> &mut Waiting<E> {
+        self.0.as_mut().expect("it was begun")
     }
 
     /// Whether there is room for another entry of so many bytes. If so, they are counted: it must be pushed, or
     /// [given up](Self::give_up).
-    pub(super) fn reserve(&mut self, bytes: usize, len_max: usize, backlog: &Arc<Backlog>) -> Result<(), Full> {
-        if self.len() >= len_max {
-            self.asked = self.asked.saturating_add(1);
+    pub(super) fn reserve(&mut self, bytes: usize, len_max: usize) -> Result<(), Full> {
+        let waiting = self.waiting();
+        if waiting.entries.len() >= len_max {
+            waiting.asked = waiting.asked.saturating_add(1);
             return Err(Full::Mailbox);
         }
-        backlog.add(bytes).map_err(Full::Node)?;
-        if self.entries.is_none() {
-            self.entries = Some(Box::new(Entries { entries: VecDeque::new(), backlog: backlog.clone() }));
-        }
-        Ok(())
+        waiting.backlog.add(bytes).map_err(Full::Node)
     }
 
     /// The room that was reserved is not needed.
-    pub(super) fn give_up(&self, bytes: usize) {
-        if let Some(waiting) = &self.entries {
-            waiting.backlog.sub(bytes);
-        }
+    pub(super) fn give_up(&mut self, bytes: usize) {
+        self.waiting().backlog.sub(bytes);
     }
 
     /// Puts an entry behind the others, for which there is room.
     pub(super) fn push(&mut self, entry: E) {
-        self.entries.as_mut().expect("room was reserved").entries.push_back(entry);
+        self.waiting().entries.push_back(entry);
     }
 
     /// Puts back in front what was taken.
     pub(super) fn put_back(&mut self, entries: VecDeque<E>) {
-        let waiting = self.entries.as_mut().expect("they were taken from it");
+        let waiting = self.waiting();
         for entry in entries.into_iter().rev() {
             waiting.backlog.add_again(entry.bytes());
             waiting.entries.push_front(entry);
         }
     }
 
+    /// So many shared turns were granted that have yet to begin.
+    pub(super) fn grant(&mut self, turns: u32) {
+        self.waiting().granted += turns;
+    }
+
+    /// One of them has begun.
+    pub(super) fn granted_one_less(&mut self) {
+        self.waiting().granted -= 1;
+    }
+
+    pub(super) fn has_granted(&self) -> bool {
+        self.0.as_ref().is_some_and(|waiting| waiting.granted > 0)
+    }
+
     /// Looks whether anybody still wants those that wait, if the mailbox is full and that was not done lately.
     pub(super) fn make_room(&mut self, len_max: usize, unwanted: &mut Unwanted<E>) {
-        if self.len() >= len_max && (self.asked == 0 || self.asked as usize >= self.len()) {
+        let Waiting { entries, asked, .. } = self.waiting();
+        if entries.len() >= len_max && (*asked == 0 || *asked as usize >= entries.len()) {
             self.purge(unwanted);
         }
     }
 
     /// One of them was taken back: it goes now, or with others before they are more than those that are wanted.
     pub(super) fn taken_back(&mut self, unwanted: &mut Unwanted<E>) {
-        self.asked = self.asked.saturating_add(1);
-        if self.len() <= LOOKED_THROUGH_MAX || self.asked as usize >= self.len() / 2 {
+        let Some(waiting) = &mut self.0 else { return };
+        waiting.asked = waiting.asked.saturating_add(1);
+        if waiting.entries.len() <= LOOKED_THROUGH_MAX || waiting.asked as usize >= waiting.entries.len() / 2 {
             self.purge(unwanted);
         }
     }
 
     /// Moves what nobody wants any more out of the queue.
     pub(super) fn purge(&mut self, unwanted: &mut Unwanted<E>) {
-        self.asked = 0;
-        let Some(waiting) = &mut self.entries else { return };
+        let Some(waiting) = &mut self.0 else { return };
+        waiting.asked = 0;
         for _ in 0..waiting.entries.len() {
             let Some(entry) = waiting.entries.pop_front() else { return };
             if entry.wanted() {
@@ -131,7 +153,7 @@ impl<E: Entry> Queue<E> {
 
     /// The first entry that somebody wants.
     pub(super) fn front(&mut self, unwanted: &mut Unwanted<E>) -> Option<&E> {
-        let waiting = self.entries.as_mut()?;
+        let waiting = self.0.as_mut()?;
         while let Some(entry) = waiting.entries.pop_front_if(|entry| !entry.wanted()) {
             waiting.backlog.sub(entry.bytes());
             unwanted.0.push(entry);
@@ -144,7 +166,7 @@ impl<E: Entry> Queue<E> {
         let mut taken = VecDeque::new();
         while taken.len() < max
             && self.front(unwanted).map(Entry::access) == Some(access)
-            && let Some(waiting) = &mut self.entries
+            && let Some(waiting) = &mut self.0
             && let Some(entry) = waiting.entries.pop_front()
         {
             waiting.backlog.sub(entry.bytes());
@@ -155,12 +177,12 @@ impl<E: Entry> Queue<E> {
 
     /// All of them, in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &E> {
-        self.entries.iter().flat_map(|waiting| &waiting.entries)
+        self.0.iter().flat_map(|waiting| &waiting.entries)
     }
 
     /// Takes the first that is `wanted`.
     pub(super) fn take_out(&mut self, wanted: impl FnMut(&E) -> bool) -> Option<E> {
-        let waiting = self.entries.as_mut()?;
+        let waiting = self.0.as_mut()?;
         let place = waiting.entries.iter().position(wanted)?;
         let taken = waiting.entries.remove(place)?;
         waiting.backlog.sub(taken.bytes());
@@ -169,14 +191,14 @@ impl<E: Entry> Queue<E> {
 
     /// Takes everything.
     pub(super) fn take_all(&mut self) -> VecDeque<E> {
-        let Some(waiting) = &mut self.entries else { return VecDeque::new() };
+        let Some(waiting) = &mut self.0 else { return VecDeque::new() };
         waiting.entries.iter().for_each(|entry| waiting.backlog.sub(entry.bytes()));
         std::mem::take(&mut waiting.entries)
     }
 
     /// Whether later calls must wait behind others.
     pub(super) fn keeps_others_waiting(&self) -> bool {
-        self.len() > 0 || self.granted > 0
+        self.len() > 0 || self.has_granted()
     }
 }
 

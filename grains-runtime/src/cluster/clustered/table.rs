@@ -172,7 +172,7 @@ impl Standing {
             Verdict::Refuse(_) => None,
             Verdict::Here => node.catalog.find(hash, &order.grain).map(|found| Ok(Made::Found(found))),
             Verdict::Start => {
-                let numbering = Numbering::Ordered(order.activation());
+                let numbering = Numbering::ordered(order.activation())?;
                 let (id, tenure) = (order.grain.clone(), self.tenure.clone());
                 let made = node.make(Place { id, hash, tenure, numbering });
                 // One of an earlier incarnation of this node that has not quite ended is none that the order speaks of.
