@@ -24,7 +24,8 @@ pub(crate) enum NodeFull {
     Bytes(usize),
 }
 
-fn weight(bytes: usize) -> u64 {
+/// What one call with so many bytes adds to the word.
+pub(super) fn weight(bytes: usize) -> u64 {
     ONE_CALL + bytes.min(BYTES_MAX) as u64
 }
 
@@ -59,6 +60,13 @@ impl Backlog {
     /// A call waits no more.
     pub(super) fn sub(&self, bytes: usize) {
         self.waiting.fetch_sub(weight(bytes), Ordering::Relaxed);
+    }
+
+    /// Calls of this [`weight`] together wait no more.
+    pub(super) fn sub_all(&self, weight: u64) {
+        if weight > 0 {
+            self.waiting.fetch_sub(weight, Ordering::Relaxed);
+        }
     }
 
     /// How many calls wait.

@@ -49,6 +49,10 @@ pub(crate) const SHARED_TURNS_MAX: u32 = 4096;
 /// queue, so that one impatient caller costs a crowded grain half of its rate. Some ten microseconds, for one caller of each thread.
 const PATIENCE: u32 = if cfg!(grains_loom) { 0 } else { 300 };
 
+/// How long it looks away first, in looks. Whoever runs the turn most likely makes the next calls, too, and memory that moves from
+/// one thread to the other with each call costs more than short turns do: so each gets a few before the other looks.
+const LOOKS_AWAY: u32 = 64;
+
 /// The most waiters handed over at once: enough for any machine's threads, few enough to stay fair.
 const HAND_OVER_MAX: usize = 64;
 
@@ -133,6 +137,7 @@ impl<E: Entry> Mailbox<E> {
     pub(crate) fn try_begin(&self, access: AccessKind) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         let mut patience = PATIENCE;
+        let mut away = LOOKS_AWAY;
         loop {
             if free(word, access) {
                 match self.word.compare_exchange_weak(word, word + one(access), Ordering::Acquire, Ordering::Relaxed) {
@@ -141,7 +146,7 @@ impl<E: Entry> Mailbox<E> {
                 }
             } else if patience > 0 && word & (WAITING | CLOSING | GONE | PARKED) == 0 {
                 patience -= 1;
-                spin_loop();
+                (0..=std::mem::take(&mut away)).for_each(|_| spin_loop());
                 word = self.word.load(Ordering::Relaxed);
             } else {
                 return false;

@@ -6,7 +6,7 @@ use grains_core::AccessKind;
 
 use super::Entry;
 use crate::activation::{
-    backlog::{Backlog, NodeFull},
+    backlog::{Backlog, NodeFull, weight},
     turn::drop_quietly,
 };
 
@@ -164,13 +164,17 @@ impl<E: Entry> Queue<E> {
     /// Takes the first entries, as far as they need this access and somebody wants them.
     pub(super) fn take(&mut self, access: AccessKind, max: usize, unwanted: &mut Unwanted<E>) -> VecDeque<E> {
         let mut taken = VecDeque::new();
+        let mut bytes = 0;
         while taken.len() < max
             && self.front(unwanted).map(Entry::access) == Some(access)
             && let Some(waiting) = &mut self.0
             && let Some(entry) = waiting.entries.pop_front()
         {
-            waiting.backlog.sub(entry.bytes());
+            bytes += weight(entry.bytes());
             taken.push_back(entry);
+        }
+        if let Some(waiting) = &self.0 {
+            waiting.backlog.sub_all(bytes);
         }
         taken
     }
@@ -192,7 +196,7 @@ impl<E: Entry> Queue<E> {
     /// Takes everything.
     pub(super) fn take_all(&mut self) -> VecDeque<E> {
         let Some(waiting) = &mut self.0 else { return VecDeque::new() };
-        waiting.entries.iter().for_each(|entry| waiting.backlog.sub(entry.bytes()));
+        waiting.backlog.sub_all(waiting.entries.iter().map(|entry| weight(entry.bytes())).sum());
         std::mem::take(&mut waiting.entries)
     }
 
