@@ -87,15 +87,26 @@ impl Catalog {
         match shard.entry(hash, |activation| activation.id() == id, |activation| activation.hash()) {
             Entry::Occupied(found) => Ok(Made::Found(found.get().clone())),
             Entry::Vacant(place) => {
-                if self.len.fetch_add(1, Ordering::Relaxed) >= self.len_max {
-                    self.len.fetch_sub(1, Ordering::Relaxed);
-                    return Err(CatalogFull { len_max: self.len_max });
-                }
+                self.take_room()?;
                 let made = make();
                 place.insert(made.clone());
                 Ok(Made::New(made))
             }
         }
+    }
+
+    /// Counts one more activation, if it may be there.
+    pub(crate) fn take_room(&self) -> Result<(), CatalogFull> {
+        if self.len.fetch_add(1, Ordering::Relaxed) >= self.len_max {
+            self.give_room();
+            return Err(CatalogFull { len_max: self.len_max });
+        }
+        Ok(())
+    }
+
+    /// Counts one less.
+    pub(crate) fn give_room(&self) {
+        self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes out this very activation, if it is still in.
@@ -106,7 +117,7 @@ impl Catalog {
             found.ok().map(|found| found.remove().0)
         };
         if removed.is_some() {
-            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.give_room();
         }
     }
 

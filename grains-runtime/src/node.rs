@@ -216,6 +216,14 @@ impl NodeInner {
         call.fail(CallError::Stopped { outcome: Outcome::NotExecuted });
     }
 
+    /// Whether what waits here may go to another node.
+    pub(crate) fn is_in_cluster(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        return self.clustered.is_some();
+        #[cfg(not(feature = "cluster"))]
+        false
+    }
+
     /// The number of the scan for idle activations that comes next.
     pub(crate) fn scan(&self) -> u32 {
         self.scan.load(Ordering::Relaxed)

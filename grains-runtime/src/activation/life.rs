@@ -148,16 +148,27 @@ impl<G: Lifecycle> Activation<G> {
         } else if activation.is_over() {
             let failure = activation.over();
             activation.finish_failing(&failure);
-        } else if let Numbering::Ordered(_) = activation.numbering {
+        } else if activation.is_sent_away() {
             activation.finish_forwarding();
         } else {
             activation.tenure.tasks.spawn(Self::life_elsewhere(&activation));
         }
     }
 
+    /// Whether calls that wait go to where the grain lives next, rather than to the next life in this place.
+    fn is_sent_away(&self) -> bool {
+        match self.numbering {
+            Numbering::Here { .. } => false,
+            Numbering::Ordered(_) => true,
+            Numbering::Worker { .. } => self.reason() == DeactivationReason::Stopping && self.node.is_in_cluster(),
+        }
+    }
+
     fn next_life(&self) -> ActivationId {
         match self.numbering {
-            Numbering::Here { epoch } => ActivationId { epoch, counter: self.node.next_life() },
+            Numbering::Here { epoch } | Numbering::Worker { epoch } => {
+                ActivationId { epoch, counter: self.node.next_life() }
+            }
             Numbering::Ordered(id) => id,
         }
     }
@@ -179,7 +190,14 @@ impl<G: Lifecycle> Activation<G> {
     /// After the last turn: from here on the grain may live elsewhere.
     fn leave_catalog(self: Arc<Self>) {
         let node = self.node.clone();
-        let activation: Arc<dyn AnyActivation> = self;
+        let activation = self;
+        if let Numbering::Worker { .. } = activation.numbering {
+            // The catalog has its pool, as long as that has workers.
+            if let Some(pool) = node.catalog.find(activation.hash, &activation.id) {
+                pool.worker_ended(&*activation);
+            }
+            return;
+        }
         node.catalog.remove(&*activation);
         node.ended(&*activation);
     }

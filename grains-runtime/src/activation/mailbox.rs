@@ -341,6 +341,11 @@ impl<E: Entry> Mailbox<E> {
         Released::HandOver(next)
     }
 
+    /// Whether nothing runs and nothing waits, and a turn may begin.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.word.load(Ordering::Acquire) & !LEAVING == 0
+    }
+
     /// Whether this life ends: what was handed over and has not begun may not begin any more.
     pub(crate) fn is_closing(&self) -> bool {
         self.word.load(Ordering::Acquire) & CLOSING != 0

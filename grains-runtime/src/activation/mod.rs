@@ -19,6 +19,7 @@ mod extras;
 pub(crate) mod host;
 pub(crate) mod life;
 pub(crate) mod mailbox;
+pub(crate) mod pool;
 pub(crate) mod start;
 pub(crate) mod timer;
 pub(crate) mod turn;
@@ -95,12 +96,17 @@ pub(crate) enum Numbering {
     /// The owner of its partition ordered this one activation. It has one life; calls that are left then go back to the
     /// owner.
     Ordered(ActivationId),
+    /// It is a worker of a [`Pool`](pool::Pool), which this node numbers, too. Sent away in a cluster, its calls go elsewhere.
+    Worker {
+        /// Which start of the node, or which incarnation.
+        epoch: u64,
+    },
 }
 
 impl Numbering {
     fn epoch(self) -> u64 {
         match self {
-            Self::Here { epoch } => epoch,
+            Self::Here { epoch } | Self::Worker { epoch } => epoch,
             Self::Ordered(id) => id.epoch,
         }
     }
@@ -154,6 +160,10 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn live(self: Arc<Self>);
     /// Lets no further turn begin; what runs ends, and what waits goes elsewhere.
     fn send_away(self: Arc<Self>, reason: DeactivationReason);
+    /// This one of its workers is gone; for pools.
+    fn worker_ended(&self, worker: &dyn AnyActivation) {
+        let _ = worker;
+    }
     /// One of its tasks has ended.
     fn forget_task(&self, id: TaskId);
     /// The tenure it lives in.

@@ -179,7 +179,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
     fn activation_id(&self) -> ActivationId {
         match self.numbering {
             Numbering::Ordered(id) => id,
-            Numbering::Here { .. } => self.life(),
+            Numbering::Here { .. } | Numbering::Worker { .. } => self.life(),
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod sending;
 mod streaming;
 pub(crate) mod table;
 pub(crate) mod turning;
+pub(crate) mod workers;
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +25,7 @@ use std::{
 use grains_core::{ActivationId, GrainId, world::World};
 use tokio::sync::watch;
 
-use self::{pending::Pending, table::Table};
+use self::{pending::Pending, table::Table, workers::PassedOver};
 use super::{
     ClusterConfig, ClusterStatus, Leadership, MemberStatus, StatesStatus,
     driver::{Driver, Progress},
@@ -63,6 +64,8 @@ pub(crate) struct Clustered {
     streams: Mutex<Option<Arc<Streams>>>,
     /// The bytes of answers that wait for room on their links.
     answers_waiting: Arc<AtomicUsize>,
+    /// Members that get no calls of grains with workers for a moment.
+    passed_over: Arc<PassedOver>,
     /// The grain types this node hosts as singletons.
     singletons: BTreeSet<&'static str>,
 }
@@ -76,10 +79,12 @@ impl Clustered {
         singletons: BTreeSet<&'static str>,
     ) -> Arc<Self> {
         let (known, _) = watch::channel(Known::default());
+        let passed_over = Arc::<PassedOver>::default();
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             turning: Mutex::default(),
-            table: Mutex::new(Table::new(config.places_max)),
+            table: Mutex::new(Table::new(config.places_max, passed_over.clone())),
+            passed_over,
             pending: Mutex::new(Pending::new(config.calls_max)),
             world,
             config,

@@ -45,7 +45,7 @@ use self::{
 use super::membership::{Description, Membership};
 use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
 use crate::{
-    activation::{Activation, GrainTypeInfo},
+    activation::{Activation, GrainTypeInfo, pool::Pool},
     catalog::Catalog,
     config::{GrainOptions, NodeConfig},
     store::StoreChoice,
@@ -77,16 +77,19 @@ struct Hosting {
     kind: HostingKind,
     name: &'static str,
     rust_name: &'static str,
+    has_workers: bool,
     options: GrainOptions,
     accepts: fn(&str) -> bool,
     make: MakeActivation,
 }
 
-/// Whether callers bring a grain to life, or the cluster keeps it alive.
+/// Whether callers bring a grain to life, and where, or the cluster keeps it alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostingKind {
     Called,
     Singleton,
+    /// As called, by each node for itself.
+    Workers,
 }
 
 /// Why a node did not start.
@@ -105,6 +108,18 @@ pub enum StartError {
         first: &'static str,
         /// The struct hosted second.
         second: &'static str,
+    },
+    /// A grain type with workers is given what only others have.
+    #[error(
+        "grain type \"{grain_type}\" has workers, which live on every node that hosts it and keep nothing, so {what} means nothing for it: leave that out, or drop `workers` from the `#[grain(..)]` of `{rust_name}`"
+    )]
+    Workers {
+        /// The grain type.
+        grain_type: &'static str,
+        /// The struct.
+        rust_name: &'static str,
+        /// What it is given.
+        what: &'static str,
     },
     /// The store in the data directory cannot be opened.
     #[cfg(feature = "redb")]
@@ -220,7 +235,8 @@ impl NodeBuilder {
 
     /// Hosts the grains of struct `G` with options of their own.
     pub fn host_with<G: Lifecycle>(self, options: GrainOptions) -> Self {
-        self.hosting::<G>(HostingKind::Called, options)
+        let kind = if const { G::WORKERS.is_some() } { HostingKind::Workers } else { HostingKind::Called };
+        self.hosting::<G>(kind, options)
     }
 
     /// Hosts the grain of struct `G` as a singleton: it lives on exactly one node of the cluster (or on this node, outside
@@ -234,9 +250,14 @@ impl NodeBuilder {
             kind,
             name: G::GRAIN_TYPE,
             rust_name: std::any::type_name::<G>(),
+            has_workers: G::WORKERS.is_some(),
             options,
             accepts: |key| G::Key::from_text(key).is_ok(),
-            make: |node, info, place| Activation::<G>::made(node, info, place),
+            // Of what a grain type never needs, no code is made.
+            make: match const { G::WORKERS.is_some() } {
+                true => |node, info, place| Pool::<G>::made(node, info, place),
+                false => |node, info, place| Activation::<G>::made(node, info, place),
+            },
         });
         self
     }
@@ -418,7 +439,7 @@ fn next_number() -> u64 {
 impl Hosting {
     fn idle_timeout(&self, config: &NodeConfig) -> Duration {
         match self.kind {
-            HostingKind::Called => self.options.idle_timeout.unwrap_or(config.idle_timeout),
+            HostingKind::Called | HostingKind::Workers => self.options.idle_timeout.unwrap_or(config.idle_timeout),
             HostingKind::Singleton => Duration::MAX,
         }
     }

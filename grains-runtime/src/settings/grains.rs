@@ -46,6 +46,14 @@ impl GrainSettings {
         }
     }
 
+    /// The words of what is set about where activations live.
+    fn placed(&self) -> [Option<&'static str>; 2] {
+        #[cfg(feature = "cluster")]
+        return [self.placement.map(|_| "placement"), self.role.as_ref().map(|_| "role")];
+        #[cfg(not(feature = "cluster"))]
+        [None, None]
+    }
+
     fn over(&self, options: &mut GrainOptions) {
         let GrainOptions {
             idle_timeout,
@@ -68,6 +76,7 @@ impl GrainSettings {
 /// A grain type that a node hosts, and what the program says of it.
 pub(crate) enum HostedOptions<'t> {
     Called(&'t mut GrainOptions),
+    Workers(&'t mut GrainOptions),
     Singleton(&'t mut GrainOptions),
 }
 
@@ -84,6 +93,10 @@ impl Settings {
                 Some((_, HostedOptions::Called(options))) => grain.over(options),
                 Some((_, HostedOptions::Singleton(options))) => {
                     mistakes.extend(self.unfit_for_a_singleton(grain_type, grain));
+                    grain.over(options);
+                }
+                Some((_, HostedOptions::Workers(options))) => {
+                    mistakes.extend(self.unfit_for_workers(grain_type, grain));
                     grain.over(options);
                 }
                 None => mistakes.push(Mistake::NotHosted {
@@ -114,17 +127,24 @@ impl Settings {
 
     /// What is set for a singleton and means nothing there.
     fn unfit_for_a_singleton(&self, grain_type: &str, grain: &GrainSettings) -> Vec<Mistake> {
-        let set = [
-            grain.idle_timeout.map(|_| "idle_timeout"),
-            #[cfg(feature = "cluster")]
-            grain.placement.map(|_| "placement"),
-            #[cfg(feature = "cluster")]
-            grain.role.as_ref().map(|_| "role"),
-        ];
-        let names = set.into_iter().flatten().map(|word| Name::of_grain(grain_type, word));
-        names
-            .map(|name| Mistake::Singleton { setting: name.to_string(), origin: self.origin_of(&name).clone() })
-            .collect()
+        let set = [grain.idle_timeout.map(|_| "idle_timeout")].into_iter().chain(grain.placed());
+        self.mistakes(grain_type, set, |setting, origin| Mistake::Singleton { setting, origin })
+    }
+
+    /// What is set for a grain type with workers and means nothing there.
+    fn unfit_for_workers(&self, grain_type: &str, grain: &GrainSettings) -> Vec<Mistake> {
+        let set = [grain.store.as_ref().map(|_| "store")].into_iter().chain(grain.placed());
+        self.mistakes(grain_type, set, |setting, origin| Mistake::Workers { setting, origin })
+    }
+
+    fn mistakes(
+        &self,
+        grain_type: &str,
+        words: impl Iterator<Item = Option<&'static str>>,
+        mistake: impl Fn(String, Origin) -> Mistake,
+    ) -> Vec<Mistake> {
+        let names = words.flatten().map(|word| Name::of_grain(grain_type, word));
+        names.map(|name| mistake(name.to_string(), self.origin_of(&name).clone())).collect()
     }
 
     /// Where a grain type is named first.

@@ -294,6 +294,7 @@ impl Clustered {
 
     /// A link has ended. What may have arrived is unknown; what has not is sent again.
     pub(crate) fn link_ended(&self, to: MemberId, link: u64, written: u64) {
+        self.passed_over.add(self.world.clock.now(), to);
         let (unknown, unsent) = lock(&self.pending).link_ended(link, written);
         for call in unknown {
             let failure = unanswered(&call.grain, &format!("the connection to {to} was lost"));

@@ -25,6 +25,7 @@ pub(crate) fn joiner(node: u64, name: &str) -> Joiner {
         singletons: BTreeSet::new(),
         uses_states: false,
         kept_elsewhere: LiteMap::default(),
+        workers: BTreeSet::new(),
     }
 }
 
