@@ -245,7 +245,7 @@ impl Standing {
 
     /// To a worker of this node, if it hosts the type, else to one of another. Who was asked by another node asks no third one.
     fn way_to_workers(
-        &mut self,
+        &self,
         node: &NodeInner,
         grain: &GrainId,
         hash: u64,

@@ -72,16 +72,16 @@ impl WorkerHosts {
         self.types.contains_key(grain_type)
     }
 
-    /// Where a call from this node, `me`, goes; `None` if nobody hosts the type with workers. Not to a member that `parts`, and to
+    /// Where a call from this node, `me`, goes, as often as it is asked; `None` if nobody hosts the type with workers. Not to a member that `parts`, and to
     /// one that `is_passed_over` only if all are.
     pub(crate) fn choose(
-        &mut self,
+        &self,
         grain_type: &str,
         me: MemberId,
         parts: impl Fn(MemberId) -> bool,
         is_passed_over: impl Fn(MemberId) -> bool,
     ) -> Option<WorkerWay> {
-        let hosts = self.types.get_mut(grain_type)?;
+        let hosts = self.types.get(grain_type)?;
         let active: Vec<_> = hosts.members.iter().filter(|host| host.state == MemberState::Active).collect();
         if active.iter().any(|host| host.id == me) {
             return Some(WorkerWay::Here);
@@ -93,8 +93,14 @@ impl WorkerHosts {
         let reached: Vec<_> = staying.iter().copied().filter(|host| !is_passed_over(host.id)).collect();
         let candidates = if reached.is_empty() { staying } else { reached };
         let Some(turn) = hosts.next.checked_rem(candidates.len()) else { return Some(WorkerWay::Wait) };
-        hosts.next = hosts.next.wrapping_add(1);
         Some(WorkerWay::Away(candidates[turn].clone()))
+    }
+
+    /// A call of this grain type goes where [`choose`](Self::choose) said: the next one goes on to the next.
+    pub(crate) fn went(&mut self, grain_type: &str) {
+        if let Some(hosts) = self.types.get_mut(grain_type) {
+            hosts.next = hosts.next.wrapping_add(1);
+        }
     }
 }
 

@@ -24,11 +24,15 @@ fn of(view: &View) -> WorkerHosts {
 /// Where so many calls of node `me` go, one after the other; 0 is no other node.
 fn ways(hosts: &mut WorkerHosts, me: u64, calls: usize, parts: &[u64], passed_over: &[u64]) -> Vec<u64> {
     let is_in = |list: &[u64], id: MemberId| list.contains(&id.node.0);
-    let mut way = |_| match hosts.choose("hash", member_id(me), |id| is_in(parts, id), |id| is_in(passed_over, id)) {
-        Some(WorkerWay::Away(member)) => member.id.node.0,
-        _ => 0,
-    };
-    (0..calls).map(&mut way).collect()
+    let mut ways = Vec::new();
+    for _ in 0..calls {
+        let ask = || hosts.choose("hash", member_id(me), |id| is_in(parts, id), |id| is_in(passed_over, id));
+        let way = ask();
+        assert_eq!(way, ask(), "who asks twice is told the same");
+        ways.push(if let Some(WorkerWay::Away(member)) = way { member.id.node.0 } else { 0 });
+        hosts.went("hash");
+    }
+    ways
 }
 
 #[test]

@@ -1,5 +1,8 @@
-//! Grains with workers, on one node: how calls are spread, and how workers begin and end.
+//! Grains with workers: here on one node, how calls are spread, and how workers begin and end.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+#[cfg(feature = "cluster")]
+mod cluster;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
