@@ -55,6 +55,8 @@ pub enum DeactivationReason {
     Idle,
     /// It asked for it with [`Ctx::deactivate_on_idle`].
     Requested,
-    /// Its node is stopping.
+    /// Its node is stopping, or in a cluster its grain has to live elsewhere.
     Stopping,
+    /// Its node had more activations than `activations_max`, and it was among those that had no call for longest.
+    MadeRoom,
 }

@@ -36,7 +36,7 @@ fn inside(key: &str) -> usize {
 }
 
 #[rpc_trait]
-pub trait Mill {
+pub(crate) trait Mill {
     /// Which node it is on: the number of its incarnation.
     async fn place(&mut self) -> Result<u64>;
     /// The same, after a while, and notes the call.
@@ -46,7 +46,7 @@ pub trait Mill {
 }
 
 #[grain(Mill, workers = 2)]
-pub struct MillGrain {
+pub(crate) struct MillGrain {
     ctx: Ctx<Self>,
 }
 

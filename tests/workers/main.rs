@@ -355,20 +355,22 @@ async fn a_stop_lets_workers_end_and_drops_what_does_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_count_as_activations_and_calls_wait_where_no_more_may_be_made() {
-    let node = node_with(|config| config.activations_max = 2).await;
+    // With the 64 that there may be above it.
+    let node = node_with(|config| config.activations_max = 1).await;
+    let crowd: Vec<_> = (0..63).map(|n| tokio::spawn(node.get::<PressRef>(format!("crowd {n}")).hold())).collect();
+    until("a crowd", || (0..63).all(|n| scene(&format!("crowd {n}")).inside.load(SeqCst) == 1)).await;
     let press: PressRef = node.get("few");
     let held: Vec<_> = (0..5).map(|_| tokio::spawn(press.hold())).collect();
     until("all to be there", || node.waiting_calls() == 3).await;
-    assert_eq!((node.activations()["press"], scene("few").inside.load(SeqCst)), (2, 2));
+    assert_eq!((node.activations()["press"], scene("few").inside.load(SeqCst)), (65, 2));
+    let error = node.get::<PressRef>("one too many").who().await.unwrap_err();
+    assert!(matches!(error, CallError::Overloaded { .. }), "{error}");
     scene("few").gate.add_permits(5);
     assert!(join_all(held).await.into_iter().all(|held| held.unwrap().is_ok()));
-    // What goes makes room for others.
-    let gone = async || {
-        press.go().await.unwrap();
-        press.go().await.unwrap();
-    };
-    gone().await;
-    until("all to be gone", || node.activations()["press"] == 0).await;
+    (0..63).for_each(|n| scene(&format!("crowd {n}")).gate.add_permits(1));
+    join_all(crowd).await;
+    // Idle, they make room for others.
+    until("room", || node.activations()["press"] <= 1).await;
     let other: PressRef = node.get("few others");
     let held: Vec<_> = (0..2).map(|_| tokio::spawn(other.hold())).collect();
     until("two again", || scene("few others").inside.load(SeqCst) == 2).await;

@@ -237,6 +237,7 @@ impl<G: Lifecycle> Activation<G> {
         let code = match reason {
             DeactivationReason::Idle => 1,
             DeactivationReason::Stopping => 2,
+            DeactivationReason::MadeRoom => 3,
             _ => 0,
         };
         self.reason.store(code, Ordering::Release);
@@ -246,6 +247,7 @@ impl<G: Lifecycle> Activation<G> {
         match self.reason.load(Ordering::Acquire) {
             1 => DeactivationReason::Idle,
             2 => DeactivationReason::Stopping,
+            3 => DeactivationReason::MadeRoom,
             _ => DeactivationReason::Requested,
         }
     }

@@ -351,6 +351,11 @@ impl<E: Entry> Mailbox<E> {
         self.word.load(Ordering::Acquire) & CLOSING != 0
     }
 
+    /// Whether this life ends, and the activation is not gone yet. So it is, too, before its first one.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.word.load(Ordering::Acquire) & (CLOSING | GONE) == CLOSING
+    }
+
     /// Puts back what was handed over together and has not begun, while its exclusive turn is still held.
     pub(crate) fn put_back(&self, entries: VecDeque<E>) {
         if entries.is_empty() {

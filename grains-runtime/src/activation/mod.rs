@@ -46,6 +46,8 @@ use crate::{node::NodeInner, tenure::Tenure};
 pub(crate) struct GrainTypeInfo {
     pub(crate) name: &'static str,
     pub(crate) idle_timeout: Duration,
+    /// They are deactivated neither because they are idle nor to make room.
+    pub(crate) stays: bool,
     pub(crate) mailbox_len_max: usize,
     /// What keeps their states.
     pub(crate) store: Arc<dyn Store>,
@@ -123,6 +125,13 @@ pub(crate) struct Place {
 /// There is no activation behind this entry of the catalog any more: look again.
 pub(crate) struct IsGone(pub(crate) Arc<dyn AnyActivation>);
 
+/// An activation that may be ended to make room for others.
+pub(crate) struct Spare {
+    pub(crate) activation: Arc<dyn AnyActivation>,
+    /// For how many scans it had no call.
+    pub(crate) quiet: u32,
+}
+
 /// An activation of whatever grain.
 pub(crate) trait AnyActivation: Send + Sync {
     fn id(&self) -> &GrainId;
@@ -148,6 +157,10 @@ pub(crate) trait AnyActivation: Send + Sync {
     /// Ends this life if nothing runs and nothing waits, and no call came for as many scans as `scans_of` its type's idle
     /// time says (0: whenever the last came).
     fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason);
+    /// Adds itself, or those of its workers that are, to what may be ended now to make room. Gives how many there are.
+    fn spare(self: Arc<Self>, spare: &mut Vec<Spare>) -> usize;
+    /// Whether its life ends and it has yet to go.
+    fn is_ending(&self) -> bool;
     /// Drops the instance without ceremony and fails whatever waits: the node has stopped.
     fn drop_now(self: Arc<Self>);
     /// How many calls wait.

@@ -23,7 +23,7 @@ use grains_core::{
     ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, Workers, route::AnySlot, tasks::TaskId,
 };
 
-use super::{Activation, AnyActivation, GrainTypeInfo, IsGone, Numbering, Place, arrived::Arrived, lock};
+use super::{Activation, AnyActivation, GrainTypeInfo, IsGone, Numbering, Place, Spare, arrived::Arrived, lock};
 use crate::{ambient, node::NodeInner, tenure::Tenure};
 
 pub(crate) struct Pool<G: Lifecycle> {
@@ -258,6 +258,14 @@ impl<G: Lifecycle> AnyActivation for Pool<G> {
 
     fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason) {
         self.workers().into_iter().for_each(|worker| worker.close_if_idle(scans_of, reason));
+    }
+
+    fn spare(self: Arc<Self>, spare: &mut Vec<Spare>) -> usize {
+        self.workers().into_iter().map(|worker| worker.spare(spare)).sum()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.crew().phase == Phase::Closing
     }
 
     fn drop_now(self: Arc<Self>) {

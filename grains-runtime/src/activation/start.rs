@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     future::Future,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use grains_core::{
 };
 
 use super::{
-    Activation, AnyActivation, IsGone, Numbering,
+    Activation, AnyActivation, IsGone, Numbering, Spare,
     arrived::{self, Arrived},
     mailbox::Enqueued,
     turn::{Turn, answer, answer_through_bytes, encoding},
@@ -127,11 +127,23 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
     }
 
     fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason) {
-        let quiet = self.node.scan().wrapping_sub(self.last_used.load(std::sync::atomic::Ordering::Relaxed));
+        let quiet = self.node.scan().wrapping_sub(self.last_used.load(Ordering::Relaxed));
         if quiet >= scans_of(self.grain_type.idle_timeout) && self.mailbox.try_close() {
             self.set_reason(reason);
             Self::close(self);
         }
+    }
+
+    fn spare(self: Arc<Self>, spare: &mut Vec<Spare>) -> usize {
+        if !self.grain_type.stays && self.mailbox.is_idle() {
+            let quiet = self.node.scan().wrapping_sub(self.last_used.load(Ordering::Relaxed));
+            spare.push(Spare { activation: self, quiet });
+        }
+        1
+    }
+
+    fn is_ending(&self) -> bool {
+        self.mailbox.is_ending()
     }
 
     fn drop_now(self: Arc<Self>) {

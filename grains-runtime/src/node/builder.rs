@@ -414,6 +414,7 @@ impl NodeBuilder {
             close: Mutex::new(stores.close.take()),
         });
         inner.scan_for_idle(shortest_idle);
+        inner.make_room();
         let node = Node { _stop: Arc::new(StopHard(inner.clone())), inner };
         #[cfg(feature = "cluster")]
         if let Some(membership) = membership
@@ -437,10 +438,15 @@ fn next_number() -> u64 {
 }
 
 impl Hosting {
+    /// Whether its activations stay without calls.
+    fn stays(&self) -> bool {
+        self.options.keep_active || self.kind == HostingKind::Singleton
+    }
+
     fn idle_timeout(&self, config: &NodeConfig) -> Duration {
-        match self.kind {
-            HostingKind::Called | HostingKind::Workers => self.options.idle_timeout.unwrap_or(config.idle_timeout),
-            HostingKind::Singleton => Duration::MAX,
+        match self.stays() {
+            false => self.options.idle_timeout.unwrap_or(config.idle_timeout),
+            true => Duration::MAX,
         }
     }
 
@@ -456,6 +462,7 @@ fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> LiteM
         let info = GrainTypeInfo {
             name: hosting.name,
             idle_timeout: hosting.idle_timeout(config),
+            stays: hosting.stays(),
             mailbox_len_max: hosting.mailbox_len_max(config),
             store: opened.store,
             epoch: opened.epoch,

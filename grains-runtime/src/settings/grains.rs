@@ -13,6 +13,8 @@ use crate::{config::GrainOptions, store::StoreChoice};
 pub struct GrainSettings {
     /// How long an activation of this type stays without calls.
     pub idle_timeout: Option<Duration>,
+    /// Whether activations of this type stay without calls for ever.
+    pub keep_active: Option<bool>,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
     /// Which store keeps the states of this type.
@@ -30,6 +32,7 @@ impl GrainSettings {
     fn of(options: GrainOptions) -> Self {
         let GrainOptions {
             idle_timeout,
+            keep_active,
             mailbox_len_max,
             store,
             #[cfg(feature = "cluster")]
@@ -37,6 +40,7 @@ impl GrainSettings {
         } = options;
         Self {
             idle_timeout,
+            keep_active: Some(keep_active).filter(|keeps| *keeps),
             mailbox_len_max,
             store,
             #[cfg(feature = "cluster")]
@@ -57,12 +61,14 @@ impl GrainSettings {
     fn over(&self, options: &mut GrainOptions) {
         let GrainOptions {
             idle_timeout,
+            keep_active,
             mailbox_len_max,
             store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
         } = options;
         *idle_timeout = self.idle_timeout.or(*idle_timeout);
+        *keep_active = self.keep_active.unwrap_or(*keep_active);
         *mailbox_len_max = self.mailbox_len_max.or(*mailbox_len_max);
         *store = self.store.clone().or_else(|| store.take());
         #[cfg(feature = "cluster")]
@@ -116,7 +122,8 @@ impl Settings {
             let set = self.grains.remove(grain_type).unwrap_or_default();
             set.over(&mut options);
             let effective = GrainSettings::of(options);
-            // By hash is as by default, and yet it may be set.
+            // What is as by default may be set, too.
+            let effective = GrainSettings { keep_active: set.keep_active.or(effective.keep_active), ..effective };
             #[cfg(feature = "cluster")]
             let effective = GrainSettings { placement: set.placement.or(effective.placement), ..effective };
             if effective != GrainSettings::default() {
@@ -127,7 +134,8 @@ impl Settings {
 
     /// What is set for a singleton and means nothing there.
     fn unfit_for_a_singleton(&self, grain_type: &str, grain: &GrainSettings) -> Vec<Mistake> {
-        let set = [grain.idle_timeout.map(|_| "idle_timeout")].into_iter().chain(grain.placed());
+        let stays = [grain.idle_timeout.map(|_| "idle_timeout"), grain.keep_active.map(|_| "keep_active")];
+        let set = stays.into_iter().chain(grain.placed());
         self.mistakes(grain_type, set, |setting, origin| Mistake::Singleton { setting, origin })
     }
 
