@@ -148,13 +148,11 @@ async fn where_nobody_hosts_it_a_call_fails_as_elsewhere() {
     c.stop().await;
 }
 
+/// The calls of one loop, and what became of them.
+type Caller = tokio::task::JoinHandle<Vec<(u64, Result<u64, CallError>)>>;
+
 /// Calls from `node`, in so many loops, until `done`. Gives each call's answer.
-fn traffic(
-    node: &Node,
-    key: &str,
-    done: &Arc<AtomicBool>,
-    count: &Arc<AtomicUsize>,
-) -> Vec<tokio::task::JoinHandle<Vec<(u64, Result<u64, CallError>)>>> {
+fn traffic(node: &Node, key: &str, done: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> Vec<Caller> {
     let callers = (0..8_u64).map(|who| {
         let (mill, done, count): (MillRef, _, _) = (node.get(key), done.clone(), count.clone());
         tokio::spawn(async move {
@@ -171,10 +169,7 @@ fn traffic(
 }
 
 /// All answers, after each was held against how often its call ran.
-async fn judged(
-    key: &str,
-    callers: Vec<tokio::task::JoinHandle<Vec<(u64, Result<u64, CallError>)>>>,
-) -> Vec<Result<u64, CallError>> {
+async fn judged(key: &str, callers: Vec<Caller>) -> Vec<Result<u64, CallError>> {
     let answers: Vec<_> = join_all(callers).await.into_iter().flat_map(|answers| answers.unwrap()).collect();
     let scene = scene(key);
     let ran = scene.ran.lock().unwrap();
