@@ -230,6 +230,8 @@ async fn no_more_go_than_have_to_however_long_they_take_for_it() {
     let node = node_with(|config| config.activations_max = 100).await;
     knock(&node, "slow", 110).await;
     until("room", || node.activations()["guest"] <= 100).await;
+    // Also those that have been told to go, and have not gone yet.
+    assert_eq!(node.stop().await.dropped, 0);
     let went = ended("slow", DeactivationReason::MadeRoom);
     assert!((10..=25).contains(&went), "{went} went, to have room for ten");
 }
@@ -266,4 +268,32 @@ fn what_was_used_last_stays_and_a_run_repeats_itself() {
         living.await.expect("it is up");
     }
     sim::replays(5, world);
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn among_equals_the_same_ones_go_in_every_run() {
+    use grains::sim::{self, Sim};
+
+    static RUNS: Mutex<Vec<Vec<(String, DeactivationReason)>>> = Mutex::new(Vec::new());
+
+    async fn world(sim: Sim) {
+        let machine = sim.machine("a");
+        SCENES.lock().unwrap().remove("equals"); // that of another run
+        let world = machine.world();
+        let living = machine.spawn(async move {
+            let builder = Node::builder().world(world).host::<GuestGrain>();
+            let node = builder.configure(|config| config.activations_max = 2_000).start().await.unwrap();
+            for n in 0..2_600 {
+                node.get::<GuestRef>(format!("equals:{n}")).knock().await.unwrap();
+            }
+            let ended = scene("equals").ended.lock().unwrap().clone();
+            assert!(ended.len() >= 400, "{} have gone", ended.len());
+            RUNS.lock().unwrap().push(ended);
+        });
+        living.await.expect("it is up");
+    }
+    sim::replays(6, world);
+    let runs = RUNS.lock().unwrap();
+    assert!(runs.len() == 2 && runs[0] == runs[1], "in the same order, too");
 }
