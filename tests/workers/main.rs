@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 struct Scene {
     /// Opens for those that hold.
     gate: Semaphore,
+    both: tokio::sync::Barrier,
     inside: AtomicUsize,
     most_inside: AtomicUsize,
     ended: Mutex<Vec<String>>,
@@ -31,7 +32,13 @@ static SCENES: Mutex<BTreeMap<String, Arc<Scene>>> = Mutex::new(BTreeMap::new())
 fn scene(key: &str) -> Arc<Scene> {
     let new = || {
         let (inside, most_inside) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Scene { gate: Semaphore::new(0), inside, most_inside, ended: Mutex::default() })
+        Arc::new(Scene {
+            gate: Semaphore::new(0),
+            both: tokio::sync::Barrier::new(2),
+            inside,
+            most_inside,
+            ended: Mutex::default(),
+        })
     };
     SCENES.lock().unwrap().entry(key.to_owned()).or_insert_with(new).clone()
 }
@@ -44,6 +51,8 @@ pub trait Press {
     async fn hold(&mut self) -> Result<String>;
     /// The same, and then panics.
     async fn hold_and_panic(&mut self) -> Result<()>;
+    /// Waits until another worker is asked the same.
+    async fn meet(&mut self) -> Result<()>;
     /// How many calls this worker has had of this method.
     async fn nth(&mut self) -> Result<u64>;
     /// Asks its own grain who it is, so many times over.
@@ -121,6 +130,10 @@ impl Press for PressGrain {
         self.hold().await?;
         panic!("as asked");
     }
+    async fn meet(&mut self) -> Result<()> {
+        self.scene.both.wait().await;
+        Ok(())
+    }
     async fn nth(&mut self) -> Result<u64> {
         self.calls += 1;
         Ok(self.calls)
@@ -128,7 +141,10 @@ impl Press for PressGrain {
     async fn nest(&mut self, depth: u32) -> Result<Vec<String>> {
         let mut workers = match depth {
             0 => Vec::new(),
-            _ => self.ctx.me::<PressRef>().nest(depth - 1).await?,
+            _ => {
+                self.ctx.sleep(Duration::from_millis(1)).await;
+                self.ctx.me::<PressRef>().nest(depth - 1).await?
+            }
         };
         workers.push(self.who().await?);
         Ok(workers)
@@ -233,6 +249,24 @@ async fn an_idle_worker_is_preferred_to_one_that_is_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_callers_at_once_get_a_worker_each() {
+    let node = node().await;
+    let press: PressRef = node.get("meets");
+    let start = Arc::new(tokio::sync::Barrier::new(2));
+    let callers = (0..2).map(|_| {
+        let (press, start) = (press.clone(), start.clone());
+        tokio::spawn(async move {
+            for _ in 0..20_000 {
+                start.wait().await;
+                press.meet().timeout(Duration::from_secs(10)).await.unwrap();
+            }
+        })
+    });
+    join_all(callers).await.into_iter().for_each(|caller| caller.unwrap());
+    assert!(node.activations()["press"] <= 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_key_has_workers_of_its_own() {
     let node = node().await;
     let (one, other) = (holding(&node, "key one", 3).await, holding(&node, "key other", 3).await);
@@ -267,15 +301,16 @@ async fn a_call_of_a_worker_to_its_own_grain_goes_to_another_one_as_long_as_ther
     assert_eq!(BTreeSet::from_iter(workers).len(), 3);
     let error = press.nest(3).await.unwrap_err();
     assert!(error.to_string().contains("call cycle"), "{error}");
-    // One of them is held by somebody else: it is waited for, rather than to fail for a cycle there is not.
+    // The others are held by somebody else: they are waited for, rather than to fail for a cycle there is not.
     let press: PressRef = node.get("nests beside");
-    let held = tokio::spawn(press.hold());
-    until("it to begin", || scene("nests beside").inside.load(SeqCst) == 1).await;
-    let nests = tokio::spawn(press.nest(2));
-    until("it to wait", || node.waiting_calls() == 1).await;
+    let held = holding(&node, "nests beside", 3).await;
     scene("nests beside").gate.add_permits(1);
-    held.await.unwrap().unwrap();
-    assert_eq!(BTreeSet::from_iter(nests.await.unwrap().unwrap()).len(), 3);
+    until("the first one to end", || scene("nests beside").inside.load(SeqCst) == 2).await;
+    let nests = tokio::spawn(press.nest(1));
+    until("it to wait", || node.waiting_calls() == 1).await;
+    scene("nests beside").gate.add_permits(2);
+    assert!(join_all(held).await.into_iter().all(|held| held.unwrap().is_ok()));
+    assert_eq!(BTreeSet::from_iter(nests.await.unwrap().unwrap()).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
