@@ -1,3 +1,5 @@
+//! Which worker a call gets.
+
 use super::*;
 
 /// A worker that is idle, or how many wait for it.

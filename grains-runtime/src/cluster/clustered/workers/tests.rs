@@ -1,3 +1,5 @@
+//! Where calls of grains with workers go.
+
 use super::*;
 use crate::cluster::{
     directory::testing::{at, leaving, member_id, view},
