@@ -6,7 +6,7 @@ pub use grains_core::{
     FencingToken, Gone, Grain, GrainId, GrainKey, Instant, Interface, KEY_BYTES_MAX, KeyError, KeyFrom, KeyOf,
     KeyReader, KeyWriter, Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext,
     RequestContextFull, Result, Retry, SPAWNED_MAX, ScheduleError, SingletonKey, State, StateError, StoredCall,
-    StoredTimer, TIMERS_MAX, Tick, Version, Wire, commit,
+    StoredTimer, TIMERS_MAX, Tick, Version, Wire, Workers, commit,
 };
 pub use grains_core::{
     Detached, Fakes,
@@ -136,7 +136,8 @@ pub mod __private {
 
     pub use grains_core::{
         AccessKind, AnsweredBy, Answers, Call, Ctx, Error, Exclusive, Grain, GrainKey, Interface, KeyError, KeyFrom,
-        KeyReader, KeyWriter, Lifecycle, Method, MethodId, MethodInfo, RawRef, Shared, Turns, argument, check_pair,
+        KeyReader, KeyWriter, Lifecycle, Method, MethodId, MethodInfo, RawRef, Shared, Turns, Workers, argument,
+        check_pair,
         codec::{ArgsReader, ArgsWriter, CodecError, Weigher},
         deserialize_ref, serialize_ref,
     };

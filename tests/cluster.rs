@@ -151,6 +151,26 @@ async fn a_node_with_nobody_to_join_is_a_cluster_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_too_many_activations_makes_room_and_tells_the_owners() {
+    let config = ClusterConfig::new("small").listen("127.0.0.1:0");
+    let builder = Node::builder().cluster(config).host::<TallyGrain>();
+    let node = builder.configure(|config| config.activations_max = 100).start().await.unwrap();
+    let caller = node.clone();
+    let called = tokio::spawn(async move {
+        let mut begun = 0;
+        for key in (0..1_000_u32).chain(0..1_000) {
+            let sum = caller.get::<TallyRef>(key.to_string()).add(1).await.unwrap().1;
+            begun += usize::from(sum == 1);
+        }
+        begun
+    });
+    let begun = called.await.unwrap();
+    assert!(begun >= 1_800, "{begun} of 2,000: those before had gone, with what they remembered");
+    until("room", async || (node.status().activations["tally"] <= 100).then_some(())).await;
+    assert_eq!(node.stop().await.dropped, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grain_is_one_wherever_it_is_called_from() {
     let nodes = three().await;
     for key in 0..30_u32 {

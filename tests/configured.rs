@@ -214,7 +214,7 @@ fn what_the_program_calls_later_counts_and_is_told_apart() {
     let file =
         "name = 'a'\ncall_timeout = '3s'\nidle_timeout = '4s'\n[grain.room]\nmailbox_len_max = 5\nplacement = 'hash'";
     let settings = Settings::default().read(&Sources::new().file("a.toml", file)).unwrap();
-    let options = GrainOptions::new().mailbox_len_max(6).placement(Strategy::Random).role("web");
+    let options = GrainOptions::new().mailbox_len_max(6).placement(Strategy::Random).role("web").keep_active();
     let builder = Node::builder().data_dir("before").settings(settings).name("b").host_with::<RoomGrain>(options);
     let builder = builder.configure(|limits| limits.idle_timeout *= 2).cluster(ClusterConfig::new("shop"));
     let effective = builder.effective_settings().to_string();
@@ -228,6 +228,7 @@ fn what_the_program_calls_later_counts_and_is_told_apart() {
         "voters = 3 # default",
         "mailbox_len_max = 5 # a.toml:5",
         "role = \"web\" # code",
+        "keep_active = true # code",
         "placement = \"hash\" # a.toml:6",
         "# idle_timeout: not set",
     ] {

@@ -179,11 +179,15 @@ impl<G: Grain> Ctx<G> {
         C::from_raw(RawRef::bound(self.id.clone(), self.route.clone()))
     }
 
-    /// Loads the state called `name`; `T::default()` if it was never stored. Usually called in `activate`.
+    /// Loads the state called `name`; `T::default()` if it was never stored. Usually called in `activate`. A grain with
+    /// [workers](Grain::WORKERS) has no state: there it fails with [`StateError::Stateless`].
     pub async fn state<T>(&self, name: &str) -> Result<State<T>, StateError>
     where
         T: Serialize + DeserializeOwned + Default + Send,
     {
+        if G::WORKERS.is_some() {
+            return Err(StateError::Stateless { grain_type: G::GRAIN_TYPE.to_owned(), name: name.to_owned() });
+        }
         State::load(self.anchor()?, &self.route, name).await
     }
 

@@ -372,6 +372,16 @@ pub enum StateError {
     /// The activation that asked is gone.
     #[error(transparent)]
     Gone(#[from] Gone),
+    /// The grain is served by workers, which have no state: each would have another one in memory.
+    #[error(
+        "grain type \"{grain_type}\" is stateless, because it has workers: drop `workers` from its `#[grain(..)]`, or keep state `{name}` in another grain"
+    )]
+    Stateless {
+        /// Its grain type.
+        grain_type: String,
+        /// Which state it asked for.
+        name: String,
+    },
 }
 
 /// The activation this context belonged to has ended.

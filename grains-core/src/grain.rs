@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::{ctx::Ctx, error::Result, interface::InterfaceSet, key::GrainKey};
+use crate::{ctx::Ctx, error::Result, interface::InterfaceSet, key::GrainKey, workers::Workers};
 
 /// A struct whose values are activations of a grain type. `#[grain(Foo)]` implements it.
 ///
@@ -19,6 +19,9 @@ pub trait Grain: Send + Sync + Sized + 'static {
     type Interfaces: InterfaceSet<Self>;
     /// Its grain type.
     const GRAIN_TYPE: &'static str;
+    /// How many activations one grain may have beside each other on each node, if it is served by workers; see [`Workers`].
+    /// `#[grain(Foo, workers = 8)]` sets it. `None`, unless said otherwise: one activation in the whole cluster.
+    const WORKERS: Option<Workers> = None;
 }
 
 /// How an activation begins and ends.
@@ -52,6 +55,8 @@ pub enum DeactivationReason {
     Idle,
     /// It asked for it with [`Ctx::deactivate_on_idle`].
     Requested,
-    /// Its node is stopping.
+    /// Its node is stopping, or in a cluster its grain has to live elsewhere.
     Stopping,
+    /// Its node had more activations than `activations_max`, and it was among those that had no call for longest.
+    MadeRoom,
 }

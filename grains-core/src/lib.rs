@@ -31,6 +31,7 @@ pub mod stream;
 pub mod tasks;
 mod time;
 pub mod timeout;
+mod workers;
 pub mod world;
 
 pub use call::{Call, Retry, StoredCall, decode_args, encode_args, through_bytes, timed_out};
@@ -52,3 +53,4 @@ pub use request::{REQUEST_CONTEXT_BYTES_MAX, RequestContext, RequestContextFull}
 pub use state::{Draft, Drafts, State, commit};
 pub use store::CommitError;
 pub use time::Instant;
+pub use workers::Workers;

@@ -89,6 +89,8 @@ pub fn rpc_trait(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Options
 /// - `default`: activate with `Default::default()`, in place of an `impl Lifecycle`.
+/// - `workers = 8`: each node that hosts the grain has up to so many activations of it beside each other, 1 to 1,024. A call
+///   runs on the node of its caller, if that hosts the grain, by whichever worker is idle. Such a grain has no state.
 /// - `crate = path::to::grains`: where the `grains` crate is, if it was renamed or re-exported.
 #[proc_macro_attribute]
 pub fn grain(args: TokenStream, item: TokenStream) -> TokenStream {

@@ -382,6 +382,30 @@ pub(crate) fn chain_to(callee: impl FnOnce() -> TurnName, caller: Option<&Arc<Li
     Chain::Apart
 }
 
+/// The lives of this grain on this node whose turns wait for whatever is called on this thread now.
+pub(crate) fn lives_held_here(node: u64, grain: &GrainId) -> Vec<ActivationId> {
+    current(|frame| {
+        let Some(frame) = frame else { return Vec::new() };
+        let mine = frame.turn().filter(|turn| (turn.node, &turn.grain) == (node, grain)).map(|turn| turn.life);
+        let mut lives = lives_held(node, grain, frame.caller.as_ref());
+        lives.extend(mine);
+        lives
+    })
+}
+
+/// The lives of this grain on this node that have a turn in the chain that ends with `caller`.
+pub(crate) fn lives_held(node: u64, grain: &GrainId, caller: Option<&Arc<Link>>) -> Vec<ActivationId> {
+    let mut lives = Vec::new();
+    let mut next = caller;
+    while let Some(link) = next.filter(|link| link.still_waits()) {
+        if (link.turn.node, &link.turn.grain) == (node, grain) {
+            lives.push(link.turn.life);
+        }
+        next = link.caller.as_ref();
+    }
+    lives
+}
+
 impl TurnName {
     fn holds_same(&self, other: &Self) -> bool {
         (self.node, self.life) == (other.node, other.life) && self.grain == other.grain

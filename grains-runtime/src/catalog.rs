@@ -3,20 +3,26 @@
 //! Sharded, so that callers on different threads rarely meet. Nothing here calls into an activation while a shard is
 //! locked, but for its id.
 
+mod crowd;
 mod nearby;
 
-use std::sync::{
-    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::Context,
 };
 
 use grains_core::GrainId;
 use hashbrown::{HashTable, hash_table::Entry};
+use tokio::sync::Notify;
 
+use self::crowd::Crowd;
 use crate::{activation::AnyActivation, fnv::fnv1a};
 
 /// Many times the threads of a large machine, so that two of them rarely want the same one.
-const SHARDS: usize = 128;
+pub(crate) const SHARDS: usize = 128;
 const SHARD_MASK: u64 = SHARDS as u64 - 1;
 const SHARD_SHIFT: u32 = 40;
 
@@ -28,9 +34,25 @@ pub(crate) struct Catalog {
     shards: Box<[RwLock<Shard>]>,
     len: AtomicUsize,
     len_max: usize,
+    /// Told when there are more than `len_max`.
+    over: Arc<Notify>,
+    /// Who waits for room.
+    pub(crate) crowd: Crowd,
 }
 
-/// The catalog holds as many activations as it may.
+/// How many activations there may be above the limit while room is made for them: a sixteenth of it, so that what is promised of
+/// memory is nearly kept; but enough for a burst of calls on a small node.
+fn slack(len_max: usize) -> usize {
+    (len_max / 16).max(SLACK_MIN)
+}
+
+const SLACK_MIN: usize = 64;
+
+/// Callers that can wait for room do so when this part of the slack is used up. The rest is for calls of other nodes, and one-way
+/// calls, which cannot.
+const PART_OF_SLACK: usize = 2;
+
+/// The catalog holds as many activations as it may, and no room was made yet.
 pub(crate) struct CatalogFull {
     pub(crate) len_max: usize,
 }
@@ -61,7 +83,28 @@ impl Catalog {
         let shards = (0..SHARDS).map(|_| RwLock::new(HashTable::new())).collect();
         static LAST: AtomicU64 = AtomicU64::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { number, shards, len: AtomicUsize::new(0), len_max }
+        let (len, over) = (AtomicUsize::new(0), Arc::default());
+        Self { number, shards, len, len_max, over, crowd: Crowd::default() }
+    }
+
+    /// How many activations there are above the limit.
+    pub(crate) fn excess(&self) -> usize {
+        self.len().saturating_sub(self.len_max)
+    }
+
+    /// Whether a caller that needs a new activation waits for room: it looks again when it is woken.
+    pub(crate) fn waits_for_room(&self, cx: &Context<'_>) -> bool {
+        let waits = self.excess() >= slack(self.len_max) / PART_OF_SLACK && self.crowd.wait(cx);
+        if waits {
+            // Room may have been made a moment ago, and nobody woken.
+            self.over.notify_one();
+        }
+        waits
+    }
+
+    /// What is told when somebody adds one above the limit. For one task, which is told what it has not yet heard.
+    pub(crate) fn over(&self) -> Arc<Notify> {
+        self.over.clone()
     }
 
     /// What an id is looked up by: `keyed` with some bits in the middle replaced by the number of its shard, because the
@@ -98,15 +141,32 @@ impl Catalog {
         match shard.entry(hash, |activation| activation.id() == id, |activation| activation.hash()) {
             Entry::Occupied(found) => Ok(Made::Found(found.get().clone())),
             Entry::Vacant(place) => {
-                if self.len.fetch_add(1, Ordering::Relaxed) >= self.len_max {
-                    self.len.fetch_sub(1, Ordering::Relaxed);
-                    return Err(CatalogFull { len_max: self.len_max });
-                }
+                self.take_room()?;
                 let made = make();
                 place.insert(made.clone());
                 Ok(Made::New(made))
             }
         }
+    }
+
+    /// Counts one more activation, if it may be there.
+    pub(crate) fn take_room(&self) -> Result<(), CatalogFull> {
+        let len_max = self.len_max;
+        let before = self.len.fetch_add(1, Ordering::Relaxed);
+        if before < len_max {
+            return Ok(());
+        }
+        self.over.notify_one();
+        if before < len_max.saturating_add(slack(len_max)) {
+            return Ok(());
+        }
+        self.give_room();
+        Err(CatalogFull { len_max })
+    }
+
+    /// Counts one less.
+    pub(crate) fn give_room(&self) {
+        self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes out this very activation, if it is still in. This thread does not find it again.
@@ -118,7 +178,7 @@ impl Catalog {
             found.ok().map(|found| found.remove().0)
         };
         if removed.is_some() {
-            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.give_room();
         }
     }
 
@@ -128,10 +188,15 @@ impl Catalog {
 
     /// All activations, shard by shard, each shard in the order of ids, so that a simulated node repeats itself.
     pub(crate) fn shards(&self) -> impl Iterator<Item = Vec<Arc<dyn AnyActivation>>> {
-        self.shards.iter().map(|shard| {
-            let mut all: Vec<_> = read(shard).iter().cloned().collect();
+        (0..SHARDS).map(|shard| {
+            let mut all = self.unsorted(shard);
             all.sort_unstable_by(|a, b| a.id().cmp(b.id()));
             all
         })
+    }
+
+    /// The activations of one of the [`SHARDS`], in an order that differs from run to run.
+    pub(crate) fn unsorted(&self, shard: usize) -> Vec<Arc<dyn AnyActivation>> {
+        read(&self.shards[shard]).iter().cloned().collect()
     }
 }

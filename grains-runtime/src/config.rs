@@ -38,6 +38,10 @@ pub struct NodeConfig {
     /// How long an activation stays without calls. Default 15 min, as in Orleans: longer than people pause.
     pub idle_timeout: Duration,
     /// How many activations a node holds. Default 4 million: about 1 GB of the framework's own memory.
+    ///
+    /// Over it, those that had no call for longest are deactivated ([`MadeRoom`](grains_core::DeactivationReason::MadeRoom)).
+    /// While that goes on, a sixteenth more may live, or 64 more if that is less. Beyond that, as when all are busy, calls that
+    /// need a new one fail with [`Overloaded`](grains_core::CallError::Overloaded).
     pub activations_max: usize,
     /// The largest state, encoded. Default 1 MiB: it is written whole at every commit. Where a cluster keeps the states it is
     /// 4 MiB at most, and so are all states of a grain that are committed together: a node with more does not start.
@@ -77,6 +81,8 @@ impl Default for NodeConfig {
 pub struct GrainOptions {
     /// How long an activation of this type stays without calls.
     pub idle_timeout: Option<Duration>,
+    /// Whether activations of this type stay without calls for ever.
+    pub keep_active: bool,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
     /// Which store keeps the states of this type.
@@ -96,6 +102,19 @@ impl GrainOptions {
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets activations stay: they are deactivated neither because no call comes, whatever the idle time, nor to make room for
+    /// others. They count for [`activations_max`](NodeConfig::activations_max), so host few of them.
+    ///
+    /// It does not promise that the grain is always active. The first call makes the activation, as for any other grain; one that
+    /// asks for its end, panics or loses its state ends, and so do those of a node that stops, crashes or loses its lease. Then the
+    /// next call makes another one. A grain that has to live without being called is a
+    /// [singleton](crate::NodeBuilder::singleton).
+    #[must_use]
+    pub fn keep_active(mut self) -> Self {
+        self.keep_active = true;
         self
     }
 

@@ -6,6 +6,7 @@ mod clustering;
 mod cycles;
 #[cfg(feature = "cluster")]
 mod membership;
+mod room;
 mod scan;
 mod stop;
 
@@ -227,6 +228,14 @@ impl NodeInner {
         call.fail(CallError::Stopped { outcome: Outcome::NotExecuted });
     }
 
+    /// Whether what waits here may go to another node.
+    pub(crate) fn is_in_cluster(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        return self.clustered.is_some();
+        #[cfg(not(feature = "cluster"))]
+        false
+    }
+
     /// The number of the scan for idle activations that comes next.
     pub(crate) fn scan(&self) -> u32 {
         self.scan.load(Ordering::Relaxed)
@@ -251,12 +260,14 @@ impl NodeInner {
         if refused { Err(CallError::Stopped { outcome: Outcome::NotExecuted }) } else { Ok(()) }
     }
 
-    /// The activation of a grain, made if there is none.
-    fn activation(&self, to: &RawRef) -> Result<Made, Failure> {
+    /// The activation of a grain, if there is one.
+    fn found(&self, to: &RawRef) -> Option<Made> {
+        self.catalog.find(to.lookup_hash(), to.id()).map(Made::Found)
+    }
+
+    /// The activation of a grain that had none a moment ago; of nodes alone.
+    fn made(&self, to: &RawRef) -> Result<Made, Failure> {
         let (id, hash) = (to.id(), to.lookup_hash());
-        if let Some(found) = self.catalog.find(hash, id) {
-            return Ok(Made::Found(found));
-        }
         let epoch = self.types.get(id.grain_type()).map_or(self.epoch, |hosted| hosted.info.epoch);
         let place = Place { id: id.clone(), hash, tenure: self.tenure.clone(), numbering: Numbering::Here { epoch } };
         self.make(place)
@@ -279,17 +290,50 @@ impl NodeInner {
         })
     }
 
-    /// Finds the grain and does `call` with it, again if the activation turns out to be gone.
-    fn deliver(&self, to: &RawRef, mut call: impl FnMut(Made) -> Result<(), IsGone>) -> Result<(), Failure> {
+    /// Starts a call on a node alone, again if the activation turns out to be gone. `Pending` if it needs a new one and has to wait
+    /// for room.
+    fn start_here(
+        &self,
+        to: &RawRef,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<()>, Failure> {
         loop {
             // Each time: a node that stops meanwhile ends every activation as soon as it is made.
             self.admit()?;
-            match call(self.activation(to)?) {
-                Ok(()) => return Ok(()),
-                // Whoever closed it takes it out of the catalog next; doing it here means never to wait for that.
-                Err(IsGone(found)) => self.catalog.remove(&*found),
+            let started = match self.found(to) {
+                None if self.catalog.waits_for_room(cx) => return Ok(Poll::Pending),
+                found => match found.map_or_else(|| self.made(to), Ok)? {
+                    Made::New(activation) => activation.start_first(method, slot, cx),
+                    Made::Found(activation) => activation.start(method, slot, cx),
+                },
+            };
+            match started {
+                Ok(()) => return Ok(Poll::Ready(())),
+                Err(gone) => self.take_out(&gone),
             }
         }
+    }
+
+    /// The same for a one-way call, which never waits.
+    fn send_here(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) -> Result<(), Failure> {
+        loop {
+            self.admit()?;
+            let sent = match self.found(to).map_or_else(|| self.made(to), Ok)? {
+                Made::New(activation) => activation.send_first(method, slot),
+                Made::Found(activation) => activation.send(method, slot),
+            };
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(gone) => self.take_out(&gone),
+            }
+        }
+    }
+
+    /// Whoever closed it takes it out of the catalog next; doing it here means never to wait for that.
+    fn take_out(&self, IsGone(activation): &IsGone) {
+        self.catalog.remove(&**activation);
     }
 }
 
@@ -304,17 +348,12 @@ impl Route for NodeInner {
         ready!(self.world.tasks.give_way(cx));
         #[cfg(feature = "cluster")]
         if let Some(clustered) = &self.clustered {
-            self.start_clustered(clustered, to, method, slot, cx);
-            return Poll::Ready(());
+            return self.start_clustered(clustered, to, method, slot, cx);
         }
-        let delivered = self.deliver(to, |made| match made {
-            Made::New(activation) => activation.start_first(method, slot, cx),
-            Made::Found(activation) => activation.start(method, slot, cx),
-        });
-        if let Err(failure) = delivered {
+        self.start_here(to, method, slot, cx).unwrap_or_else(|failure| {
             slot.fail(failure);
-        }
-        Poll::Ready(())
+            Poll::Ready(())
+        })
     }
 
     fn send(&self, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
@@ -322,11 +361,7 @@ impl Route for NodeInner {
         if let Some(clustered) = &self.clustered {
             return self.send_clustered(clustered, to, method, slot);
         }
-        let delivered = self.deliver(to, |made| match made {
-            Made::New(activation) => activation.send_first(method, slot),
-            Made::Found(activation) => activation.send(method, slot),
-        });
-        if let Err(failure) = delivered {
+        if let Err(failure) = self.send_here(to, method, slot) {
             slot.fail(failure);
         }
     }

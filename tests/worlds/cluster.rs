@@ -10,7 +10,7 @@ use grains::{
     sim::{Machine, Sim},
 };
 
-use crate::{counter::CounterGrain, database::Database, herald::HeraldGrain, streams::SourceGrain};
+use crate::{counter::CounterGrain, database::Database, herald::HeraldGrain, mill::MillGrain, streams::SourceGrain};
 
 /// One machine of it.
 pub(crate) struct Host {
@@ -67,7 +67,9 @@ impl Cluster {
 
     fn hosting(&self, n: usize) -> NodeBuilder {
         let host = &self.hosts[n];
-        Node::builder()
+        let builder = Node::builder();
+        let builder = if n + 1 < self.hosts.len() { builder.host::<MillGrain>() } else { builder };
+        builder
             .name(&host.name)
             .world(host.machine.world())
             .data_dir("data")

@@ -10,6 +10,8 @@ use grains::{
     },
 };
 
+use crate::mill;
+
 /// The facts of one world.
 #[derive(Clone)]
 pub(crate) struct Facts {
@@ -47,6 +49,7 @@ pub(crate) fn facts() -> Facts {
 /// Begins a world.
 pub(crate) fn begin(sim: &Sim) {
     let judge = Judge::new();
+    judge.lives.workers("mill", mill::WORKERS);
     let history = judge.history::<Counter, String>();
     let facts = Some(Facts { sim: sim.clone(), judge, history });
     TOLD.set(Told { facts, ..Told::default() });
@@ -74,6 +77,16 @@ impl Facts {
     /// User code of an activation runs.
     pub(crate) fn turn(&self, grain: &str, activation: ActivationId) {
         self.judge.lives.turn(grain, activation, &self.sim.here(), self.now());
+    }
+
+    /// The machine whose code runs.
+    pub(crate) fn here(&self) -> String {
+        self.sim.here()
+    }
+
+    /// The caller of a call that is in no history was told that it has not run and never will.
+    pub(crate) fn never_executed(&self, call: u64) {
+        self.judge.once.never_ran(call);
     }
 
     /// A call has begun to run.

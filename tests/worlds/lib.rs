@@ -7,6 +7,7 @@ mod database;
 mod disks;
 mod facts;
 mod herald;
+mod mill;
 mod scenarios;
 mod streams;
 mod world;

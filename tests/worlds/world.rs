@@ -13,6 +13,7 @@ use crate::{
     counter::CounterRef,
     facts::{self, Reading, count, facts, stuck},
     herald::HeraldRef,
+    mill::MillRef,
     streams::SourceRef,
 };
 
@@ -70,6 +71,7 @@ fn work(sim: &Sim, cluster: &Cluster, n: usize) {
     for _ in 0..CLIENTS {
         let _detached = cluster.hosts[n].machine.spawn(client(sim.clone(), node.clone()));
     }
+    let _detached = cluster.hosts[n].machine.spawn(miller(sim.clone(), node.clone()));
     let _detached = cluster.hosts[n].machine.spawn(reader(sim.clone(), node.clone()));
     let _detached = cluster.hosts[n].machine.spawn(leader(sim.clone(), node));
 }
@@ -131,6 +133,30 @@ async fn client(sim: Sim, node: Node) {
                     facts().unknown(op);
                 }
             },
+        }
+    }
+}
+
+/// Calls workers, several at a time: on its own node, if that has any.
+async fn miller(sim: Sim, node: Node) {
+    loop {
+        sim_sleep(&node, sim.between(Duration::from_millis(1), Duration::from_millis(120))).await;
+        let mill: MillRef = node.get(sim.below(2).to_string());
+        let calls = (0..=sim.below(3)).map(|_| {
+            let (call, mill, time) = (sim.random() >> 1, mill.clone(), Duration::from_millis(sim.below(30)));
+            let timeout = Duration::from_millis(500 + sim.below(1500));
+            async move { (call, mill.grind(call, time).timeout(timeout).await) }
+        });
+        for (call, answer) in futures_util::future::join_all(calls).await {
+            match answer {
+                Ok(place) if place == facts().here() => count("ground here"),
+                Ok(_) => count("ground elsewhere"),
+                Err(error) if error.outcome() == Outcome::NotExecuted => {
+                    count("not ground");
+                    facts().never_executed(call);
+                }
+                Err(_) => count("perhaps ground"),
+            }
         }
     }
 }
@@ -231,8 +257,9 @@ fn again(sim: &Sim, cluster: &mut Cluster, n: usize) {
             let node = place.lock().expect("nothing panics while it is held").clone();
             if let Some(node) = node {
                 let clients = (0..CLIENTS).map(|_| client(sim.clone(), node.clone()));
-                let all = futures_util::future::join3(
+                let all = futures_util::future::join4(
                     futures_util::future::join_all(clients),
+                    miller(sim.clone(), node.clone()),
                     reader(sim.clone(), node.clone()),
                     leader(sim.clone(), node.clone()),
                 );
@@ -270,6 +297,9 @@ async fn everything_answers(sim: &Sim, cluster: &Cluster) {
                 let answer = counter.read(calls[key as usize]).timeout(Duration::from_secs(5)).retry(20).await;
                 failed.extend(answer.err().map(|error| format!("{key}: {error}")));
             }
+            let mill: MillRef = node.get("0");
+            let answer = mill.grind(calls[0] ^ 1, Duration::ZERO).timeout(Duration::from_secs(5)).retry(20).await;
+            failed.extend(answer.err().map(|error| format!("mill: {error}")));
             let herald: HeraldRef = node.get(());
             failed.extend(herald.token().retry(20).await.err().map(|error| format!("herald: {error}")));
             failed

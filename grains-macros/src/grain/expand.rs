@@ -18,6 +18,12 @@ pub(super) fn expand(grain: &Answering) -> TokenStream {
         let check = quote_spanned!(other.span()=> #krate::__private::check_pair::<#one, #other>());
         quote_spanned!(site=> #[allow(unused_qualifications)] const _: () = #check;)
     });
+    let workers = grain.workers.as_ref().map(|max| {
+        quote_spanned! {site=>
+            const WORKERS: #krate::__private::Option<#krate::__private::Workers> =
+                #krate::__private::Option::Some(#krate::__private::Workers::at_most(#max));
+        }
+    });
     let lifecycle = lifecycle(grain);
     quote_spanned! {site=>
         // `chat::Room` may well be in scope while `chat::RoomRef` is not, or the other way round.
@@ -26,6 +32,7 @@ pub(super) fn expand(grain: &Answering) -> TokenStream {
             type Key = <#first as #krate::__private::Interface>::Key;
             type Interfaces = #interfaces;
             const GRAIN_TYPE: &'static str = <#first as #krate::__private::Interface>::GRAIN_TYPE;
+            #workers
         }
         #(#checks)*
         #lifecycle

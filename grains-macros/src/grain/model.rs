@@ -1,8 +1,8 @@
 //! A grain as the expansion needs it: the struct and the interfaces it answers.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident};
-use syn::{Error, Generics, Item, Path, Result, Token, ext::IdentExt, parse::ParseStream};
+use syn::{Error, Generics, Item, LitInt, Path, Result, Token, ext::IdentExt, parse::ParseStream};
 
 use crate::{args, report::Report};
 
@@ -15,10 +15,15 @@ pub(super) struct Answering {
     pub(super) others: Vec<Path>,
     /// The word `default`, if it was said.
     pub(super) default: Option<Ident>,
+    /// How many workers it has on a node, if it has any.
+    pub(super) workers: Option<Literal>,
 }
 
 /// `grains-core` implements `InterfaceSet` for tuples up to this length.
 const INTERFACES_MAX: usize = 8;
+
+/// `Workers::MAX` of `grains-core`.
+const WORKERS_MAX: u16 = 1024;
 
 impl Answering {
     pub(super) fn read(tokens: TokenStream, item: TokenStream, report: &mut Report) -> Option<Self> {
@@ -44,6 +49,7 @@ impl Answering {
             first: references.next()?,
             others: references.collect(),
             default: words.default,
+            workers: words.workers,
         })
     }
 
@@ -58,6 +64,7 @@ impl Answering {
 struct Words {
     traits: Vec<Path>,
     default: Option<Ident>,
+    workers: Option<Literal>,
     krate: Option<Path>,
 }
 
@@ -65,9 +72,10 @@ impl Words {
     fn read_one(&mut self, input: ParseStream<'_>) -> Result<()> {
         if input.peek(Ident::peek_any) && input.peek2(Token![=]) {
             let word = args::word(input)?;
-            return match word == "crate" {
-                true => args::set_once(&mut self.krate, &word, args::crate_path(input, &word)?),
-                false => Err(args::unknown(&word, OPTIONS)),
+            return match word.to_string().as_str() {
+                "crate" => args::set_once(&mut self.krate, &word, args::crate_path(input, &word)?),
+                "workers" => args::set_once(&mut self.workers, &word, workers(input, &word)?),
+                _ => Err(args::unknown(&word, OPTIONS)),
             };
         }
         let path = input.call(Path::parse_mod_style).map_err(|error| Error::new(error.span(), NOT_A_TRAIT))?;
@@ -75,6 +83,8 @@ impl Words {
             return Err(Error::new_spanned(path, "rpc traits have no type parameters: write the name alone"));
         }
         match path.get_ident() {
+            // Without its number, which is said where it is missing.
+            Some(word) if word == "workers" => workers(input, word).map(drop),
             Some(word) if word == "default" => args::set_once(&mut self.default, word, word.clone()),
             Some(word) if word.to_string().starts_with(char::is_lowercase) => Err(args::unknown(word, OPTIONS)),
             _ => self.add_trait(path),
@@ -91,7 +101,22 @@ impl Words {
     }
 }
 
-const OPTIONS: &str = "`default` and `crate = path`, beside the names of traits";
+fn workers(input: ParseStream<'_>, word: &Ident) -> Result<Literal> {
+    const EXAMPLE: &str = "workers = 8";
+    let number: LitInt = args::value(input, word, EXAMPLE, |input| input.parse())?;
+    match number.base10_parse::<u16>() {
+        Ok(0) => {
+            Err(Error::new(number.span(), "a grain without workers could not be called: write `workers = 1` or more"))
+        }
+        Ok(workers @ 1..=WORKERS_MAX) => Ok(Literal::u16_unsuffixed(workers)),
+        Ok(_) | Err(_) => {
+            let message = format!("a grain has 1 to {WORKERS_MAX} workers on a node: write `{EXAMPLE}`");
+            Err(Error::new(number.span(), message))
+        }
+    }
+}
+
+const OPTIONS: &str = "`default`, `workers = 8` and `crate = path`, beside the names of traits";
 const NOT_A_TRAIT: &str = "not the name of an `#[rpc_trait]` trait: write `#[grain(Room, RoomAdmin)]`";
 
 /// `chat::Room` as `chat::RoomRef`.

@@ -149,16 +149,24 @@ impl<G: Lifecycle> Activation<G> {
         } else if activation.is_over() {
             let failure = activation.over();
             activation.finish_failing(&failure);
-        } else if activation.numbering.order().is_some() {
+        } else if activation.is_sent_away() {
             activation.finish_forwarding();
         } else {
             activation.tenure.tasks.spawn(Self::life_elsewhere(&activation));
         }
     }
 
+    /// Whether calls that wait go to where the grain lives next, rather than to the next life in this place.
+    fn is_sent_away(&self) -> bool {
+        match self.is_worker {
+            true => self.reason() == DeactivationReason::Stopping && self.node.is_in_cluster(),
+            false => self.order.is_some(),
+        }
+    }
+
     fn next_life(&self) -> ActivationId {
-        let next = || ActivationId { epoch: self.numbering.epoch(), counter: self.node.next_life() };
-        self.numbering.order().unwrap_or_else(next)
+        let next = || ActivationId { epoch: self.epoch, counter: self.node.next_life() };
+        self.order().unwrap_or_else(next)
     }
 
     /// Nothing that belongs to this life begins any more. Gives the tasks that may not have ended yet.
@@ -178,7 +186,14 @@ impl<G: Lifecycle> Activation<G> {
     /// After the last turn: from here on the grain may live elsewhere.
     fn leave_catalog(self: Arc<Self>) {
         let node = self.node.clone();
-        let activation: Arc<dyn AnyActivation> = self;
+        let activation = self;
+        if activation.is_worker {
+            // The catalog has its pool, as long as that has workers.
+            if let Some(pool) = node.catalog.find(activation.hash, &activation.id) {
+                pool.worker_ended(&*activation);
+            }
+            return;
+        }
         node.catalog.remove(&*activation);
         node.ended(&*activation);
     }
@@ -218,6 +233,7 @@ impl<G: Lifecycle> Activation<G> {
         let code = match reason {
             DeactivationReason::Idle => 1,
             DeactivationReason::Stopping => 2,
+            DeactivationReason::MadeRoom => 3,
             _ => 0,
         };
         self.reason.store(code, Ordering::Release);
@@ -227,6 +243,7 @@ impl<G: Lifecycle> Activation<G> {
         match self.reason.load(Ordering::Acquire) {
             1 => DeactivationReason::Idle,
             2 => DeactivationReason::Stopping,
+            3 => DeactivationReason::MadeRoom,
             _ => DeactivationReason::Requested,
         }
     }

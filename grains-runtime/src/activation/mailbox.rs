@@ -253,6 +253,11 @@ impl<E: Entry> Mailbox<E> {
         self.pass_on(&mut queue, &mut unwanted)
     }
 
+    /// How many calls wait.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.queue).len()
+    }
+
     /// Looks at what waits, under the lock that everything else of the queue needs.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &E>) -> R) -> R {
         look(&mut lock(&self.queue).iter())
@@ -314,9 +319,19 @@ impl<E: Entry> Mailbox<E> {
         Released::HandOver(next)
     }
 
+    /// Whether nothing runs and nothing waits, and a turn may begin.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.word.load(Ordering::Acquire) & !LEAVING == 0
+    }
+
     /// Whether this life ends: what was handed over and has not begun may not begin any more.
     pub(crate) fn is_closing(&self) -> bool {
         self.word.load(Ordering::Acquire) & CLOSING != 0
+    }
+
+    /// Whether this life ends, and the activation is not gone yet. So it is, too, before its first one.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.word.load(Ordering::Acquire) & (CLOSING | GONE) == CLOSING
     }
 
     /// Puts back what was handed over together and has not begun, while its exclusive turn is still held.

@@ -21,6 +21,7 @@ pub(crate) mod host;
 pub(crate) mod life;
 pub(crate) mod mailbox;
 mod parked;
+pub(crate) mod pool;
 pub(crate) mod start;
 pub(crate) mod timer;
 pub(crate) mod turn;
@@ -53,6 +54,8 @@ use crate::{
 pub(crate) struct GrainTypeInfo {
     pub(crate) name: &'static str,
     pub(crate) idle_timeout: Duration,
+    /// They are deactivated neither because they are idle nor to make room.
+    pub(crate) stays: bool,
     pub(crate) mailbox_len_max: usize,
     /// What keeps their states.
     pub(crate) store: Arc<dyn Store>,
@@ -79,6 +82,7 @@ pub(crate) struct Activation<G: Lifecycle> {
     leaves: AtomicBool,
     /// The node's watch knows that calls of turns wait here.
     watched: AtomicBool,
+    is_worker: bool,
     /// The counter of the life that lives; 0 between two lives.
     life: AtomicU64,
     /// The instance. `Some` whenever a turn other than the closing one runs.
@@ -89,7 +93,9 @@ pub(crate) struct Activation<G: Lifecycle> {
     grain_type: Arc<GrainTypeInfo>,
     hash: u64,
     id: GrainId,
-    numbering: Numbering,
+    epoch: u64,
+    /// The number of the order by which it is made, if it is.
+    order: Option<NonZeroU64>,
     me: Weak<Self>,
 }
 
@@ -107,32 +113,26 @@ pub(crate) enum Numbering {
     },
     /// The owner of its partition ordered this one activation. It has one life; calls that are left then go back to the
     /// owner.
-    Ordered {
-        /// That of the order's partition.
+    Ordered(ActivationId),
+    /// It is a worker of a [`Pool`](pool::Pool), which this node numbers, too. Sent away in a cluster, its calls go elsewhere.
+    Worker {
+        /// Which start of the node, or which incarnation.
         epoch: u64,
-        /// The number of the order in it.
-        counter: NonZeroU64,
     },
 }
 
 impl Numbering {
-    /// That of an order; none if it cannot be one: they are counted from one.
-    #[cfg(feature = "cluster")]
-    pub(crate) fn ordered(id: ActivationId) -> Option<Self> {
-        Some(Self::Ordered { epoch: id.epoch, counter: NonZeroU64::new(id.counter)? })
-    }
-
     fn epoch(self) -> u64 {
         match self {
-            Self::Here { epoch } | Self::Ordered { epoch, .. } => epoch,
+            Self::Here { epoch } | Self::Worker { epoch } => epoch,
+            Self::Ordered(id) => id.epoch,
         }
     }
 
-    /// The one activation there is, if it was ordered.
-    fn order(self) -> Option<ActivationId> {
+    fn order(self) -> Option<NonZeroU64> {
         match self {
-            Self::Here { .. } => None,
-            Self::Ordered { epoch, counter } => Some(ActivationId { epoch, counter: counter.get() }),
+            Self::Ordered(id) => NonZeroU64::new(id.counter),
+            Self::Here { .. } | Self::Worker { .. } => None,
         }
     }
 }
@@ -147,6 +147,13 @@ pub(crate) struct Place {
 
 /// There is no activation behind this entry of the catalog any more: look again.
 pub(crate) struct IsGone(pub(crate) Arc<dyn AnyActivation>);
+
+/// An activation that may be ended to make room for others.
+pub(crate) struct Spare {
+    pub(crate) activation: Arc<dyn AnyActivation>,
+    /// For how many scans it had no call.
+    pub(crate) quiet: u32,
+}
 
 /// An activation of whatever grain.
 pub(crate) trait AnyActivation: Send + Sync {
@@ -173,6 +180,10 @@ pub(crate) trait AnyActivation: Send + Sync {
     /// Ends this life if nothing runs and nothing waits, and no call came for as many scans as `scans_of` its type's idle
     /// time says (0: whenever the last came).
     fn close_if_idle(self: Arc<Self>, scans_of: &dyn Fn(Duration) -> u32, reason: DeactivationReason);
+    /// Adds itself, or those of its workers that are, to what may be ended now to make room. Gives how many there are.
+    fn spare(self: Arc<Self>, spare: &mut Vec<Spare>) -> usize;
+    /// Whether its life ends and it has yet to go.
+    fn is_ending(&self) -> bool;
     /// Drops the instance without ceremony and fails whatever waits: the node has stopped.
     fn drop_now(self: Arc<Self>);
     /// Hands over a call that came from another node. Gives it back if there is no activation here any more.
@@ -187,6 +198,10 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn look(&self, watch: &Watch) -> Look;
     /// Fails a call that waits here, as the last one of this cycle.
     fn break_call(&self, made_by: &Arc<Link>, cycle: Vec<String>);
+    /// This one of its workers is gone; for pools.
+    fn worker_ended(&self, worker: &dyn AnyActivation) {
+        let _ = worker;
+    }
     /// One of its tasks has ended.
     fn forget_task(&self, id: TaskId);
     /// The tenure it lives in.
@@ -211,7 +226,9 @@ impl<G: Lifecycle> Activation<G> {
             node,
             grain_type,
             tenure,
-            numbering,
+            epoch: numbering.epoch(),
+            order: numbering.order(),
+            is_worker: matches!(numbering, Numbering::Worker { .. }),
             mailbox: Mailbox::closed(),
             life: AtomicU64::new(0),
             broken: AtomicBool::new(false),
@@ -227,7 +244,12 @@ impl<G: Lifecycle> Activation<G> {
 
     /// The life that lives, or 0 as its counter.
     fn life(&self) -> ActivationId {
-        ActivationId { epoch: self.numbering.epoch(), counter: self.life.load(Ordering::Acquire) }
+        ActivationId { epoch: self.epoch, counter: self.life.load(Ordering::Acquire) }
+    }
+
+    /// The one life it has, if it was ordered.
+    fn order(&self) -> Option<ActivationId> {
+        self.order.map(|counter| ActivationId { epoch: self.epoch, counter: counter.get() })
     }
 
     /// Nothing of it may run any more: its node has stopped, or its lease has ended.

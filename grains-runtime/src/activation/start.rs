@@ -18,7 +18,7 @@ use grains_core::{
 };
 
 use super::{
-    Activation, AnyActivation, IsGone,
+    Activation, AnyActivation, IsGone, Spare,
     arrived::{self, Arrived},
     backlog::NodeFull,
     mailbox::{Enqueued, Full},
@@ -137,6 +137,18 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         }
     }
 
+    fn spare(self: Arc<Self>, spare: &mut Vec<Spare>) -> usize {
+        if !self.grain_type.stays && self.mailbox.is_idle() {
+            let quiet = self.node.scan().wrapping_sub(self.last_used.load(Ordering::Relaxed));
+            spare.push(Spare { activation: self, quiet });
+        }
+        1
+    }
+
+    fn is_ending(&self) -> bool {
+        self.mailbox.is_ending()
+    }
+
     fn drop_now(self: Arc<Self>) {
         if self.mailbox.shut() {
             Self::close(self);
@@ -214,7 +226,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
     }
 
     fn activation_id(&self) -> ActivationId {
-        self.numbering.order().unwrap_or_else(|| self.life())
+        self.order().unwrap_or_else(|| self.life())
     }
 }
 
@@ -382,7 +394,7 @@ where
 impl<G: Lifecycle> Activation<G> {
     /// A call of a turn waits here: it may be part of a cycle.
     fn is_watched(&self) {
-        if !self.watched.swap(true, Ordering::AcqRel) {
+        if !self.is_worker && !self.watched.swap(true, Ordering::AcqRel) {
             self.node.watch.add(self.me.clone());
         }
     }

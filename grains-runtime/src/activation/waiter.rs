@@ -390,7 +390,7 @@ async fn serve<G: Lifecycle>(mut served: Served<G>) {
 }
 
 /// Ends this poll once, and asks for the next.
-async fn let_others_run() {
+pub(crate) async fn let_others_run() {
     let mut asked = false;
     std::future::poll_fn(|cx| {
         if std::mem::replace(&mut asked, true) {

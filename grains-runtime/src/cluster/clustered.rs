@@ -13,6 +13,7 @@ mod streaming;
 pub(crate) mod table;
 pub(crate) mod turning;
 mod wanted;
+pub(crate) mod workers;
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +26,7 @@ use std::{
 use grains_core::{ActivationId, GrainId, world::World};
 use tokio::sync::watch;
 
-use self::{pending::Pending, table::Table, wanted::Wanted};
+use self::{pending::Pending, table::Table, wanted::Wanted, workers::PassedOver};
 use super::{
     ClusterConfig, ClusterStatus, Leadership, MemberStatus, StatesStatus,
     driver::{Driver, Progress},
@@ -66,6 +67,8 @@ pub(crate) struct Clustered {
     streams: Mutex<Option<Arc<Streams>>>,
     /// The bytes of answers that wait for room on their links.
     answers_waiting: Arc<AtomicUsize>,
+    /// Members that get no calls of grains with workers for a moment.
+    passed_over: Arc<PassedOver>,
     /// The grain types this node hosts as singletons.
     singletons: BTreeSet<&'static str>,
 }
@@ -79,10 +82,12 @@ impl Clustered {
         singletons: BTreeSet<&'static str>,
     ) -> Arc<Self> {
         let (known, _) = watch::channel(Known::default());
+        let passed_over = Arc::<PassedOver>::default();
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             turning: Mutex::default(),
-            table: Mutex::new(Table::new(config.places_max)),
+            table: Mutex::new(Table::new(config.places_max, passed_over.clone())),
+            passed_over,
             pending: Mutex::new(Pending::new(config.calls_max)),
             wanted: Mutex::default(),
             world,

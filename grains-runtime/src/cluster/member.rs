@@ -32,13 +32,20 @@ pub struct Joiner {
     /// Which of its grain types have their states in another store than the cluster's, and the name of that.
     #[serde(default)]
     pub kept_elsewhere: LiteMap<String, String>,
+    /// The grain types it hosts that are served by workers, on each node by its own.
+    #[serde(default)]
+    pub workers: BTreeSet<String>,
 }
 
 impl Joiner {
+    /// Whether it hosts this grain type as one that has one activation in the cluster.
+    pub(crate) fn hosts_one(&self, grain_type: &str) -> bool {
+        self.grain_types.contains_key(grain_type) || self.singletons.contains(grain_type)
+    }
+
     /// The name of the store that has the states of a grain type, if it hosts that.
     pub fn store_of(&self, grain_type: &str) -> Option<&str> {
-        let is_hosted = self.grain_types.contains_key(grain_type) || self.singletons.contains(grain_type);
-        is_hosted.then(|| self.kept_elsewhere.get(grain_type).map_or("replicated", String::as_str))
+        self.hosts_one(grain_type).then(|| self.kept_elsewhere.get(grain_type).map_or("replicated", String::as_str))
     }
 }
 

@@ -45,7 +45,7 @@ use self::{
 use super::membership::{Description, Membership};
 use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
 use crate::{
-    activation::{Activation, GrainTypeInfo, backlog::Backlog},
+    activation::{Activation, GrainTypeInfo, backlog::Backlog, pool::Pool},
     catalog::Catalog,
     config::{GrainOptions, NodeConfig},
     store::StoreChoice,
@@ -77,16 +77,19 @@ struct Hosting {
     kind: HostingKind,
     name: &'static str,
     rust_name: &'static str,
+    has_workers: bool,
     options: GrainOptions,
     accepts: fn(&str) -> bool,
     make: MakeActivation,
 }
 
-/// Whether callers bring a grain to life, or the cluster keeps it alive.
+/// Whether callers bring a grain to life, and where, or the cluster keeps it alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostingKind {
     Called,
     Singleton,
+    /// As called, by each node for itself.
+    Workers,
 }
 
 /// Why a node did not start.
@@ -105,6 +108,18 @@ pub enum StartError {
         first: &'static str,
         /// The struct hosted second.
         second: &'static str,
+    },
+    /// A grain type with workers is given what only others have.
+    #[error(
+        "grain type \"{grain_type}\" has workers, which live on every node that hosts it and keep nothing, so {what} means nothing for it: leave that out, or drop `workers` from the `#[grain(..)]` of `{rust_name}`"
+    )]
+    Workers {
+        /// The grain type.
+        grain_type: &'static str,
+        /// The struct.
+        rust_name: &'static str,
+        /// What it is given.
+        what: &'static str,
     },
     /// The store in the data directory cannot be opened.
     #[cfg(feature = "redb")]
@@ -232,7 +247,8 @@ impl NodeBuilder {
 
     /// Hosts the grains of struct `G` with options of their own.
     pub fn host_with<G: Lifecycle>(self, options: GrainOptions) -> Self {
-        self.hosting::<G>(HostingKind::Called, options)
+        let kind = if const { G::WORKERS.is_some() } { HostingKind::Workers } else { HostingKind::Called };
+        self.hosting::<G>(kind, options)
     }
 
     /// Hosts the grain of struct `G` as a singleton: it lives on exactly one node of the cluster (or on this node, outside
@@ -246,9 +262,14 @@ impl NodeBuilder {
             kind,
             name: G::GRAIN_TYPE,
             rust_name: std::any::type_name::<G>(),
+            has_workers: G::WORKERS.is_some(),
             options,
             accepts: |key| G::Key::from_text(key).is_ok(),
-            make: |node, info, place| Activation::<G>::made(node, info, place),
+            // Of what a grain type never needs, no code is made.
+            make: match const { G::WORKERS.is_some() } {
+                true => |node, info, place| Pool::<G>::made(node, info, place),
+                false => |node, info, place| Activation::<G>::made(node, info, place),
+            },
         });
         self
     }
@@ -408,6 +429,7 @@ impl NodeBuilder {
         });
         inner.scan_for_idle(shortest_idle);
         inner.look_for_cycles();
+        inner.make_room();
         let node = Node { _stop: Arc::new(StopHard(inner.clone())), inner };
         #[cfg(feature = "cluster")]
         if let Some(membership) = membership
@@ -431,10 +453,15 @@ fn next_number() -> u64 {
 }
 
 impl Hosting {
+    /// Whether its activations stay without calls.
+    fn stays(&self) -> bool {
+        self.options.keep_active || self.kind == HostingKind::Singleton
+    }
+
     fn idle_timeout(&self, config: &NodeConfig) -> Duration {
-        match self.kind {
-            HostingKind::Called => self.options.idle_timeout.unwrap_or(config.idle_timeout),
-            HostingKind::Singleton => Duration::MAX,
+        match self.stays() {
+            false => self.options.idle_timeout.unwrap_or(config.idle_timeout),
+            true => Duration::MAX,
         }
     }
 
@@ -450,6 +477,7 @@ fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> LiteM
         let info = GrainTypeInfo {
             name: hosting.name,
             idle_timeout: hosting.idle_timeout(config),
+            stays: hosting.stays(),
             mailbox_len_max: hosting.mailbox_len_max(config),
             store: opened.store,
             epoch: opened.epoch,

@@ -1,6 +1,10 @@
 //! What a node shows of its cluster. Outside of clusters a node shows itself.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, task::Context};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+};
 
 use grains_core::{MethodInfo, RawRef, route::AnySlot};
 use tokio::sync::watch;
@@ -40,17 +44,22 @@ impl NodeInner {
         method: &'static MethodInfo,
         slot: &mut dyn AnySlot,
         cx: &mut Context<'_>,
-    ) {
+    ) -> Poll<()> {
         if let Err(failure) = self.admit() {
-            return slot.fail(failure);
+            slot.fail(failure);
+            return Poll::Ready(());
         }
         if let Some(found) = self.catalog.find(to.lookup_hash(), to.id()) {
             match found.clone().start(method, slot, cx) {
-                Ok(()) => return,
+                Ok(()) => return Poll::Ready(()),
                 Err(_) => self.over(&*found),
             }
         }
+        if self.catalog.waits_for_room(cx) {
+            return Poll::Pending;
+        }
         clustered.start(self, to, method, slot, cx);
+        Poll::Ready(())
     }
 
     /// The same for a one-way call.

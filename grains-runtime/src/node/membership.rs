@@ -78,9 +78,10 @@ impl Membership {
             kept_elsewhere: about
                 .types
                 .values()
-                .filter(|hosted| hosted.kept_in != StoreChoice::Replicated)
+                .filter(|hosted| hosted.kind != HostingKind::Workers && hosted.kept_in != StoreChoice::Replicated)
                 .map(|hosted| (hosted.info.name.to_owned(), hosted.kept_in.to_string()))
                 .collect(),
+            workers: of_kind(HostingKind::Workers).map(|hosted| hosted.info.name.to_owned()).collect(),
         };
         let wire_config = WireConfig {
             cluster: cluster.clone(),

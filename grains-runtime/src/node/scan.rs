@@ -12,20 +12,39 @@ const SCANS_PER_IDLE_TIME: u32 = 8;
 /// A million activations take some 30 ms to walk: never more often than this.
 const SCAN_PERIOD_MIN: Duration = Duration::from_millis(10);
 const SCAN_PERIOD_MAX: Duration = Duration::from_secs(30);
+/// Scans are numbered at least so often, for those who want to know what was idle for longer; the catalog is walked at every so
+/// many of them.
+const NUMBER_PERIOD_MAX: Duration = Duration::from_secs(1);
+
+/// How long callers wait for room, at least, if whoever makes it does nothing.
+const LATE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often scans are numbered, and at every how many of them the catalog is walked.
+fn periods(shortest: Duration) -> (Duration, u32) {
+    let walk = (shortest / SCANS_PER_IDLE_TIME).clamp(SCAN_PERIOD_MIN, SCAN_PERIOD_MAX);
+    let numbers = scans(walk, NUMBER_PERIOD_MAX);
+    (walk / numbers, numbers)
+}
 
 impl NodeInner {
     /// Deactivates what is idle, for as long as the node lives.
     pub(super) fn scan_for_idle(&self, shortest: Duration) {
-        let period = (shortest / SCANS_PER_IDLE_TIME).clamp(SCAN_PERIOD_MIN, SCAN_PERIOD_MAX);
+        let (period, walks_every) = periods(shortest);
         let me = self.me.clone();
         let clock = self.world.clock.clone();
         self.tasks.spawn(async move {
             loop {
                 clock.sleep_until(clock.now() + period).await;
                 let Some(node) = me.upgrade() else { return };
-                node.scan.fetch_add(1, Ordering::Relaxed);
+                let number = node.scan.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+                if number.is_multiple_of(scans(LATE_AFTER, period)) {
+                    node.catalog.crowd.look();
+                }
+                if !number.is_multiple_of(walks_every) {
+                    continue;
+                }
                 // One scan more than the time takes: the last call may have come at the end of its scan.
-                let scans_of = |idle: Duration| scans(idle, period) + 1;
+                let scans_of = |idle: Duration| scans(idle, period).saturating_add(1);
                 for shard in node.catalog.shards() {
                     for activation in shard {
                         activation.close_if_idle(&scans_of, DeactivationReason::Idle);
@@ -64,7 +83,9 @@ impl NodeInner {
     fn live(&self, grain_type: &'static str) {
         let id = GrainId::new(grain_type, String::new());
         let reference = RawRef::bound(id, self.route());
-        if let Ok(Made::New(activation)) = self.activation(&reference) {
+        if self.found(&reference).is_none()
+            && let Ok(Made::New(activation)) = self.made(&reference)
+        {
             activation.live();
         }
     }
@@ -72,4 +93,19 @@ impl NodeInner {
 
 fn scans(idle: Duration, period: Duration) -> u32 {
     u32::try_from(idle.as_nanos().div_ceil(period.as_nanos())).unwrap_or(u32::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_are_numbered_each_second_at_least_and_walked_no_more_often_than_needed() {
+        let ms = Duration::from_millis;
+        assert_eq!(periods(ms(40)), (SCAN_PERIOD_MIN, 1), "short idle times");
+        assert_eq!(periods(ms(8_000)), (ms(1_000), 1));
+        assert_eq!(periods(ms(12_000)), (ms(750), 2), "walked every 1.5 s");
+        assert_eq!(periods(Duration::from_secs(15 * 60)), (ms(1_000), 30));
+        assert_eq!(periods(Duration::MAX), (ms(1_000), 30));
+    }
 }

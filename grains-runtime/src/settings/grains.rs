@@ -13,6 +13,8 @@ use crate::{config::GrainOptions, store::StoreChoice};
 pub struct GrainSettings {
     /// How long an activation of this type stays without calls.
     pub idle_timeout: Option<Duration>,
+    /// Whether activations of this type stay without calls for ever.
+    pub keep_active: Option<bool>,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
     /// Which store keeps the states of this type.
@@ -30,6 +32,7 @@ impl GrainSettings {
     fn of(options: GrainOptions) -> Self {
         let GrainOptions {
             idle_timeout,
+            keep_active,
             mailbox_len_max,
             store,
             #[cfg(feature = "cluster")]
@@ -37,6 +40,7 @@ impl GrainSettings {
         } = options;
         Self {
             idle_timeout,
+            keep_active: Some(keep_active).filter(|keeps| *keeps),
             mailbox_len_max,
             store,
             #[cfg(feature = "cluster")]
@@ -46,15 +50,25 @@ impl GrainSettings {
         }
     }
 
+    /// The words of what is set about where activations live.
+    fn placed(&self) -> [Option<&'static str>; 2] {
+        #[cfg(feature = "cluster")]
+        return [self.placement.map(|_| "placement"), self.role.as_ref().map(|_| "role")];
+        #[cfg(not(feature = "cluster"))]
+        [None, None]
+    }
+
     fn over(&self, options: &mut GrainOptions) {
         let GrainOptions {
             idle_timeout,
+            keep_active,
             mailbox_len_max,
             store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
         } = options;
         *idle_timeout = self.idle_timeout.or(*idle_timeout);
+        *keep_active = self.keep_active.unwrap_or(*keep_active);
         *mailbox_len_max = self.mailbox_len_max.or(*mailbox_len_max);
         *store = self.store.clone().or_else(|| store.take());
         #[cfg(feature = "cluster")]
@@ -68,6 +82,7 @@ impl GrainSettings {
 /// A grain type that a node hosts, and what the program says of it.
 pub(crate) enum HostedOptions<'t> {
     Called(&'t mut GrainOptions),
+    Workers(&'t mut GrainOptions),
     Singleton(&'t mut GrainOptions),
 }
 
@@ -84,6 +99,10 @@ impl Settings {
                 Some((_, HostedOptions::Called(options))) => grain.over(options),
                 Some((_, HostedOptions::Singleton(options))) => {
                     mistakes.extend(self.unfit_for_a_singleton(grain_type, grain));
+                    grain.over(options);
+                }
+                Some((_, HostedOptions::Workers(options))) => {
+                    mistakes.extend(self.unfit_for_workers(grain_type, grain));
                     grain.over(options);
                 }
                 None => mistakes.push(Mistake::NotHosted {
@@ -103,7 +122,8 @@ impl Settings {
             let set = self.grains.remove(grain_type).unwrap_or_default();
             set.over(&mut options);
             let effective = GrainSettings::of(options);
-            // By hash is as by default, and yet it may be set.
+            // What is as by default may be set, too.
+            let effective = GrainSettings { keep_active: set.keep_active.or(effective.keep_active), ..effective };
             #[cfg(feature = "cluster")]
             let effective = GrainSettings { placement: set.placement.or(effective.placement), ..effective };
             if effective != GrainSettings::default() {
@@ -114,17 +134,25 @@ impl Settings {
 
     /// What is set for a singleton and means nothing there.
     fn unfit_for_a_singleton(&self, grain_type: &str, grain: &GrainSettings) -> Vec<Mistake> {
-        let set = [
-            grain.idle_timeout.map(|_| "idle_timeout"),
-            #[cfg(feature = "cluster")]
-            grain.placement.map(|_| "placement"),
-            #[cfg(feature = "cluster")]
-            grain.role.as_ref().map(|_| "role"),
-        ];
-        let names = set.into_iter().flatten().map(|word| Name::of_grain(grain_type, word));
-        names
-            .map(|name| Mistake::Singleton { setting: name.to_string(), origin: self.origin_of(&name).clone() })
-            .collect()
+        let stays = [grain.idle_timeout.map(|_| "idle_timeout"), grain.keep_active.map(|_| "keep_active")];
+        let set = stays.into_iter().chain(grain.placed());
+        self.mistakes(grain_type, set, |setting, origin| Mistake::Singleton { setting, origin })
+    }
+
+    /// What is set for a grain type with workers and means nothing there.
+    fn unfit_for_workers(&self, grain_type: &str, grain: &GrainSettings) -> Vec<Mistake> {
+        let set = [grain.store.as_ref().map(|_| "store")].into_iter().chain(grain.placed());
+        self.mistakes(grain_type, set, |setting, origin| Mistake::Workers { setting, origin })
+    }
+
+    fn mistakes(
+        &self,
+        grain_type: &str,
+        words: impl Iterator<Item = Option<&'static str>>,
+        mistake: impl Fn(String, Origin) -> Mistake,
+    ) -> Vec<Mistake> {
+        let names = words.flatten().map(|word| Name::of_grain(grain_type, word));
+        names.map(|name| mistake(name.to_string(), self.origin_of(&name).clone())).collect()
     }
 
     /// Where a grain type is named first.

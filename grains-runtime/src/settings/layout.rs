@@ -142,6 +142,7 @@ fn of_states(config: &mut ReplicatedConfig, see: See<'_>) {
 fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
     let GrainSettings {
         idle_timeout,
+        keep_active,
         mailbox_len_max,
         store,
         #[cfg(feature = "cluster")]
@@ -150,6 +151,7 @@ fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
         role,
     } = grain;
     see("idle_timeout", idle_timeout);
+    see("keep_active", keep_active);
     see("mailbox_len_max", mailbox_len_max);
     see("store", store);
     #[cfg(feature = "cluster")]

@@ -127,6 +127,16 @@ pub enum Mistake {
         /// Where it is set.
         origin: Origin,
     },
+    /// It means nothing for a grain type with workers.
+    #[error(
+        "{origin}: `{setting}` means nothing, this grain type has workers: they live on every node that hosts it, and keep nothing"
+    )]
+    Workers {
+        /// The name.
+        setting: String,
+        /// Where it is set.
+        origin: Origin,
+    },
 }
 
 impl Mistake {

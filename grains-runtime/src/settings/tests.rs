@@ -82,6 +82,7 @@ patience = "17s"
 
 [grain.room]
 idle_timeout = "1h"
+keep_active = true
 mailbox_len_max = 3
 store = "archive"
 placement = "prefer_local"
@@ -223,7 +224,7 @@ fn no_setting_takes_what_it_is_not() {
         assert_eq!(value.written(), before, "{name} has changed");
         names.push(name);
     });
-    assert_eq!(names.len(), 13 + 15 + 6 + 2 * 5);
+    assert_eq!(names.len(), 13 + 15 + 6 + 2 * 6);
     for name in names {
         let told = wrong_file(&format!("{name} = 1979-05-27"));
         let expected = format!("a.toml:1: `{name}` is ");
@@ -354,14 +355,40 @@ fn printed_origins_stay_in_their_comments() {
 
 #[test]
 fn the_file_goes_over_the_options_of_the_program() {
-    let settings = read_file("[grain.room]\nidle_timeout = '1h'\nmailbox_len_max = 3\nrole = 'web'");
+    let text = "[grain.room]\nidle_timeout = '1h'\nkeep_active = true\nmailbox_len_max = 3\nrole = 'web'";
+    let settings = read_file(text);
     let mut options = GrainOptions::new().idle_timeout(Duration::from_secs(1)).mailbox_len_max(5);
     options = options.placement(Strategy::Random);
     settings.over_grains([("room", HostedOptions::Called(&mut options))]).unwrap();
     assert_eq!(options.idle_timeout, Some(Duration::from_secs(60 * 60)));
+    assert!(options.keep_active);
     assert_eq!(options.mailbox_len_max, Some(3));
     assert_eq!(options.placement.strategy, Strategy::Random);
     assert_eq!(options.placement.role.as_deref(), Some("web"));
+    let mut kept = GrainOptions::new().keep_active();
+    read_file("[grain.room]\nrole = 'web'").over_grains([("room", HostedOptions::Called(&mut kept))]).unwrap();
+    assert!(kept.keep_active, "what the file does not say stays");
+    read_file("[grain.room]\nkeep_active = false").over_grains([("room", HostedOptions::Called(&mut kept))]).unwrap();
+    assert!(!kept.keep_active);
+}
+
+#[test]
+fn what_means_nothing_for_a_grain_type_is_told() {
+    let settings = read_file(
+        "[grain.press]\nidle_timeout = '1s'\nplacement = 'hash'\nstore = 'memory'\n[grain.janitor]\nkeep_active = true",
+    );
+    let (mut press, mut janitor) = (GrainOptions::new(), GrainOptions::new());
+    let hosted = [("press", HostedOptions::Workers(&mut press)), ("janitor", HostedOptions::Singleton(&mut janitor))];
+    let error = settings.over_grains(hosted).unwrap_err();
+    let told: Vec<_> = error.mistakes().iter().map(ToString::to_string).collect();
+    let press = "means nothing, this grain type has workers: they live on every node that hosts it, and keep nothing";
+    let janitor = "means nothing, a singleton is never idle and lives on any node that can host it";
+    let expected = [
+        format!("a.toml:6: `grain.janitor.keep_active` {janitor}"),
+        format!("a.toml:4: `grain.press.store` {press}"),
+        format!("a.toml:3: `grain.press.placement` {press}"),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::{
         ReplyFrame, STREAM, TAKEN, Target, read_bounce, read_cancel, read_redirect, read_round, read_taken,
     },
     pending::Returned,
-    table::{Table, Way},
+    table::{Standing, Table, Way},
 };
 use crate::{
     activation::{arrived::Arrived, lock, turn::panic_message},
@@ -231,7 +231,14 @@ impl Clustered {
         match why {
             Bounce::NotHere => self.not_there(call, target.activation()),
             Bounce::NotNow => {
-                lock(&self.table).places.forget(&call.grain);
+                let mut table = lock(&self.table);
+                table.places.forget(&call.grain);
+                let of_workers = |standing: &Standing| standing.workers.has(call.grain.grain_type());
+                let of_workers = table.standing.as_ref().is_some_and(of_workers);
+                drop(table);
+                if of_workers {
+                    self.passed_over.add(self.world.clock.now(), from);
+                }
                 self.park(call);
             }
         }

@@ -168,6 +168,9 @@ impl Clustered {
                     return self.park(call);
                 }
                 Way::Away(member, target) => {
+                    if let Some(sender) = &mut table.standing {
+                        sender.workers.went(call.grain.grain_type());
+                    }
                     // Still under the lock of the table: orders leave in the order in which they were given.
                     let handed = match &table.standing {
                         Some(sender) => self.hand_to_link(sender, &member, target, call),
@@ -295,6 +298,9 @@ impl Clustered {
     /// A link has ended. What may have arrived is unknown; what has not is sent again.
     pub(crate) fn link_ended(&self, to: MemberId, link: u64, written: u64) {
         let (unknown, unsent) = lock(&self.pending).link_ended(link, written);
+        if !(unknown.is_empty() && unsent.is_empty()) {
+            self.passed_over.add(self.world.clock.now(), to);
+        }
         for call in unknown {
             let failure = unanswered(&call.grain, &format!("the connection to {to} was lost"));
             call.fail(failure);

@@ -22,6 +22,7 @@ use super::{
     early::Early,
     envelope::{Ordered, Target},
     places::Places,
+    workers::{PassedOver, WorkerHosts, WorkerWay},
 };
 use crate::{
     activation::{Numbering, Place},
@@ -39,6 +40,7 @@ pub(crate) struct Table {
     /// Frames of members that this node has yet to hear of.
     pub(super) early: Early,
     places_max: usize,
+    passed_over: Arc<PassedOver>,
 }
 
 /// One incarnation of this node.
@@ -53,6 +55,7 @@ pub(crate) struct Standing {
     pub(crate) parted: BTreeSet<MemberId>,
     /// The last round of this node's own farewell that each member has heard.
     pub(crate) heard: LiteMap<MemberId, u64>,
+    pub(crate) workers: WorkerHosts,
 }
 
 /// Where a call goes.
@@ -85,8 +88,9 @@ pub(crate) fn partition_of_grain(grain: &GrainId, count: u16) -> PartitionId {
 }
 
 impl Table {
-    pub(crate) fn new(places_max: usize) -> Self {
-        Self { standing: None, progress: None, places: Places::new(places_max), early: Early::default(), places_max }
+    pub(crate) fn new(places_max: usize, passed_over: Arc<PassedOver>) -> Self {
+        let (places, early) = (Places::new(places_max), Early::default());
+        Self { standing: None, progress: None, places, early, places_max, passed_over }
     }
 
     /// This node has become a member.
@@ -102,6 +106,7 @@ impl Table {
             streams,
             parted: BTreeSet::new(),
             heard: LiteMap::default(),
+            workers: WorkerHosts::default(),
         });
         self.places = Places::new(self.places_max);
         self.early = Early::default();
@@ -118,10 +123,14 @@ impl Table {
 
     /// Where a call for `grain` goes that was made on node `from`.
     pub(crate) fn way(&mut self, node: &NodeInner, grain: &GrainId, hash: u64, from: NodeId) -> Way {
+        let passed_over = self.passed_over.clone();
         let standing = match self.acting() {
             Ok(standing) => standing,
             Err(failure) => return Way::Fails(failure),
         };
+        if standing.workers.has(grain.grain_type()) {
+            return standing.way_to_workers(node, grain, hash, from, &passed_over);
+        }
         if let Some(assignment) = standing.view.singletons.get(grain.grain_type()).copied() {
             return standing.way_to_singleton(node, grain, hash, assignment);
         }
@@ -156,6 +165,7 @@ impl Standing {
     pub(crate) fn apply(&mut self, now: Instant, view: &Arc<View>) -> Vec<Action> {
         self.view = view.clone();
         self.parted.retain(|member| view.member(*member).is_some());
+        self.workers.turn_to(view);
         let mut actions = self.directory.apply(now, view);
         actions.extend(self.host.apply(now, view));
         actions
@@ -172,7 +182,7 @@ impl Standing {
             Verdict::Refuse(_) => None,
             Verdict::Here => node.catalog.find(hash, &order.grain).map(|found| Ok(Made::Found(found))),
             Verdict::Start => {
-                let numbering = Numbering::ordered(order.activation())?;
+                let numbering = Numbering::Ordered(order.activation());
                 let (id, tenure) = (order.grain.clone(), self.tenure.clone());
                 let made = node.make(Place { id, hash, tenure, numbering });
                 // One of an earlier incarnation of this node that has not quite ended is none that the order speaks of.
@@ -231,6 +241,44 @@ impl Standing {
         // What the host would tell the owner it is told here.
         drop(self.host.ended(world.clock.now(), grain, order.activation()));
         self.directory.gone(grain, order.activation());
+    }
+
+    /// To a worker of this node, if it hosts the type, else to one of another. Who was asked by another node asks no third one.
+    fn way_to_workers(
+        &self,
+        node: &NodeInner,
+        grain: &GrainId,
+        hash: u64,
+        from: NodeId,
+        passed_over: &PassedOver,
+    ) -> Way {
+        let (me, now, parted) = (self.me, node.world.clock.now(), &self.parted);
+        let chosen = self.workers.choose(
+            grain.grain_type(),
+            me,
+            |member| parted.contains(&member),
+            |member| passed_over.has(now, member),
+        );
+        match chosen {
+            Some(WorkerWay::Here) => self.pool(node, grain, hash),
+            Some(WorkerWay::Away(member)) if from == me.node => Way::Away(member, Target::Whoever),
+            Some(WorkerWay::AllLeaving) if from == me.node => {
+                let grain_type = grain.grain_type().to_owned();
+                Way::Fails(no_host(grain, &NoHost::AllLeaving { grain_type }))
+            }
+            Some(WorkerWay::Away(_) | WorkerWay::AllLeaving | WorkerWay::Wait) | None => Way::Wait,
+        }
+    }
+
+    /// The workers of a grain on this node.
+    fn pool(&self, node: &NodeInner, grain: &GrainId, hash: u64) -> Way {
+        let numbering = Numbering::Here { epoch: self.me.incarnation.0 };
+        match node.make(Place { id: grain.clone(), hash, tenure: self.tenure.clone(), numbering }) {
+            // Those of an earlier incarnation have not quite ended.
+            Ok(Made::Found(other)) if !Arc::ptr_eq(other.tenure(), &self.tenure) => Way::Wait,
+            Ok(made) => Way::Here(made),
+            Err(failure) => Way::Fails(failure),
+        }
     }
 
     fn way_to_singleton(&self, node: &NodeInner, grain: &GrainId, hash: u64, assignment: Assignment) -> Way {

@@ -37,6 +37,7 @@ pub(crate) fn member(id: MemberId) -> Member {
         singletons: Default::default(),
         uses_states: false,
         kept_elsewhere: Default::default(),
+        workers: Default::default(),
     };
     Member { id, joiner, state: MemberState::Active }
 }

@@ -47,8 +47,27 @@ fn same(member: &Member, joiner: &Joiner) -> bool {
     member.id.node == joiner.node || member.joiner.name == joiner.name
 }
 
-/// Why the joiner may not be a member beside this one: a grain would find other states on one than on the other.
+/// Why the joiner may not be a member beside this one.
 fn differs(member: &Member, joiner: &Joiner) -> Option<String> {
+    has_other_workers(member, joiner).or_else(|| keeps_elsewhere(member, joiner))
+}
+
+/// A grain would have one activation for some callers, and many for others.
+fn has_other_workers(member: &Member, joiner: &Joiner) -> Option<String> {
+    let name = &member.joiner.name;
+    let here = joiner.workers.iter().find(|grain_type| member.joiner.hosts_one(grain_type));
+    let there = member.joiner.workers.iter().find(|grain_type| joiner.hosts_one(grain_type));
+    let told = |grain_type: &String, on, not: &str| {
+        format!(
+            "\"{grain_type}\" has workers on {on}, and not on {not}: stop all nodes that host it before that changes"
+        )
+    };
+    here.map(|grain_type| told(grain_type, "this node".to_owned(), &format!("node {name}")))
+        .or_else(|| there.map(|grain_type| told(grain_type, format!("node {name}"), "this node")))
+}
+
+/// A grain would find other states on one than on the other.
+fn keeps_elsewhere(member: &Member, joiner: &Joiner) -> Option<String> {
     let hosted = joiner.grain_types.keys().chain(&joiner.singletons);
     hosted.into_iter().find_map(|grain_type| {
         let (here, there) = (joiner.store_of(grain_type)?, member.joiner.store_of(grain_type)?);
@@ -65,7 +84,8 @@ fn check(joiner: &Joiner) -> Result<(), String> {
         return Err("the capacity of a node is at least 1".into());
     }
     let placements = joiner.grain_types.values().filter_map(|placement| placement.role.as_ref());
-    let names = || joiner.roles.iter().chain(joiner.grain_types.keys()).chain(&joiner.singletons);
+    let names =
+        || joiner.roles.iter().chain(joiner.grain_types.keys()).chain(&joiner.singletons).chain(&joiner.workers);
     let stores = || joiner.kept_elsewhere.iter().flat_map(|(grain_type, store)| [grain_type, store]);
     let count = names().count() + joiner.kept_elsewhere.len();
     if count > JOINER_NAMES_MAX {

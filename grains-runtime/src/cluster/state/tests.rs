@@ -25,6 +25,7 @@ pub(crate) fn joiner(node: u64, name: &str) -> Joiner {
         singletons: BTreeSet::new(),
         uses_states: false,
         kept_elsewhere: LiteMap::default(),
+        workers: BTreeSet::new(),
     }
 }
 
@@ -475,6 +476,29 @@ fn replicas_that_apply_the_same_log_agree_and_so_does_one_restored_halfway() {
         }
     }
     assert!(one.state == other.state && one.view().version.0 > 50);
+}
+
+#[test]
+fn members_that_host_a_type_agree_on_whether_it_has_workers() {
+    let with_workers = |node: u64, name: &str| Joiner {
+        workers: BTreeSet::from(["cart".to_owned()]),
+        grain_types: LiteMap::default(),
+        ..joiner(node, name)
+    };
+    let mut cluster = Cluster::of(&[1]);
+    let refused = cluster.apply(Command::Join { joiner: with_workers(2, "b"), over: None });
+    let Outcome::Refused(why) = refused else { panic!("{refused:?}") };
+    assert_eq!(
+        why,
+        r#""cart" has workers on this node, and not on node m1: stop all nodes that host it before that changes"#
+    );
+    let neither = Joiner { grain_types: LiteMap::default(), ..joiner(1, "a") };
+    let mut cluster = Cluster::of(&[]);
+    for joiner in [neither, with_workers(2, "b"), with_workers(3, "c")] {
+        assert!(matches!(cluster.apply(Command::Join { joiner, over: None }), Outcome::Joined(_)));
+    }
+    let Outcome::Refused(why) = cluster.apply(Command::Join { joiner: joiner(4, "d"), over: None }) else { panic!() };
+    assert!(why.starts_with(r#""cart" has workers on node b, and not on this node"#), "{why}");
 }
 
 #[test]

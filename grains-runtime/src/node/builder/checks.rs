@@ -2,7 +2,9 @@
 
 use litemap::LiteMap;
 
-use super::{Hosting, NodeBuilder, StartError};
+use super::{Hosting, HostingKind, NodeBuilder, StartError};
+#[cfg(feature = "cluster")]
+use crate::cluster::{Placement, Strategy};
 use crate::{activation::backlog, config::NodeConfig};
 
 impl NodeBuilder {
@@ -55,12 +57,33 @@ impl StartError {
     }
 }
 
+impl Hosting {
+    /// What it is given that means nothing for a grain with workers, if it is one.
+    fn unfit_for_workers(&self) -> Option<&'static str> {
+        #[cfg(feature = "cluster")]
+        let Placement { strategy, role } = &self.options.placement;
+        let given = [
+            (self.kind == HostingKind::Singleton, "`NodeBuilder::singleton`"),
+            #[cfg(feature = "cluster")]
+            (*strategy != Strategy::default(), "`GrainOptions::placement`"),
+            #[cfg(feature = "cluster")]
+            (role.is_some(), "`GrainOptions::role`"),
+            (self.options.store.is_some(), "`GrainOptions::store`"),
+        ];
+        given.into_iter().find(|(is_given, _)| self.has_workers && *is_given).map(|(_, what)| what)
+    }
+}
+
 pub(super) fn check_types(hostings: &[Hosting], config: &NodeConfig) -> Result<(), StartError> {
     let mut rust_names: LiteMap<_, _> = LiteMap::default();
     for hosting in hostings {
         if let Some(first) = rust_names.insert(hosting.name, hosting.rust_name) {
             let second = hosting.rust_name;
             return Err(StartError::HostedTwice { grain_type: hosting.name, first, second });
+        }
+        if let Some(what) = hosting.unfit_for_workers() {
+            let (grain_type, rust_name) = (hosting.name, hosting.rust_name);
+            return Err(StartError::Workers { grain_type, rust_name, what });
         }
         // Those of the node are not zero, so it is the type's own.
         if hosting.idle_timeout(config).is_zero() {

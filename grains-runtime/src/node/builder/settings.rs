@@ -89,6 +89,7 @@ impl NodeBuilder {
     pub(super) fn set_grains(&mut self) -> Result<(), StartError> {
         let hosted = self.types.iter_mut().map(|Hosting { kind, name, options, .. }| match kind {
             HostingKind::Called => (*name, HostedOptions::Called(options)),
+            HostingKind::Workers => (*name, HostedOptions::Workers(options)),
             HostingKind::Singleton => (*name, HostedOptions::Singleton(options)),
         });
         Ok(self.settings.over_grains(hosted)?)

@@ -14,7 +14,8 @@ use crate::sync::{Mutex, lock};
 ///
 /// Call [`turn`](Self::turn) whenever user code of an activation runs, at the start and at the end of each piece of it. From
 /// the first to the last of these, no other activation of the grain may run any; and no activation id may be seen on two
-/// nodes, or be smaller than one before it.
+/// nodes, or be smaller than one before it. Of grains with workers there may be more on purpose: [`workers`](Self::workers)
+/// says so.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Lives {
 struct Record {
     moments: Moments,
     grains: BTreeMap<String, Vec<Life>>,
+    /// Grain types with workers, and how many a grain may have on a node.
+    workers: BTreeMap<String, usize>,
 }
 
 /// What was seen of one activation on one node.
@@ -49,6 +52,12 @@ struct Life {
 }
 
 impl Lives {
+    /// Grains of this type are served by workers: each may have up to `max` activations at a time on every node, whose ids are of
+    /// no order.
+    pub fn workers(&self, grain_type: &str, max: usize) {
+        lock(&self.record).workers.insert(grain_type.to_owned(), max);
+    }
+
     /// User code of this activation of `grain` runs on `node`.
     pub fn turn(&self, grain: &str, activation: ActivationId, node: &str, at: Duration) {
         let mut record = lock(&self.record);
@@ -72,8 +81,29 @@ impl Lives {
     /// What is wrong with the lives so far.
     pub fn verdict(&self) -> Vec<Violation> {
         let record = lock(&self.record);
-        record.grains.iter().flat_map(|(grain, lives)| judge(grain, lives)).collect()
+        let workers = |grain: &str| record.workers.get(grain.split_once('/').map_or(grain, |(name, _)| name)).copied();
+        let judged = record.grains.iter().flat_map(|(grain, lives)| match workers(grain) {
+            Some(max) => judge_workers(grain, lives, max),
+            None => judge(grain, lives),
+        });
+        judged.collect()
     }
+}
+
+fn judge_workers(grain: &str, lives: &[Life], max: usize) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for life in lives {
+        // Those that run as this one begins.
+        let beside = |other: &&Life| {
+            other.node == life.node && other.seen.first < life.seen.first && other.seen.last > life.seen.first
+        };
+        let others: Vec<_> = lives.iter().filter(beside).collect();
+        if let Some(other) = others.first().filter(|_| others.len() >= max) {
+            violations.push(told(Rule::OneLife, grain, &format!("more than {max} workers overlap"), other, life));
+        }
+    }
+    violations.extend(shared(grain, lives.to_vec()));
+    violations
 }
 
 fn judge(grain: &str, lives: &[Life]) -> Vec<Violation> {
@@ -184,6 +214,30 @@ mod tests {
         lives.turn("g", id(1, 9), "b", AT(2));
         lives.turn("g", id(3, 1), "b", AT(3));
         assert_eq!(kinds(&lives), [Rule::ActivationIds]);
+    }
+
+    #[test]
+    fn workers_overlap_on_purpose_but_not_more_than_there_may_be_on_a_node() {
+        let lives = Lives::default();
+        lives.workers("press", 2);
+        let all_run = |at: u64, counters: std::ops::Range<u64>, node: &str, epoch: u64| {
+            counters.for_each(|counter| lives.turn("press/x", id(epoch, counter), node, AT(at)));
+        };
+        for at in [1, 2] {
+            all_run(at, 1..3, "a", 2);
+            all_run(at, 1..3, "b", 1);
+        }
+        assert_eq!(lives.verdict(), []);
+        all_run(3, 3..4, "a", 2);
+        assert_eq!(lives.verdict(), [], "the others have ended");
+        all_run(4, 1..4, "a", 2);
+        let told = lives.verdict();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].to_string().contains("press/x: more than 2 workers overlap"), "{}", told[0]);
+        // Another grain's workers are its own; an id is that of one worker only.
+        lives.turn("press/y", id(9, 9), "a", AT(4));
+        lives.turn("press/y", id(9, 9), "b", AT(5));
+        assert_eq!(kinds(&lives), [Rule::OneLife, Rule::ActivationIds]);
     }
 
     #[test]
