@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     call::{Call, StoredCall},
+    cancel::{Caller, Cancelled},
     codec::CodecError,
     detached::{Detached, Fakes},
     error::{Gone, Result, StateError},
@@ -249,6 +250,28 @@ impl<G: Grain> Ctx<G> {
         Some(deadline.since(self.now()))
     }
 
+    /// Waits until the caller of this turn no longer wants its answer: it dropped the call, its deadline has passed, or its
+    /// node has died, left, or lost its connection to this one. Whoever calls from another node is heard some 25 ms later.
+    ///
+    /// It is a hint, so that a long turn can stop early; nobody hears what it answers then. A turn that returns drops the
+    /// calls it waits for, and those it called see the same. The turn that runs is meant: await it there, and not in a task.
+    ///
+    /// It never ends where nobody waits for an answer: in one-way calls, ticks, tasks, `activate` and `deactivate`. What a
+    /// timer calls has a caller, the timer, which waits until the timer is cancelled or the activation ends.
+    ///
+    /// ```ignore
+    /// async fn all_pages(&mut self) -> Result<Vec<Page>> {
+    ///     tokio::select! {
+    ///         pages = self.ask_everybody() => pages,
+    ///         () = self.ctx.cancelled() => Err(Error::new("nobody waits for it any more")),
+    ///     }
+    /// }
+    /// ```
+    /// The guide of the crate `grains` has a whole grain with it, and its unit test.
+    pub fn cancelled(&self) -> Cancelled {
+        Cancelled::new(self.anchored(), self.route.world().clock.clone())
+    }
+
     /// Now, on the clock of this node.
     pub fn now(&self) -> Instant {
         self.route.world().clock.now()
@@ -279,11 +302,14 @@ impl<G: Grain> Ctx<G> {
 
     fn anchor(&self) -> Result<StateHome, Gone> {
         let _alive = self.host()?;
-        let anchor = match &self.host {
+        Ok(StateHome { grain: self.id.clone(), life: self.life, anchor: self.anchored() })
+    }
+
+    fn anchored(&self) -> Anchored {
+        match &self.host {
             Link::Live(host) => Anchored::Weakly(host.clone()),
             Link::Detached(host) => Anchored::Strongly(host.clone()),
-        };
-        Ok(StateHome { grain: self.id.clone(), life: self.life, anchor })
+        }
     }
 }
 
@@ -294,19 +320,25 @@ pub(crate) struct StateHome {
     anchor: Anchored,
 }
 
-enum Anchored {
+/// An activation, held as its context holds it.
+pub(crate) enum Anchored {
     Weakly(Weak<dyn Anchor>),
     Strongly(Arc<dyn Anchor>),
+}
+
+impl Anchored {
+    pub(crate) fn upgrade(&self) -> Option<Arc<dyn Anchor>> {
+        match self {
+            Self::Weakly(anchor) => anchor.upgrade(),
+            Self::Strongly(anchor) => Some(anchor.clone()),
+        }
+    }
 }
 
 impl StateHome {
     /// The activation, if it still is the one that loaded the state.
     pub(crate) fn anchor(&self) -> Result<Arc<dyn Anchor>, Gone> {
-        let anchor = match &self.anchor {
-            Anchored::Weakly(anchor) => anchor.upgrade(),
-            Anchored::Strongly(anchor) => Some(anchor.clone()),
-        };
-        anchor.filter(|anchor| anchor.lives(self.life)).ok_or(Gone)
+        self.anchor.upgrade().filter(|anchor| anchor.lives(self.life)).ok_or(Gone)
     }
 }
 
@@ -380,6 +412,8 @@ pub trait Anchor: Send + Sync + 'static {
     fn request(&self) -> RequestContext;
     /// The deadline of the turn that runs on this thread.
     fn deadline(&self) -> Option<Instant>;
+    /// The caller of the turn that runs on this thread. See [`Ctx::cancelled`].
+    fn caller(&self) -> Caller;
 }
 
 /// The activation behind a context of `G`. Implemented by runtimes.

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests race on real threads"))]
 
 mod call;
+pub mod cancel;
 mod catch;
 pub mod codec;
 mod ctx;
@@ -33,6 +34,7 @@ pub mod timeout;
 pub mod world;
 
 pub use call::{Call, Retry, StoredCall, decode_args, encode_args, through_bytes, timed_out};
+pub use cancel::Cancelled;
 pub use catch::{CatchUnwind, catch_unwind};
 pub use ctx::{AfterLoss, Anchor, Ctx, Host, SPAWNED_MAX, ScheduleError, SharedTick, StoredTimer, TIMERS_MAX, Tick};
 pub use detached::{Detached, Fakes};

@@ -8,15 +8,19 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use crate::cancel::{Cancellation, Watched};
+
 /// Makes the two ends of one reply.
 pub fn reply_channel<T: Send>() -> (ReplySender<T>, ReplyReceiver<T>) {
-    let shared = Arc::new(Mutex::new(Shared { stage: Stage::Queued, waker: None }));
+    let shared = Arc::new(Mutex::new(Shared { stage: Stage::Queued, waker: None, watch: None }));
     (ReplySender { shared: shared.clone() }, ReplyReceiver { shared })
 }
 
 struct Shared<T> {
     stage: Stage<T>,
     waker: Option<Waker>,
+    /// Fires when the caller withdraws, if anybody has asked for it.
+    watch: Option<Arc<Cancellation>>,
 }
 
 enum Stage<T> {
@@ -68,6 +72,14 @@ impl<T> ReplySender<T> {
         matches!(lock(&self.shared).stage, Stage::Closed)
     }
 
+    /// The caller, to be watched.
+    pub fn watched(&self) -> Arc<dyn Watched>
+    where
+        T: Send + 'static,
+    {
+        self.shared.clone()
+    }
+
     /// Answers the caller.
     pub fn send(self, answer: T) {
         self.close(Some(answer));
@@ -77,12 +89,26 @@ impl<T> ReplySender<T> {
         let mut shared = lock(&self.shared);
         if let Stage::Queued | Stage::Running = shared.stage {
             shared.stage = Stage::Answered(answer);
-            let waker = shared.waker.take();
+            let (waker, watch) = (shared.waker.take(), shared.watch.take());
             drop(shared);
+            drop(watch);
             if let Some(waker) = waker {
                 waker.wake();
             }
         }
+    }
+}
+
+impl<T: Send> Watched for Mutex<Shared<T>> {
+    fn watch(&self) -> Arc<Cancellation> {
+        let mut shared = lock(self);
+        let watch = shared.watch.get_or_insert_default().clone();
+        let gone = matches!(shared.stage, Stage::Closed);
+        drop(shared);
+        if gone {
+            watch.fire();
+        }
+        watch
     }
 }
 
@@ -131,9 +157,12 @@ impl<T> ReplyReceiver<T> {
         let mut shared = lock(&self.shared);
         let queued = matches!(shared.stage, Stage::Queued);
         let stage = std::mem::replace(&mut shared.stage, Stage::Closed);
-        let waker = shared.waker.take();
+        let (waker, watch) = (shared.waker.take(), shared.watch.take());
         drop(shared);
         drop(waker);
+        if let Some(watch) = watch {
+            watch.fire();
+        }
         drop(stage); // an answer may run the user's code when it is dropped: not under the lock
         if queued { Withdrawn::BeforeTheTurn } else { Withdrawn::DuringTheTurn }
     }
@@ -196,6 +225,23 @@ mod tests {
         assert!(poll(&mut receiver).is_pending());
         drop(sender);
         assert_eq!(poll(&mut receiver), Poll::Ready(None));
+    }
+
+    #[test]
+    fn whoever_watches_the_caller_sees_it_leave_and_never_an_answer_taken() {
+        let (sender, receiver) = reply_channel::<u8>();
+        let early = sender.watched().watch();
+        assert!(!early.has_fired());
+        receiver.withdraw();
+        assert!(early.has_fired());
+        assert!(sender.watched().watch().has_fired(), "asked late");
+
+        let (sender, mut receiver) = reply_channel::<u8>();
+        let watch = sender.watched().watch();
+        sender.send(7);
+        assert_eq!(poll(&mut receiver), Poll::Ready(Some(7)));
+        drop(receiver);
+        assert!(!watch.has_fired());
     }
 
     #[test]

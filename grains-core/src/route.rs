@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    cancel::Cancellation,
     codec::{self, ArgsWriter, CodecError},
     error::{CallError, Failure, Outcome},
     id::GrainId,
@@ -159,6 +160,8 @@ pub trait ReplySink: Send {
     fn begin(&self) -> bool;
     /// Whether nobody waits any more.
     fn is_withdrawn(&self) -> bool;
+    /// Fires when nobody waits any more. Asked for when the call queues or its turn has to wait.
+    fn watch(&self) -> Arc<Cancellation>;
     /// A turn on this node has ended: `encode` gives the method's `Result`, or why it cannot travel. Decoding it runs
     /// users' code, which may panic.
     fn answer(self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>);
@@ -182,6 +185,9 @@ impl<M: Method> ReplySink for TypedSink<M> {
     }
     fn is_withdrawn(&self) -> bool {
         self.reply.is_withdrawn()
+    }
+    fn watch(&self) -> Arc<Cancellation> {
+        self.reply.watched().watch()
     }
     fn answer(self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {
         let encoded = with_exports(&StreamTable::default(), || encode().map(|bytes| self.decoded(&bytes)));

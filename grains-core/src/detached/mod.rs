@@ -12,6 +12,7 @@ use std::{
 pub use self::fake::Fakes;
 use self::{fake::FakeRoute, world::ManualClock};
 use crate::{
+    cancel::{Caller, Cancellation},
     ctx::{AfterLoss, Anchor, Host, ScheduleError, SharedTick, StoredTimer, TIMERS_MAX},
     error::Result,
     grain::Grain,
@@ -28,6 +29,7 @@ use crate::{
 pub struct Detached<G> {
     route: Arc<FakeRoute>,
     store: Mutex<Arc<dyn Store>>,
+    caller: Arc<Cancellation>,
     inner: Mutex<Inner<G>>,
 }
 
@@ -55,6 +57,7 @@ impl<G: 'static> Detached<G> {
         Self {
             route: Arc::new(FakeRoute::new()),
             store: Mutex::new(Arc::new(MemoryStore::default())),
+            caller: Arc::default(),
             inner: Mutex::new(inner),
         }
     }
@@ -80,6 +83,12 @@ impl<G: 'static> Detached<G> {
     /// [`tick`](Self::tick) and [`timers`](Self::timers).
     pub fn advance(&self, by: Duration) {
         self.clock().advance(by);
+    }
+
+    /// Nobody wants an answer any more: from now on [`Ctx::cancelled`](crate::Ctx::cancelled) ends, in the method that runs
+    /// and in those called later.
+    pub fn cancel(&self) {
+        self.caller.fire();
     }
 
     /// Runs everything that was spawned, or sent one-way to a fake, until it has ended.
@@ -167,6 +176,9 @@ impl<G: Grain> Anchor for Detached<G> {
     }
     fn deadline(&self) -> Option<Instant> {
         None
+    }
+    fn caller(&self) -> Caller {
+        Caller::Waits { call: self.caller.clone(), deadline: None }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use grains_core::{
     Access, AccessKind, AnsweredBy, CallError, Failure, InterfaceSet, Lifecycle, MethodId, Outcome, Turns, codec,
     decode_args,
-    route::{Answer, ReplySink},
+    route::{Answer, Queue, ReplySink},
     with_route,
 };
 
@@ -91,8 +91,19 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
             run(activation, Box::new(waiter), M::Access::KIND);
             return Ok(());
         }
+        // From here on it can be taken back.
+        let watch = match &waiter.reply {
+            ReplyTo::Away(sink) => Some(sink.watch()),
+            ReplyTo::Here(_) | ReplyTo::Nobody => None,
+        };
         match enqueue_waiter(activation, waiter) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if let Some(call) = watch {
+                    let queue: Weak<dyn Queue> = activation.me.clone();
+                    call.tell(queue);
+                }
+                Ok(())
+            }
             Err(Refused::Full(failure, waiter)) => {
                 waiter.reply.fail(failure);
                 Ok(())

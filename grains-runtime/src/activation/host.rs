@@ -10,12 +10,13 @@ use std::{
 
 use grains_core::{
     ActivationId, AfterLoss, Anchor, Gone, Host, Instant, Lifecycle, RequestContext, ScheduleError, SharedTick,
-    StoredTimer, catch_unwind, store::Store, world::BoxFuture,
+    StoredTimer, cancel::Caller, catch_unwind, store::Store, world::BoxFuture,
 };
 
 use super::{
     Activation,
     extras::{self, TaskKind},
+    parked::caller_of,
     timer::timer_task,
     turn::panic_message,
 };
@@ -108,6 +109,13 @@ impl<G: Lifecycle> Anchor for Activation<G> {
     fn deadline(&self) -> Option<Instant> {
         ambient::current(|frame| {
             frame.filter(|frame| frame.holder().is_some()).map(|frame| frame.deadline(&*self.node.world.clock))
+        })
+    }
+
+    fn caller(&self) -> Caller {
+        ambient::current(|frame| match frame.filter(|frame| frame.holder().is_some()) {
+            Some(frame) => caller_of(frame, &*self.node.world.clock),
+            None => Caller::Nobody,
         })
     }
 }

@@ -16,6 +16,7 @@ use grains_core::{
 
 use super::{
     Activation, AnyActivation, Numbering,
+    parked::for_nobody,
     start::Deeper,
     turn::{ACTIVATE, Closer, DEACTIVATE, Turn, drop_quietly, panic_message},
 };
@@ -283,7 +284,7 @@ impl<G: Lifecycle, T> Future for InFrame<'_, G, T> {
         if !activation.tenure.may_act() {
             return Poll::Ready(Err(activation.fenced()));
         }
-        let polled = frame.enter(|| future.as_mut().poll(cx));
+        let polled = frame.enter(|| for_nobody(frame, || future.as_mut().poll(cx)));
         if activation.lost.load(Ordering::Acquire) {
             return Poll::Ready(Err(activation.lost_error()));
         }

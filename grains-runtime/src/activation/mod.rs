@@ -19,6 +19,7 @@ mod extras;
 pub(crate) mod host;
 pub(crate) mod life;
 pub(crate) mod mailbox;
+mod parked;
 pub(crate) mod start;
 pub(crate) mod timer;
 pub(crate) mod turn;

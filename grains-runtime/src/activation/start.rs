@@ -21,6 +21,7 @@ use super::{
     Activation, AnyActivation, IsGone, Numbering,
     arrived::{self, Arrived},
     mailbox::Enqueued,
+    parked::{Watch, go_on},
     turn::{Turn, answer, answer_through_bytes, encoding},
     waiter::{CallWaiter, ReplyTo, Waiter},
 };
@@ -318,7 +319,8 @@ fn run_inline<G, M>(
                 edge: edge.map(waits_on),
                 queue: None,
             });
-            tenure.tasks.spawn(async move { sender.send(finish(future.await)) });
+            let caller = Watch::Here(sender.watched());
+            tenure.tasks.spawn(async move { sender.send(finish(go_on(future, caller).await)) });
         }
     }
 }

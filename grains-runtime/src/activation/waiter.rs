@@ -25,6 +25,7 @@ use super::{
     Activation,
     arrived::{Arrived, answer_away},
     mailbox::{Entry, Released},
+    parked::{Watch, go_on},
     turn::{Lent, TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, lending, panic_message},
 };
 use crate::{ambient::Inherited, node::NodeInner, tenure::fenced};
@@ -84,6 +85,14 @@ impl<M: Method> ReplyTo<M> {
         }
     }
 
+    fn watch(&self) -> Watch {
+        match self {
+            Self::Here(reply) => Watch::Here(reply.watched()),
+            Self::Away(sink) => Watch::Away(sink.watch()),
+            Self::Nobody => Watch::Nobody,
+        }
+    }
+
     pub(super) fn fail(self, failure: Failure) {
         match self {
             Self::Here(reply) => reply.send(Err(failure.widen())),
@@ -130,13 +139,14 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         inherited.deadline = Some(deadline);
         let encoded = activation.node.config.encode_local_calls;
         let future = answer(turn, args, inherited);
-        let finish = move |answer: Answer<M>, activation: &Activation<G>| match reply {
+        let finish = move |reply, answer: Answer<M>, activation: &Activation<G>| match reply {
             ReplyTo::Here(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
             ReplyTo::Here(reply) => reply.send(answer),
             ReplyTo::Away(sink) => answer_away::<G, M>(activation, sink, answer),
             ReplyTo::Nobody => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
         };
-        run_to_end(activation, <M::Access as grains_core::Access>::KIND, future, finish)
+        let run = Run { access: <M::Access as grains_core::Access>::KIND, turn: future, reply, watch: ReplyTo::watch };
+        run.to_end(activation, finish)
     }
 
     fn fail(self: Box<Self>, failure: Failure) {
@@ -170,22 +180,41 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
     }
 }
 
-/// Polls a turn once here, and gives what has to wait.
-fn run_to_end<G: Lifecycle, F: Future + Send + 'static>(
-    activation: &Arc<Activation<G>>,
+/// A turn that begins, and where its answer goes.
+struct Run<F, R> {
     access: AccessKind,
-    mut turn: Pin<Box<F>>,
-    finish: impl FnOnce(F::Output, &Activation<G>) + Send + 'static,
-) -> Option<Rest> {
-    match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => {
-            finish(answer, activation);
-            None
-        }
-        Poll::Pending => {
-            activation.mailbox.parked(access);
-            let activation = activation.clone();
-            Some(Box::pin(async move { finish(turn.await, &activation) }))
+    turn: Pin<Box<TurnFuture<F>>>,
+    reply: R,
+    watch: fn(&R) -> Watch,
+}
+
+impl<F, R, T, E> Run<F, R>
+where
+    F: Future<Output = Result<T, CallError<E>>> + Send + 'static,
+    R: Send + 'static,
+    T: 'static,
+    E: 'static,
+{
+    /// Polls the turn once here, and gives what has to wait.
+    fn to_end<G: Lifecycle>(
+        self,
+        activation: &Arc<Activation<G>>,
+        finish: impl FnOnce(R, F::Output, &Activation<G>) + Send + 'static,
+    ) -> Option<Rest> {
+        let Self { access, mut turn, reply, watch } = self;
+        match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => {
+                finish(reply, answer, activation);
+                None
+            }
+            Poll::Pending => {
+                activation.mailbox.parked(access);
+                let (activation, caller) = (activation.clone(), watch(&reply));
+                Some(Box::pin(async move {
+                    let answer = go_on(turn, caller).await;
+                    finish(reply, answer, &activation);
+                }))
+            }
         }
     }
 }
@@ -234,14 +263,14 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
             turn.finish().map_err(Failure::widen)?;
             result.map_err(CallError::Grain)
         };
-        let future = Box::pin(TurnFuture::new(activation.clone(), &TICK, Inherited::nothing(timeout), future));
-        let finish = move |result: Result<(), CallError>, activation: &Activation<G>| {
+        let turn = Box::pin(TurnFuture::new(activation.clone(), &TICK, Inherited::nothing(timeout), future));
+        let finish = |done: ReplySender<()>, result: Result<(), CallError>, activation: &Activation<G>| {
             if let Err(error) = result {
                 tracing::warn!(grain = %activation.id, %error, "a tick failed");
             }
             done.send(());
         };
-        run_to_end(activation, AccessKind::Exclusive, future, finish)
+        Run { access: AccessKind::Exclusive, turn, reply: done, watch: |_| Watch::Nobody }.to_end(activation, finish)
     }
 
     fn fail(self: Box<Self>, _: Failure) {}

@@ -12,6 +12,7 @@ pub(crate) mod sending;
 mod streaming;
 pub(crate) mod table;
 pub(crate) mod turning;
+mod wanted;
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +25,7 @@ use std::{
 use grains_core::{ActivationId, GrainId, world::World};
 use tokio::sync::watch;
 
-use self::{pending::Pending, table::Table};
+use self::{pending::Pending, table::Table, wanted::Wanted};
 use super::{
     ClusterConfig, ClusterStatus, Leadership, MemberStatus, StatesStatus,
     driver::{Driver, Progress},
@@ -51,6 +52,8 @@ pub(crate) struct Clustered {
     turning: Mutex<()>,
     pub(crate) table: Mutex<Table>,
     pub(crate) pending: Mutex<Pending>,
+    /// Calls of other members that wait here.
+    wanted: Mutex<Wanted>,
     /// This node's incarnation; 0 while it is no member.
     incarnation: AtomicU64,
     /// The log index and the version of the view that is applied.
@@ -81,6 +84,7 @@ impl Clustered {
             turning: Mutex::default(),
             table: Mutex::new(Table::new(config.places_max)),
             pending: Mutex::new(Pending::new(config.calls_max)),
+            wanted: Mutex::default(),
             world,
             config,
             name,

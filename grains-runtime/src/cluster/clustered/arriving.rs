@@ -2,12 +2,14 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use grains_core::{
-    CallError, Failure, Outcome, codec,
+    CallError, Failure, Outcome,
+    cancel::Cancellation,
+    codec,
     route::ReplySink,
     stream::{ExportedStream, with_incoming, with_outgoing},
 };
@@ -17,8 +19,8 @@ use super::{
     answering::Back,
     early::EarlyFrame,
     envelope::{
-        BOUNCE, BadFrame, Bounce, CALL, CallFrame, DIRECTORY, FAREWELL, Found, HEARD, Ordered, REDIRECT, REPLY,
-        ReplyFrame, STREAM, TAKEN, Target, read_bounce, read_redirect, read_round, read_taken,
+        BOUNCE, BadFrame, Bounce, CALL, CANCEL, CallFrame, DIRECTORY, FAREWELL, Found, HEARD, Ordered, REDIRECT, REPLY,
+        ReplyFrame, STREAM, TAKEN, Target, read_bounce, read_cancel, read_redirect, read_round, read_taken,
     },
     pending::Returned,
     table::{Table, Way},
@@ -59,6 +61,7 @@ impl Clustered {
             BOUNCE => read_bounce(body).map(|(call, why)| self.bounced(from, call, why)),
             REDIRECT => read_redirect(body).map(|(call, order)| self.redirect(from, call, order)),
             TAKEN => read_taken(body).map(|call| self.taken(from, call)),
+            CANCEL => read_cancel(body).map(|call| self.cancelled(from, call)),
             DIRECTORY => match codec::decode::<Message>(body) {
                 Ok(message) => {
                     self.directory_message(from, message);
@@ -165,7 +168,7 @@ impl Clustered {
         let (Made::New(activation) | Made::Found(activation)) = &made;
         let (one_way, activation) = (frame.one_way, activation.clone());
         let found = Found { host: acting.me, activation: activation.activation_id() };
-        let sink = AwayReply { back: back.clone(), acting, found, answered: false };
+        let sink = AwayReply { back: back.clone(), acting, found, answered: false, wanted: OnceLock::new() };
         let arrived = self.to_arrived(frame, (!one_way).then(|| Box::new(sink) as Box<dyn ReplySink>));
         let arrived = match made {
             Made::New(new) => new.arrive_first(arrived),
@@ -291,6 +294,8 @@ struct AwayReply {
     acting: Acting,
     found: Found,
     answered: bool,
+    /// Whether anybody still wants it, from when it has to wait.
+    wanted: OnceLock<Arc<Cancellation>>,
 }
 
 impl AwayReply {
@@ -311,7 +316,13 @@ impl AwayReply {
 
 impl Drop for AwayReply {
     fn drop(&mut self) {
-        if !self.answered {
+        if self.wanted.get().is_some()
+            && let Some(clustered) = self.back.clustered.upgrade()
+        {
+            clustered.no_longer_waits_here(self.back.to, self.back.call);
+        }
+        // Whoever has taken it back has ended it for itself.
+        if !self.answered && !self.is_withdrawn() {
             let why = "its turn ended without an answer".into();
             self.fail(CallError::Lost { grain: "the grain".into(), why });
         }
@@ -320,11 +331,22 @@ impl Drop for AwayReply {
 
 impl ReplySink for AwayReply {
     fn begin(&self) -> bool {
-        true
+        !self.is_withdrawn()
     }
 
     fn is_withdrawn(&self) -> bool {
-        false
+        self.wanted.get().is_some_and(|wanted| wanted.has_fired())
+    }
+
+    fn watch(&self) -> Arc<Cancellation> {
+        let wanted = self.wanted.get_or_init(|| {
+            let wanted: Arc<Cancellation> = Arc::default();
+            if let Some(clustered) = self.back.clustered.upgrade() {
+                clustered.waits_here(self.back.to, self.back.call, self.back.link, wanted.clone());
+            }
+            wanted
+        });
+        wanted.clone()
     }
 
     fn answer(mut self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {

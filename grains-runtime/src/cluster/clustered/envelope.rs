@@ -33,6 +33,8 @@ pub(crate) const REDIRECT: u8 = 7;
 pub(crate) const FAREWELL: u8 = 8;
 /// The farewell was heard: behind this come no calls.
 pub(crate) const HEARD: u8 = 9;
+/// The sender of a call no longer wants its answer: a hint.
+pub(crate) const CANCEL: u8 = 10;
 
 /// Entries of a request context: its bytes are bounded too, this bounds what a hostile peer makes us allocate.
 const CONTEXT_ENTRIES_MAX: u64 = 1024;
@@ -270,6 +272,15 @@ pub(crate) fn read_taken(bytes: &[u8]) -> Result<u64, BadFrame> {
     Reader(bytes).number()
 }
 
+/// The body of a [`CANCEL`].
+pub(crate) fn write_cancel(out: &mut Vec<u8>, call: u64) {
+    number(out, call);
+}
+
+pub(crate) fn read_cancel(bytes: &[u8]) -> Result<u64, BadFrame> {
+    Reader(bytes).number()
+}
+
 /// The body of a [`FAREWELL`] and of a [`HEARD`].
 pub(crate) fn write_round(out: &mut Vec<u8>, round: u64) {
     number(out, round);
@@ -451,6 +462,12 @@ mod tests {
         let mut bytes = Vec::new();
         write_redirect(&mut bytes, 9, order());
         assert_eq!(read_redirect(&bytes).unwrap(), (9, order()));
+        let mut bytes = Vec::new();
+        write_cancel(&mut bytes, 300);
+        assert_eq!((CANCEL, &bytes[..]), (10, &[0xac, 2][..]), "as every node of this protocol writes it");
+        assert_eq!(read_cancel(&bytes).unwrap(), 300);
+        assert!(read_cancel(&bytes[..1]).is_err(), "cut");
+        assert!(read_cancel(&[0xff; 11]).is_err(), "no number");
     }
 
     #[test]

@@ -61,6 +61,22 @@ struct Sent {
     target: Target,
 }
 
+/// A call that was sent and whose answer nobody wants any more.
+pub(crate) struct Unwanted {
+    /// This node's number for it.
+    pub(crate) number: u64,
+    pub(crate) to: MemberId,
+    /// On which link it was sent.
+    pub(crate) link: u64,
+}
+
+impl Unwanted {
+    /// Nobody waits for a one-way call.
+    fn of(number: u64, sent: &Sent) -> Option<Self> {
+        sent.call.sink.as_ref().map(|_| Self { number, to: sent.to, link: sent.link })
+    }
+}
+
 /// What became of a call that was sent.
 pub(crate) struct Returned {
     pub(crate) call: Call,
@@ -132,9 +148,9 @@ impl Pending {
     }
 
     /// Answers to frames of this link up to `sequence` may be lost. Gives the calls among them.
-    pub(crate) fn answers_lost(&mut self, link: u64, sequence: u64) -> Vec<Call> {
+    pub(crate) fn answers_lost(&mut self, link: u64, sequence: u64) -> (Vec<Call>, Vec<Unwanted>) {
         let lost = |_: &u64, sent: &mut Sent| sent.link == link && sent.sequence <= sequence;
-        self.sent.extract_if(.., lost).map(|(_, sent)| sent.call).collect()
+        given_up(self.sent.extract_if(.., lost))
     }
 
     /// Members are gone: nothing that was sent to them will be answered, but for what `keep` says of member and link.
@@ -148,18 +164,26 @@ impl Pending {
         (sent, self.unpark())
     }
 
-    /// Calls that nobody waits for any more.
-    pub(crate) fn forget_over(&mut self, now: Instant) -> Vec<Call> {
-        let mut over: Vec<_> =
-            self.sent.extract_if(.., |_, sent| sent.call.is_over(now)).map(|(_, s)| s.call).collect();
+    /// Calls that nobody waits for any more. Those that were sent are to be cancelled.
+    pub(crate) fn forget_over(&mut self, now: Instant) -> (Vec<Call>, Vec<Unwanted>) {
+        let (mut over, unwanted) = given_up(self.sent.extract_if(.., |_, sent| sent.call.is_over(now)));
         over.extend(self.parked.extract_if(.., |_, call| call.is_over(now)).map(|(_, call)| call));
-        over
+        (over, unwanted)
     }
 
     /// The turn that made a call, while it waits for it.
     pub(crate) fn caller_of(&self, number: u64) -> Option<Arc<Link>> {
         self.sent.get(&number)?.call.caller.clone().filter(|link| link.still_waits())
     }
+}
+
+fn given_up(calls: impl Iterator<Item = (u64, Sent)>) -> (Vec<Call>, Vec<Unwanted>) {
+    let (mut over, mut unwanted) = (Vec::new(), Vec::new());
+    for (number, sent) in calls {
+        unwanted.extend(Unwanted::of(number, &sent));
+        over.push(sent.call);
+    }
+    (over, unwanted)
 }
 
 /// How much longer than its caller a call is remembered.

@@ -307,11 +307,14 @@ impl Clustered {
 
     /// A member's link to this node has ended. Of what was sent to it up to `asked`, answers may be lost.
     pub(crate) fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
-        let unknown = asked.map(|(link, sequence)| lock(&self.pending).answers_lost(link, sequence));
-        for call in unknown.into_iter().flatten() {
+        let lost = asked.map(|(link, sequence)| lock(&self.pending).answers_lost(link, sequence));
+        let (unknown, unwanted) = lost.unwrap_or_default();
+        for call in unknown {
             let failure = unanswered(&call.grain, &format!("the connection from {from} was lost"));
             call.fail(failure);
         }
+        self.say_cancelled(unwanted);
+        self.callers_cut(from, link);
         self.streams_cut(from, link);
     }
 }

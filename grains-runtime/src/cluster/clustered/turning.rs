@@ -90,6 +90,7 @@ impl Clustered {
         }
         for removed in removed {
             self.streams_gone(removed);
+            self.callers_gone(removed);
         }
         self.carry_out(actions);
         self.turn_singletons(view, me);
@@ -137,7 +138,8 @@ impl Clustered {
         };
         self.carry_out(actions);
         // Bound first: what they hold may take locks of its own when it is dropped.
-        let over = lock(&self.pending).forget_over(now);
+        let (over, unwanted) = lock(&self.pending).forget_over(now);
+        self.say_cancelled(unwanted);
         drop(over);
         self.retry_parked();
     }
@@ -252,6 +254,8 @@ impl Clustered {
         }
         lock(&self.streams).take();
         streams.end();
+        let wanted = lock(&self.wanted).clear();
+        drop(wanted);
         let (sent, parked) = lock(&self.pending).take_all();
         for call in sent {
             let failure = unanswered(&call.grain, "the lease of this node has ended");

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{Failure, GrainId, Instant, MethodId, RequestContext, route::ReplySink};
+use grains_core::{Failure, GrainId, Instant, MethodId, RequestContext, cancel::Cancellation, route::ReplySink};
 use tokio::runtime::Runtime;
 
 use super::Turned;
@@ -40,6 +40,10 @@ impl ReplySink for Slow {
 
     fn is_withdrawn(&self) -> bool {
         false
+    }
+
+    fn watch(&self) -> Arc<Cancellation> {
+        Arc::default()
     }
 
     fn answer(self: Box<Self>, _: &mut dyn FnMut() -> Result<Vec<u8>, String>) {}
