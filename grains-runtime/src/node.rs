@@ -6,7 +6,9 @@ mod clustering;
 #[cfg(feature = "cluster")]
 mod membership;
 mod scan;
+mod slow;
 mod stop;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +32,7 @@ use grains_core::{
 use litemap::LiteMap;
 
 use self::builder::HostingKind;
+pub(crate) use self::slow::SlowTurns;
 pub use self::{
     builder::{NodeBuilder, StartError},
     stop::Stopped,
@@ -76,6 +79,8 @@ pub(crate) struct NodeInner {
     pub(crate) world: World,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Catalog,
+    /// Its turns that wait.
+    pub(crate) slow: SlowTurns,
     /// What the node does for itself.
     pub(crate) tasks: TaskSet,
     /// Under which activations live outside of clusters.

@@ -36,7 +36,8 @@ use std::{
 };
 
 use grains_core::{
-    ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot, store::Store, tasks::TaskId,
+    ActivationId, DeactivationReason, GrainId, Lifecycle, MethodId, MethodInfo, route::AnySlot, store::Store,
+    tasks::TaskId,
 };
 
 use self::{arrived::Arrived, extras::Extras, mailbox::Mailbox, waiter::Waiter};
@@ -47,6 +48,8 @@ pub(crate) struct GrainTypeInfo {
     pub(crate) name: &'static str,
     pub(crate) idle_timeout: Duration,
     pub(crate) mailbox_len_max: usize,
+    /// After how long a turn that waits is cut.
+    pub(crate) abandon_after: Option<Duration>,
     /// What keeps their states.
     pub(crate) store: Arc<dyn Store>,
     /// Larger than in every earlier start of a node over that store; for nodes alone.
@@ -161,6 +164,8 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn tenure(&self) -> &Arc<Tenure>;
     /// The life that lives, or will; the counter is 0 if that is not known yet.
     fn activation_id(&self) -> ActivationId;
+    /// The name of one of its methods, or of what else runs in it.
+    fn method_name(&self, id: MethodId) -> Option<&'static str>;
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,16 +1,16 @@
 //! A turn that was polled once and has to wait: it goes on as a task, and from then on it can ask whether its caller still
 //! wants its answer. Turns that end in their first poll never come here.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use grains_core::{
-    CallError,
+    CallError, Failure,
     cancel::{Caller, Cancellation, Watched},
     world::Clock,
 };
 
-use super::turn::TurnFuture;
-use crate::ambient::Frame;
+use super::turn::{TurnFuture, drop_quietly};
+use crate::{ambient::Frame, node::SlowTurns};
 
 scoped_tls::scoped_thread_local!(static PARKED: Parked);
 
@@ -31,13 +31,32 @@ pub(super) enum Watch {
     Nobody,
 }
 
-/// Polls a turn that has been polled once to its end.
+/// Polls a turn that has been polled once to its end, or until it has waited for too long.
 pub(super) async fn go_on<F, T, E>(mut turn: Pin<Box<TurnFuture<F>>>, caller: Watch) -> F::Output
 where
     F: Future<Output = Result<T, CallError<E>>>,
 {
-    let parked = Parked { frame: address(turn.held().0), caller };
-    poll_fn(|cx| PARKED.set(&parked, || turn.as_mut().poll(cx))).await
+    let (frame, holder) = turn.held();
+    let parked = Parked { frame: address(frame), caller };
+    let clock = holder.clock();
+    let _waits = SlowTurns::enter(frame, clock);
+    let mut limit = holder.abandon_after().map(|limit| (limit, clock.sleep_until(clock.now() + limit)));
+    let answer = poll_fn(|cx| match (PARKED.set(&parked, || turn.as_mut().poll(cx)), &mut limit) {
+        (Poll::Ready(answer), _) => Poll::Ready(Ok(answer)),
+        (Poll::Pending, Some((limit, over))) => over.as_mut().poll(cx).map(|()| Err(*limit)),
+        (Poll::Pending, None) => Poll::Pending,
+    });
+    match answer.await {
+        Ok(answer) => answer,
+        Err(limit) => Err(abandon(turn, limit).widen()),
+    }
+}
+
+/// Cuts a turn: its activation ends, and what waits for that finds the next one.
+fn abandon<F>(turn: Pin<Box<TurnFuture<F>>>, limit: Duration) -> Failure {
+    let failure = turn.abandoned(limit);
+    drop_quietly(turn, "a turn that was cut");
+    failure
 }
 
 /// Runs `poll`, that of the turn of `frame` which nobody waits for.

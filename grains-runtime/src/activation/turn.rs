@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use grains_core::{
@@ -19,6 +20,8 @@ use pin_project_lite::pin_project;
 use super::Activation;
 use crate::{
     ambient::{Frame, Holder, Inherited, TurnMethod, TurnName},
+    blocked,
+    node::SlowTurns,
     tenure::Tenure,
 };
 
@@ -184,6 +187,12 @@ impl<F> TurnFuture<F> {
     pub(super) fn held(&self) -> (&Frame, &dyn Holder) {
         (&self.frame, holder(&self.frame).0)
     }
+
+    /// What its caller is told when it is cut because it has waited for so long.
+    pub(super) fn abandoned(&self, limit: Duration) -> Failure {
+        let (holder, method) = holder(&self.frame);
+        holder.abandoned(method, limit)
+    }
 }
 
 fn holder(frame: &Frame) -> (&dyn Holder, &'static MethodInfo) {
@@ -206,6 +215,7 @@ where
             return Poll::Ready(Err(lost.widen()));
         }
         let future = me.future;
+        let _noted = blocked::Poll::begin(holder.hash(), method.id);
         match me.frame.enter(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx)))) {
             Err(panic) => Poll::Ready(Err(holder.panicked(method, &*panic).widen())),
             Ok(Poll::Pending) => match holder.lost() {
@@ -251,6 +261,25 @@ impl<G: Lifecycle> Holder for Activation<G> {
 
     fn parked(&self, access: AccessKind) {
         self.mailbox.parked(access);
+    }
+
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn slow_turns(&self) -> &SlowTurns {
+        &self.node.slow
+    }
+
+    fn abandon_after(&self) -> Option<Duration> {
+        self.grain_type.abandon_after
+    }
+
+    fn abandoned(&self, method: &MethodInfo, limit: Duration) -> Failure {
+        let method = method.name;
+        tracing::warn!(grain = %self.id, method, "waited longer than abandon_after = {limit:?}: the activation is dropped");
+        let why = format!("`{method}` waited longer than abandon_after = {limit:?}, and was cut").into();
+        CallError::Lost { grain: self.id.to_string().into(), why }
     }
 
     fn panicked(&self, method: &MethodInfo, panic: &(dyn Any + Send)) -> Failure {
@@ -309,3 +338,5 @@ pub(crate) fn encoding<T>(trip: impl FnOnce() -> Result<T, codec::CodecError>) -
 pub(super) const ACTIVATE: MethodInfo = MethodInfo::new("activate", AccessKind::Exclusive);
 pub(super) const DEACTIVATE: MethodInfo = MethodInfo::new("deactivate", AccessKind::Exclusive);
 pub(super) const TICK: MethodInfo = MethodInfo::new("tick", AccessKind::Exclusive);
+/// That of a task, which is no turn.
+pub(super) const TASK: MethodInfo = MethodInfo::new("task", AccessKind::Shared);

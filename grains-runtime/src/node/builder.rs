@@ -43,7 +43,7 @@ use self::{
 };
 #[cfg(feature = "cluster")]
 use super::membership::{Description, Membership};
-use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
+use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, SlowTurns, StopHard};
 use crate::{
     activation::{Activation, GrainTypeInfo},
     catalog::Catalog,
@@ -381,6 +381,7 @@ impl NodeBuilder {
             clustered: membership.as_ref().map(|membership| membership.clustered.clone()),
             #[cfg(feature = "cluster")]
             driver: membership.as_ref().map(|membership| membership.driver.clone()),
+            slow: SlowTurns::new(config.slow_turn),
             config,
             world,
             store: own.store,
@@ -393,6 +394,8 @@ impl NodeBuilder {
             close: Mutex::new(stores.close.take()),
         });
         inner.scan_for_idle(shortest_idle);
+        inner.look_for_slow_turns();
+        inner.watch_threads();
         let node = Node { _stop: Arc::new(StopHard(inner.clone())), inner };
         #[cfg(feature = "cluster")]
         if let Some(membership) = membership
@@ -436,6 +439,7 @@ fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> LiteM
             name: hosting.name,
             idle_timeout: hosting.idle_timeout(config),
             mailbox_len_max: hosting.mailbox_len_max(config),
+            abandon_after: hosting.options.abandon_after,
             store: opened.store,
             epoch: opened.epoch,
             live: AtomicUsize::new(0),

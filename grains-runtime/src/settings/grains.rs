@@ -15,6 +15,8 @@ pub struct GrainSettings {
     pub idle_timeout: Option<Duration>,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
+    /// After how long a turn of this type that still waits is cut.
+    pub abandon_after: Option<Duration>,
     /// Which store keeps the states of this type.
     pub store: Option<StoreChoice>,
     /// How the node for a new activation of this type is chosen.
@@ -31,6 +33,7 @@ impl GrainSettings {
         let GrainOptions {
             idle_timeout,
             mailbox_len_max,
+            abandon_after,
             store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
@@ -38,6 +41,7 @@ impl GrainSettings {
         Self {
             idle_timeout,
             mailbox_len_max,
+            abandon_after,
             store,
             #[cfg(feature = "cluster")]
             placement: Some(strategy).filter(|strategy| *strategy != Strategy::default()),
@@ -50,12 +54,14 @@ impl GrainSettings {
         let GrainOptions {
             idle_timeout,
             mailbox_len_max,
+            abandon_after,
             store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
         } = options;
         *idle_timeout = self.idle_timeout.or(*idle_timeout);
         *mailbox_len_max = self.mailbox_len_max.or(*mailbox_len_max);
+        *abandon_after = self.abandon_after.or(*abandon_after);
         *store = self.store.clone().or_else(|| store.take());
         #[cfg(feature = "cluster")]
         {

@@ -66,6 +66,8 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
         activations_max,
         state_bytes_max,
         stop_timeout,
+        slow_turn,
+        blocked_turn,
         encode_local_calls,
     } = config;
     see("name", &mut NotEmpty(name));
@@ -81,6 +83,8 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
     see("activations_max", activations_max);
     see("state_bytes_max", &mut Bytes(state_bytes_max));
     see("stop_timeout", stop_timeout);
+    see("slow_turn", slow_turn);
+    see("blocked_turn", blocked_turn);
     see("encode_local_calls", encode_local_calls);
 }
 
@@ -139,6 +143,7 @@ fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
     let GrainSettings {
         idle_timeout,
         mailbox_len_max,
+        abandon_after,
         store,
         #[cfg(feature = "cluster")]
         placement,
@@ -147,6 +152,7 @@ fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
     } = grain;
     see("idle_timeout", idle_timeout);
     see("mailbox_len_max", mailbox_len_max);
+    see("abandon_after", abandon_after);
     see("store", store);
     #[cfg(feature = "cluster")]
     see("placement", placement);
