@@ -64,8 +64,6 @@ pub(crate) trait Holder: Send + Sync {
     fn fenced(&self) -> Failure;
     /// A turn of it was polled once and has to wait.
     fn parked(&self, access: AccessKind);
-    /// What its grain is looked up by.
-    fn hash(&self) -> u64;
     /// Where its node looks for turns that wait for long.
     fn slow_turns(&self) -> &SlowTurns;
     /// After how long a turn that waits is cut.

@@ -1,5 +1,5 @@
 //! Turns that block their thread: they cannot be seen by any task, because tasks need threads. Each poll of a turn notes in a
-//! place of its thread what it runs, by three plain stores; a thread beside the others looks at all of them, and whose place
+//! place of its thread what it runs, by two plain stores; a thread beside the others looks at all of them, and whose place
 //! has not changed for `blocked_turn` is named.
 //!
 //! What is noted are numbers, never pointers: the watcher looks them up, and asks again afterwards whether they still hold.
@@ -21,16 +21,12 @@ use crate::activation::lock;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Place {
-    /// Grows with each beginning and end of a poll.
-    changes: AtomicU64,
     /// What the grain is looked up by.
     grain: AtomicU64,
-    /// The id of the method and [`SOME`], or 0.
+    /// The id of the method, or 0, above a count that grows with each beginning and end of a poll. A method whose id is 0, one in
+    /// four thousand million, is not seen.
     method: AtomicU64,
 }
-
-/// Set in the method of a place whose thread runs a turn.
-const SOME: u64 = 1 << 32;
 
 /// The places of all threads that have polled turns. A thread that ends leaves its place to the next one, so there are as many
 /// as there were such threads at a time.
@@ -73,48 +69,58 @@ fn new_place() -> &'static Place {
 }
 
 impl Place {
-    fn note(&self, grain: u64, method: u64) {
+    /// Notes a grain and a method, and counts.
+    fn note(&self, grain: u64, method: MethodId) {
         self.grain.store(grain, Relaxed);
-        self.method.store(method, Relaxed);
-        self.changes.store(self.changes.load(Relaxed).wrapping_add(1), Relaxed);
+        let count = (self.method.load(Relaxed) as u32).wrapping_add(1);
+        self.method.store(u64::from(method.0) << 32 | u64::from(count), Relaxed);
     }
 
     fn seen(&self) -> Seen {
-        let (grain, method) = (self.grain.load(Relaxed), self.method.load(Relaxed));
-        let method = (method & SOME != 0).then_some(MethodId(method as u32));
-        Seen { changes: self.changes.load(Relaxed), grain, method }
+        Seen { grain: self.grain.load(Relaxed), method: self.method.load(Relaxed) }
     }
 }
 
 /// A poll of a turn, until it is dropped. The turn around it, if there is one, is noted again then.
 pub(crate) struct Poll {
     place: &'static Place,
-    grain: u64,
-    method: u64,
+    around: Seen,
 }
 
 impl Poll {
     /// Notes that this thread polls a turn of the grain that is looked up by `grain`.
+    #[inline]
     pub(crate) fn begin(grain: u64, method: MethodId) -> Self {
         let place = MINE.get().unwrap_or_else(new_place);
-        let around = Self { place, grain: place.grain.load(Relaxed), method: place.method.load(Relaxed) };
-        place.note(grain, u64::from(method.0) | SOME);
-        around
+        let around = place.seen();
+        place.note(grain, method);
+        Self { place, around }
     }
 }
 
 impl Drop for Poll {
+    #[inline]
     fn drop(&mut self) {
-        self.place.note(self.grain, self.method);
+        self.place.note(self.around.grain, self.around.method_id());
     }
 }
 
 /// What a place says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    changes: u64,
     grain: u64,
-    method: Option<MethodId>,
+    method: u64,
+}
+
+impl Seen {
+    fn method_id(self) -> MethodId {
+        MethodId((self.method >> 32) as u32)
+    }
+
+    /// The method that runs, if any does.
+    fn running(self) -> Option<MethodId> {
+        Some(self.method_id()).filter(|method| method.0 != 0)
+    }
 }
 
 /// What one node has seen of all places so far.
@@ -178,8 +184,8 @@ impl Watch {
                 news.extend(told.map(|turn| News::Ended { turn, time }));
                 continue;
             }
-            any_stands |= what.method.is_some();
-            let Some(method) = what.method.filter(|_| before.told.is_none() && time >= self.limit) else { continue };
+            any_stands |= what.running().is_some();
+            let Some(method) = what.running().filter(|_| before.told.is_none() && time >= self.limit) else { continue };
             // It may have ended meanwhile, and what was found be another's.
             if let Some(turn) = name(what.grain, method).filter(|_| place.seen() == what) {
                 before.told = Some(turn.clone());
@@ -213,13 +219,13 @@ mod tests {
         let (mut watch, place) = (Watch::new(LIMIT), place());
         let mut look = |ms| watch.look_at(&[place], at(ms), some_name).news;
         assert_eq!(look(0), []);
-        place.note(7, 9 | SOME);
+        place.note(7, MethodId(9));
         assert_eq!(look(10), [], "it has just begun");
         assert_eq!(look(109), []);
         let (turn, time) = ("7.9".to_owned(), LIMIT);
         assert_eq!(look(110), [News::Blocks { turn: turn.clone(), time }]);
         assert_eq!(look(5_000), [], "once");
-        place.note(0, 0);
+        place.note(0, MethodId(0));
         assert_eq!(look(6_010), [News::Ended { turn, time: Duration::from_secs(6) }]);
         assert_eq!(look(9_000), [], "nothing runs");
     }
@@ -228,7 +234,7 @@ mod tests {
     fn a_thread_that_polls_one_turn_after_the_other_blocks_nobody() {
         let (mut watch, place) = (Watch::new(LIMIT), place());
         for ms in 0..1000 {
-            place.note(7, 9 | SOME);
+            place.note(7, MethodId(9));
             assert_eq!(watch.look_at(&[place], at(ms), some_name), Look::default());
         }
     }
@@ -236,22 +242,22 @@ mod tests {
     #[test]
     fn a_turn_of_another_node_is_left_to_it() {
         let (mut watch, place) = (Watch::new(LIMIT), place());
-        place.note(7, 9 | SOME);
+        place.note(7, MethodId(9));
         for ms in [0, 200, 400] {
             let look = watch.look_at(&[place], at(ms), |_, _| None);
             assert_eq!(look, Look { news: vec![], any_stands: ms > 0 }, "but that it stands is seen");
         }
-        place.note(0, 0);
+        place.note(0, MethodId(0));
         assert_eq!(watch.look_at(&[place], at(600), some_name), Look::default());
     }
 
     #[test]
     fn what_ended_while_it_was_looked_up_is_not_named() {
         let (mut watch, place) = (Watch::new(LIMIT), place());
-        place.note(7, 9 | SOME);
+        place.note(7, MethodId(9));
         assert_eq!(watch.look_at(&[place], at(0), some_name), Look::default());
         let ends = |grain, method| {
-            place.note(0, 0);
+            place.note(0, MethodId(0));
             some_name(grain, method)
         };
         assert_eq!(watch.look_at(&[place], at(200), ends).news, []);
@@ -264,12 +270,12 @@ mod tests {
         let place = outer.place;
         let first = place.seen();
         let inner = Poll::begin(20, ids[1]);
-        assert_eq!((place.seen().grain, place.seen().method), (20, Some(ids[1])));
+        assert_eq!((place.seen().grain, place.seen().running()), (20, Some(ids[1])));
         drop(inner);
-        assert_eq!((place.seen().grain, place.seen().method), (10, Some(ids[0])));
-        assert_ne!(place.seen().changes, first.changes, "it goes on");
+        assert_eq!((place.seen().grain, place.seen().running()), (10, Some(ids[0])));
+        assert_ne!(place.seen(), first, "it goes on");
         drop(outer);
-        assert_eq!(place.seen().method, None);
+        assert_eq!(place.seen().running(), None);
     }
 
     #[test]

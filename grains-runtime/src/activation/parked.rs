@@ -38,8 +38,8 @@ where
 {
     let (frame, holder) = turn.held();
     let parked = Parked { frame: address(frame), caller };
+    let _waits = SlowTurns::enter(frame);
     let clock = holder.clock();
-    let _waits = SlowTurns::enter(frame, clock);
     let mut limit = holder.abandon_after().map(|limit| (limit, clock.sleep_until(clock.now() + limit)));
     let answer = poll_fn(|cx| match (PARKED.set(&parked, || turn.as_mut().poll(cx)), &mut limit) {
         (Poll::Ready(answer), _) => Poll::Ready(Ok(answer)),

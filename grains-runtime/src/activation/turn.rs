@@ -148,6 +148,8 @@ pin_project! {
     /// its calls inherit from.
     pub(crate) struct TurnFuture<F> {
         frame: Frame,
+        // What its grain is looked up by.
+        grain: u64,
         #[pin]
         future: F,
     }
@@ -179,8 +181,8 @@ impl<F> TurnFuture<F> {
         inherited: Inherited,
         future: F,
     ) -> Self {
-        let life = activation.life();
-        Self { frame: Frame::of_turn(activation, life, method, inherited), future }
+        let (life, grain) = (activation.life(), activation.hash);
+        Self { frame: Frame::of_turn(activation, life, method, inherited), grain, future }
     }
 
     /// Its frame and the activation that it is a turn of.
@@ -215,7 +217,7 @@ where
             return Poll::Ready(Err(lost.widen()));
         }
         let future = me.future;
-        let _noted = blocked::Poll::begin(holder.hash(), method.id);
+        let _noted = blocked::Poll::begin(*me.grain, method.id);
         match me.frame.enter(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx)))) {
             Err(panic) => Poll::Ready(Err(holder.panicked(method, &*panic).widen())),
             Ok(Poll::Pending) => match holder.lost() {
@@ -261,10 +263,6 @@ impl<G: Lifecycle> Holder for Activation<G> {
 
     fn parked(&self, access: AccessKind) {
         self.mailbox.parked(access);
-    }
-
-    fn hash(&self) -> u64 {
-        self.hash
     }
 
     fn slow_turns(&self) -> &SlowTurns {

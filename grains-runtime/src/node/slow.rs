@@ -2,12 +2,12 @@
 //! times in each `slow_turn` whether any has been there for longer, and names it once.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
-
-use grains_core::{Instant, world::Clock};
 
 use super::NodeInner;
 use crate::{
@@ -32,38 +32,68 @@ const CALLERS_MAX: usize = 8;
 pub(crate) struct SlowTurns {
     /// Zero: nobody looks.
     limit: Duration,
+    /// How often the node has looked: the time that turns are entered with, which costs less than a clock.
+    looks: AtomicU32,
     shards: [Mutex<Shard>; SHARDS],
 }
 
 #[derive(Default)]
 struct Shard {
-    /// As many as turns wait, each with its task; in the order in which they began to.
-    turns: BTreeMap<u64, Waiting>,
-    next: u64,
-    /// The last of them that was looked at and found old.
-    told: u64,
+    /// As many places as turns have waited at a time, each of which has a task, which is larger.
+    places: Vec<Option<Waiting>>,
+    /// The places that are free.
+    free: Vec<usize>,
 }
+
+/// A shard that is empty and has more places than this gives them back.
+const PLACES_KEPT_MAX: usize = 1024;
 
 struct Waiting {
-    since: Instant,
+    /// The last look before it began to wait.
+    since: u32,
     turn: TurnName,
     caller: Option<Arc<Link>>,
+    told: bool,
 }
 
-/// A turn that waits, until it is dropped.
+impl Shard {
+    fn enter(&mut self, waiting: Waiting) -> usize {
+        match self.free.pop() {
+            Some(place) => {
+                self.places[place] = Some(waiting);
+                place
+            }
+            None => {
+                self.places.push(Some(waiting));
+                self.places.len() - 1
+            }
+        }
+    }
+
+    fn leave(&mut self, place: usize) -> Option<Waiting> {
+        let left = self.places[place].take();
+        self.free.push(place);
+        if self.free.len() == self.places.len() && self.places.len() > PLACES_KEPT_MAX {
+            *self = Self::default();
+        }
+        left
+    }
+}
+
+/// A turn that waits, until this is dropped.
 pub(crate) struct Entered {
     holder: Arc<dyn Holder>,
     shard: usize,
-    number: u64,
+    place: usize,
 }
 
 impl SlowTurns {
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, shards: Default::default() }
+        Self { limit, looks: AtomicU32::new(0), shards: Default::default() }
     }
 
     /// The turn of `frame` begins to wait. `None` if nobody looks.
-    pub(crate) fn enter(frame: &Frame, clock: &dyn Clock) -> Option<Entered> {
+    pub(crate) fn enter(frame: &Frame) -> Option<Entered> {
         let holder = frame.shared_holder()?;
         let slow = holder.slow_turns();
         if slow.limit.is_zero() {
@@ -71,29 +101,33 @@ impl SlowTurns {
         }
         let turn = frame.turn()?;
         let at = (turn.life.epoch ^ turn.life.counter) as usize % SHARDS;
-        let waiting = Waiting { since: clock.now(), turn, caller: frame.caller.clone() };
-        let mut shard = lock(&slow.shards[at]);
-        shard.next += 1;
-        let number = shard.next;
-        shard.turns.insert(number, waiting);
-        drop(shard);
-        Some(Entered { holder, shard: at, number })
+        let since = slow.looks.load(Ordering::Relaxed);
+        let waiting = Waiting { since, turn, caller: frame.caller.clone(), told: false };
+        let place = lock(&slow.shards[at]).enter(waiting);
+        Some(Entered { holder, shard: at, place })
     }
 
-    /// The turns that have become old since the last look, with their ages; and how many more.
-    fn look(&self, now: Instant) -> (Vec<Slow>, usize) {
+    /// How long it is from one look to the next.
+    fn period(&self) -> Duration {
+        (self.limit / LOOKS).max(LOOK_PERIOD_MIN)
+    }
+
+    /// Looks once more. Gives the turns that have become old since the last time, and how many more.
+    fn look(&self) -> (Vec<Slow>, usize) {
+        let now = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let (mut named, mut more) = (Vec::new(), 0);
         for shard in &self.shards {
             let mut shard = lock(shard);
-            let Shard { turns, told, .. } = &mut *shard;
-            for (number, Waiting { since, turn, caller }) in turns.range(*told + 1..) {
-                let age = now.since(*since);
-                if age < self.limit {
-                    break;
+            for waiting in shard.places.iter_mut().flatten().filter(|waiting| !waiting.told) {
+                // The first of them came after it had begun to wait, so these are whole periods.
+                let periods = now.wrapping_sub(waiting.since) - 1;
+                if periods < LOOKS {
+                    continue;
                 }
-                *told = *number;
+                let age = self.period() * periods;
+                waiting.told = true;
                 match named.len() < NAMED_MAX {
-                    true => named.push(Slow { turn: turn.clone(), age, caller: caller.clone() }),
+                    true => named.push(Slow { turn: waiting.turn.clone(), age, caller: waiting.caller.clone() }),
                     false => more += 1,
                 }
             }
@@ -104,7 +138,7 @@ impl SlowTurns {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let ended = lock(&self.holder.slow_turns().shards[self.shard]).turns.remove(&self.number);
+        let ended = lock(&self.holder.slow_turns().shards[self.shard]).leave(self.place);
         drop(ended); // a chain may be the last of many things
     }
 }
@@ -119,7 +153,7 @@ impl Slow {
     fn tell(&self) {
         let (grain, method, age) = (&self.turn.grain, self.turn.method.name(), self.age);
         let called_by = chain_names(self.caller.as_ref(), CALLERS_MAX).join(" <- ");
-        tracing::warn!(%grain, method, ?age, called_by, "a turn waits for long: see `slow_turn`");
+        tracing::warn!(%grain, method, at_least = ?age, called_by, "a turn waits for long: see `slow_turn`");
     }
 }
 
@@ -130,13 +164,13 @@ impl NodeInner {
         if limit.is_zero() {
             return;
         }
-        let period = (limit / LOOKS).max(LOOK_PERIOD_MIN);
+        let period = self.slow.period();
         let (me, clock) = (self.me.clone(), self.world.clock.clone());
         self.tasks.spawn(async move {
             loop {
                 clock.sleep_until(clock.now() + period).await;
                 let Some(node) = me.upgrade() else { return };
-                let (named, more) = node.slow.look(clock.now());
+                let (named, more) = node.slow.look();
                 named.iter().for_each(Slow::tell);
                 if more > 0 {
                     tracing::warn!(more, "so many other turns wait for long");
@@ -155,45 +189,59 @@ mod tests {
 
     const INFO: MethodInfo = MethodInfo::new("wait", AccessKind::Shared);
 
-    fn begins(slow: &SlowTurns, shard: usize, since: u64, key: &str) {
+    fn begins(slow: &SlowTurns, shard: usize, key: &str) {
         let (grain, life) = (GrainId::new("desk", key), ActivationId { epoch: 1, counter: 1 });
         let turn = TurnName { node: 1, grain, life, method: TurnMethod::Known(&INFO) };
-        let mut shard = lock(&slow.shards[shard]);
-        shard.next += 1;
-        let number = shard.next;
-        shard.turns.insert(number, Waiting { since: at(since), turn, caller: None });
+        let since = slow.looks.load(Ordering::Relaxed);
+        lock(&slow.shards[shard]).enter(Waiting { since, turn, caller: None, told: false });
     }
 
-    fn at(second: u64) -> Instant {
-        Instant::from_nanos(second * 1_000_000_000)
-    }
-
-    fn named(slow: &SlowTurns, second: u64) -> Vec<String> {
-        let (named, more) = slow.look(at(second));
+    fn named(slow: &SlowTurns) -> Vec<String> {
+        let (named, more) = slow.look();
         assert_eq!(more, 0);
         named.iter().map(|slow| format!("{} {}", slow.turn, slow.age.as_secs())).collect()
     }
 
     #[test]
-    fn each_turn_is_named_once_when_it_is_old() {
+    fn each_turn_is_named_once_when_it_has_waited_for_that_long() {
+        let slow = SlowTurns::new(Duration::from_secs(40));
+        assert_eq!(slow.period(), Duration::from_secs(10));
+        begins(&slow, 0, "a");
+        assert_eq!(named(&slow), [] as [&str; 0]);
+        begins(&slow, 3, "b");
+        begins(&slow, 3, "c");
+        drop(lock(&slow.shards[3]).leave(1));
+        for _ in 0..3 {
+            assert_eq!(named(&slow), [] as [&str; 0]);
+        }
+        assert_eq!(named(&slow), ["desk/a.wait 40"], "at the fifth look it is 40 to 50 s old");
+        assert_eq!(named(&slow), ["desk/b.wait 40"]);
+        for _ in 0..20 {
+            assert_eq!(named(&slow), [] as [&str; 0]);
+        }
+    }
+
+    #[test]
+    fn places_are_used_again_and_many_of_them_given_back() {
         let slow = SlowTurns::new(Duration::from_secs(30));
-        begins(&slow, 0, 0, "a");
-        begins(&slow, 3, 5, "b");
-        begins(&slow, 3, 40, "c");
-        assert_eq!(named(&slow, 29), [] as [&str; 0]);
-        assert_eq!(named(&slow, 30), ["desk/a.wait 30"]);
-        assert_eq!(named(&slow, 36), ["desk/b.wait 31"]);
-        assert_eq!(named(&slow, 69), [] as [&str; 0]);
-        assert_eq!(named(&slow, 70), ["desk/c.wait 30"]);
-        assert_eq!(named(&slow, 1000), [] as [&str; 0]);
+        (0..2000).for_each(|_| begins(&slow, 0, "a"));
+        let mut shard = lock(&slow.shards[0]);
+        (0..1999).for_each(|place| drop(shard.leave(place)));
+        assert_eq!(shard.places.len(), 2000);
+        drop(shard);
+        (0..1999).for_each(|_| begins(&slow, 0, "b"));
+        assert_eq!(lock(&slow.shards[0]).places.len(), 2000);
+        (0..2000).for_each(|place| drop(lock(&slow.shards[0]).leave(place)));
+        assert_eq!(lock(&slow.shards[0]).places.len(), 0);
     }
 
     #[test]
     fn of_very_many_some_are_named_and_the_others_counted() {
         let slow = SlowTurns::new(Duration::from_secs(30));
-        (0..100).for_each(|n| begins(&slow, n % SHARDS, 0, "a"));
-        let (named, more) = slow.look(at(30));
+        (0..100).for_each(|n| begins(&slow, n % SHARDS, "a"));
+        (0..LOOKS).for_each(|_| assert_eq!(slow.look().1, 0));
+        let (named, more) = slow.look();
         assert_eq!((named.len(), more), (NAMED_MAX, 80));
-        assert_eq!(slow.look(at(31)).1, 0, "once");
+        assert_eq!(slow.look().1, 0, "once");
     }
 }

@@ -53,6 +53,8 @@ idle_timeout = "5ms"
 activations_max = 1_000
 state_bytes_max = "3KiB"
 stop_timeout = "0s"
+slow_turn = "19s"
+blocked_turn = "0s"
 encode_local_calls = true
 
 [cluster]
@@ -83,6 +85,7 @@ patience = "17s"
 [grain.room]
 idle_timeout = "1h"
 mailbox_len_max = 3
+abandon_after = "18m"
 store = "archive"
 placement = "prefer_local"
 role = "web"
@@ -223,7 +226,7 @@ fn no_setting_takes_what_it_is_not() {
         assert_eq!(value.written(), before, "{name} has changed");
         names.push(name);
     });
-    assert_eq!(names.len(), 13 + 15 + 6 + 2 * 5);
+    assert_eq!(names.len(), 15 + 15 + 6 + 2 * 6);
     for name in names {
         let told = wrong_file(&format!("{name} = 1979-05-27"));
         let expected = format!("a.toml:1: `{name}` is ");
