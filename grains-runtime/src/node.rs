@@ -32,7 +32,7 @@ use grains_core::{
 use litemap::LiteMap;
 
 use self::builder::HostingKind;
-pub(crate) use self::slow::SlowTurns;
+pub(crate) use self::slow::{Entered, SlowTurns};
 pub use self::{
     builder::{NodeBuilder, StartError},
     stop::Stopped,

@@ -1,16 +1,24 @@
 //! A turn that was polled once and has to wait: it goes on as a task, and from then on it can ask whether its caller still
 //! wants its answer. Turns that end in their first poll never come here.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use grains_core::{
     CallError, Failure,
     cancel::{Caller, Cancellation, Watched},
-    world::Clock,
+    world::{BoxFuture, Clock},
 };
 
 use super::turn::{TurnFuture, drop_quietly};
-use crate::{ambient::Frame, node::SlowTurns};
+use crate::{
+    ambient::Frame,
+    node::{Entered, SlowTurns},
+};
 
 scoped_tls::scoped_thread_local!(static PARKED: Parked);
 
@@ -31,24 +39,47 @@ pub(super) enum Watch {
     Nobody,
 }
 
-/// Polls a turn that has been polled once to its end, or until it has waited for too long.
-pub(super) async fn go_on<F, T, E>(mut turn: Pin<Box<TurnFuture<F>>>, caller: Watch) -> F::Output
+/// A turn that has been polled once, polled to its end or until it has waited for too long. Written by hand: an `async fn` would
+/// have its arguments twice.
+pub(super) struct GoOn<F> {
+    /// There until it ends.
+    turn: Option<Pin<Box<TurnFuture<F>>>>,
+    parked: Parked,
+    _waits: Option<Entered>,
+    /// After how long it is cut.
+    limit: Option<Box<(Duration, BoxFuture<'static, ()>)>>,
+}
+
+pub(super) fn go_on<F>(turn: Pin<Box<TurnFuture<F>>>, caller: Watch) -> GoOn<F> {
+    let (frame, holder) = turn.held();
+    let parked = Parked { frame: address(frame), caller };
+    let waits = SlowTurns::enter(frame);
+    let clock = holder.clock();
+    let limit = holder.abandon_after().map(|limit| Box::new((limit, clock.sleep_until(clock.now() + limit))));
+    GoOn { turn: Some(turn), parked, _waits: waits, limit }
+}
+
+impl<F> Unpin for GoOn<F> {}
+
+impl<F, T, E> Future for GoOn<F>
 where
     F: Future<Output = Result<T, CallError<E>>>,
 {
-    let (frame, holder) = turn.held();
-    let parked = Parked { frame: address(frame), caller };
-    let _waits = SlowTurns::enter(frame);
-    let clock = holder.clock();
-    let mut limit = holder.abandon_after().map(|limit| (limit, clock.sleep_until(clock.now() + limit)));
-    let answer = poll_fn(|cx| match (PARKED.set(&parked, || turn.as_mut().poll(cx)), &mut limit) {
-        (Poll::Ready(answer), _) => Poll::Ready(Ok(answer)),
-        (Poll::Pending, Some((limit, over))) => over.as_mut().poll(cx).map(|()| Err(*limit)),
-        (Poll::Pending, None) => Poll::Pending,
-    });
-    match answer.await {
-        Ok(answer) => answer,
-        Err(limit) => Err(abandon(turn, limit).widen()),
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { turn: place, parked, limit, .. } = &mut *self;
+        let Some(turn) = place else { panic!("a turn was polled after it ended") };
+        if let Poll::Ready(answer) = PARKED.set(parked, || turn.as_mut().poll(cx)) {
+            *place = None;
+            return Poll::Ready(answer);
+        }
+        let Some((limit, over)) = limit.as_deref_mut() else { return Poll::Pending };
+        if over.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let Some(turn) = place.take() else { unreachable!("it was polled above") };
+        Poll::Ready(Err(abandon(turn, *limit).widen()))
     }
 }
 
