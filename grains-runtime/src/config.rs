@@ -43,8 +43,9 @@ pub struct NodeConfig {
     /// then it is of use to nobody who called it, and it keeps others from its grain. Zero: none is named.
     pub slow_turn: Duration,
     /// A turn that has kept its thread for so long without waiting is named in the log, and again when it lets it go. Default
-    /// 1 s: half a lease of a cluster, and a thousand times what a turn should take before it waits. Zero: none is named, and
-    /// no thread looks. Never in the simulator.
+    /// 1 s: half a lease of a cluster, and a thousand times what a turn should take before it waits. Zero: none is named,
+    /// and no thread looks, nor wakes another one when the blocked one was about to wait for timers and sockets on behalf of
+    /// all. Never in the simulator.
     pub blocked_turn: Duration,
     /// Encode and decode the arguments and answers of local calls too, as if each callee were on another node. Default
     /// `false`; for tests.
