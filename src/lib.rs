@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub use grains_core::{
-    ActivationId, Answers, Call, CallError, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error, Failure,
-    FencingToken, Gone, Grain, GrainId, GrainKey, Instant, Interface, KEY_BYTES_MAX, KeyError, KeyFrom, KeyOf,
+    ActivationId, Answers, Call, CallError, Cancelled, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error,
+    Failure, FencingToken, Gone, Grain, GrainId, GrainKey, Instant, Interface, KEY_BYTES_MAX, KeyError, KeyFrom, KeyOf,
     KeyReader, KeyWriter, Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext,
     RequestContextFull, Result, Retry, SPAWNED_MAX, ScheduleError, SingletonKey, State, StateError, StoredCall,
     StoredTimer, TIMERS_MAX, Tick, Version, Wire, Workers, commit,

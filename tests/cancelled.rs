@@ -202,6 +202,8 @@ async fn a_turn_sees_that_its_caller_has_dropped_the_call() {
     for tag in ["drop 1", "drop 2"] {
         let call = started(vigil.hold(tag.into())).await;
         seen(&format!("{tag}: holds")).await;
+        // It waits by now, most likely; it must see it in any case.
+        tokio::time::sleep(Duration::from_millis(5)).await;
         assert!(!is_seen(&format!("{tag}: cancelled")));
         drop(call);
         seen(&format!("{tag}: cancelled")).await;
@@ -265,8 +267,10 @@ async fn who_is_polled_only_when_woken_sees_it() {
 async fn where_nobody_waits_it_never_ends() {
     let node = node().await;
     let vigil: VigilRef = node.get("asks while it activates");
-    vigil.hold_for("one-way".into(), 100).timeout(Duration::from_millis(50)).send().unwrap();
+    vigil.run("one-way".into()).await.unwrap();
     seen("asks while it activates: slept").await;
+    // It begins before the deadline also on a busy machine, and is there long after it.
+    vigil.hold_for("one-way".into(), 1000).timeout(Duration::from_millis(700)).send().unwrap();
     seen("one-way: slept").await;
     vigil.tick("tick".into()).await.unwrap();
     seen("tick: slept").await;
@@ -401,5 +405,50 @@ mod between_nodes {
             kept.await.expect("the one that was kept is answered");
         }
         join_all(nodes.iter().map(Node::stop)).await;
+    }
+}
+
+#[cfg(feature = "sim")]
+mod simulated {
+    use grains::{ClusterConfig, GrainOptions, cluster::Strategy, sim};
+
+    use super::*;
+
+    /// By the end of its connection, long before the cluster has agreed that it is gone.
+    #[test]
+    fn a_turn_sees_at_once_that_the_process_of_its_caller_is_gone() {
+        let report = sim::run(1, async |sim| {
+            let list = ["127.0.0.1:7101", "127.0.0.2:7101", "127.0.0.3:7101"];
+            let machines = ["a", "b", "c"].map(|name| sim.machine(name));
+            let starting = [0, 1, 2].map(|n| {
+                let near = GrainOptions::new().placement(Strategy::PreferLocal);
+                let builder = Node::builder()
+                    .name(machines[n].name())
+                    .world(machines[n].world())
+                    .cluster(ClusterConfig::new("simulated").listen(list[n]).join(list))
+                    .host_with::<VigilGrain>(near);
+                machines[n].spawn(async move { builder.start().await.unwrap() })
+            });
+            let mut nodes = Vec::new();
+            for node in starting {
+                nodes.push(node.await.unwrap());
+            }
+            nodes[2].get::<VigilRef>("sim").run("sim there".into()).await.unwrap();
+            let far: VigilRef = nodes[0].get("sim");
+            let call = machines[0].spawn(async move { far.hold("sim".into()).await });
+            while !is_seen("sim: holds") {
+                sim.sleep(Duration::from_millis(5)).await;
+            }
+            sim.sleep(Duration::from_millis(100)).await;
+            assert!(!is_seen("sim: cancelled"));
+            let members = || nodes[2].status().members.len();
+            machines[0].crash();
+            while !is_seen("sim: cancelled") {
+                sim.sleep(Duration::from_millis(5)).await;
+                assert_eq!(members(), 3, "the connection tells it first");
+            }
+            drop(call);
+        });
+        assert!(report.sim_time < Duration::from_secs(60), "{report:?}");
     }
 }

@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::time::Instant;
@@ -83,6 +84,11 @@ pub trait Tasks: Send + Sync + 'static {
     fn here(&self) -> bool;
     /// Ready, unless this task has run for so long that it should let others run first.
     fn give_way(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Calls `look` every `period` on a thread of its own until it says `false`: for what has to look when all threads of
+    /// tasks are blocked. Worlds of one thread, such as the simulator, have nobody who could, and never call it.
+    fn beside(&self, period: Duration, look: Box<dyn FnMut() -> bool + Send>) {
+        let _ = (period, look);
+    }
 }
 
 /// A running task. Dropping the handle leaves it running.

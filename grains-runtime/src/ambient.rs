@@ -15,7 +15,7 @@ use grains_core::{
     AccessKind, ActivationId, Failure, GrainId, Instant, MethodInfo, RequestContext, route::Waits, world::Clock,
 };
 
-use crate::tenure::Tenure;
+use crate::{node::SlowTurns, tenure::Tenure};
 
 scoped_tls::scoped_thread_local!(static FRAME: Frame);
 
@@ -64,6 +64,12 @@ pub(crate) trait Holder: Send + Sync {
     fn fenced(&self) -> Failure;
     /// A turn of it was polled once and has to wait.
     fn parked(&self, access: AccessKind);
+    /// Where its node looks for turns that wait for long.
+    fn slow_turns(&self) -> &SlowTurns;
+    /// After how long a turn that waits is cut.
+    fn abandon_after(&self) -> Option<Duration>;
+    /// What the caller of a turn is told that was cut because it has waited for so long.
+    fn abandoned(&self, method: &MethodInfo, limit: Duration) -> Failure;
     /// What the caller of a turn is told that has panicked.
     fn panicked(&self, method: &MethodInfo, panic: &(dyn Any + Send)) -> Failure;
 }
@@ -136,6 +142,14 @@ impl Frame {
     pub(crate) fn holder(&self) -> Option<(&dyn Holder, &'static MethodInfo)> {
         match &self.whose {
             Whose::Turn { holder, method, .. } => Some((&**holder, method)),
+            Whose::Task => None,
+        }
+    }
+
+    /// The activation whose turn this is, to be kept.
+    pub(crate) fn shared_holder(&self) -> Option<Arc<dyn Holder>> {
+        match &self.whose {
+            Whose::Turn { holder, .. } => Some(holder.clone()),
             Whose::Task => None,
         }
     }
@@ -330,6 +344,12 @@ impl Link {
     pub(crate) fn still_waits(&self) -> bool {
         self.waits.load(Ordering::Acquire) && !self.over.load(Ordering::Acquire)
     }
+}
+
+/// The turns of the chain that ends with `caller`, that first, at most `max` of them.
+pub(crate) fn chain_names(caller: Option<&Arc<Link>>, max: usize) -> Vec<String> {
+    let links = std::iter::successors(caller, |link| link.caller.as_ref());
+    links.take(max).map(|link| link.turn.to_string()).collect()
 }
 
 impl Drop for Link {

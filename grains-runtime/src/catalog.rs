@@ -130,6 +130,11 @@ impl Catalog {
         Some(found)
     }
 
+    /// The activation of the grain that is looked up by `hash`, which 57 secret bits of it make as good as its id.
+    pub(crate) fn find_by_hash(&self, hash: u64) -> Option<Arc<dyn AnyActivation>> {
+        read(self.shard(hash)).find(hash, |activation| activation.hash() == hash).cloned()
+    }
+
     /// Finds the activation of `id`, or adds the one that `make` gives.
     pub(crate) fn find_or_add(
         &self,

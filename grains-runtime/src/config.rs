@@ -49,6 +49,14 @@ pub struct NodeConfig {
     /// How long [`stop`](crate::Node::stop) waits for turns to end. Default 10 s: below what service managers and
     /// container platforms wait before they kill.
     pub stop_timeout: Duration,
+    /// A turn that has waited for so long is named in the log, once. Default 30 s, as long as the outermost caller waits: by
+    /// then it is of use to nobody who called it, and it keeps others from its grain. Zero: none is named.
+    pub slow_turn: Duration,
+    /// A turn that has kept its thread for so long without waiting is named in the log, and again when it lets it go. Default
+    /// 1 s: half a lease of a cluster, and a thousand times what a turn should take before it waits. Zero: none is named,
+    /// and no thread looks, nor wakes another one when the blocked one was about to wait for timers and sockets on behalf of
+    /// all. Never in the simulator.
+    pub blocked_turn: Duration,
     /// Encode and decode the arguments and answers of local calls too, as if each callee were on another node. Default
     /// `false`; for tests.
     pub encode_local_calls: bool,
@@ -70,6 +78,8 @@ impl Default for NodeConfig {
             activations_max: 4_000_000,
             state_bytes_max: STATE_BYTES_MAX,
             stop_timeout: Duration::from_secs(10),
+            slow_turn: Duration::from_secs(30),
+            blocked_turn: Duration::from_secs(1),
             encode_local_calls: false,
         }
     }
@@ -85,6 +95,8 @@ pub struct GrainOptions {
     pub keep_active: bool,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
+    /// After how long a turn of this type that still waits is cut. Default: never.
+    pub abandon_after: Option<Duration>,
     /// Which store keeps the states of this type.
     pub store: Option<StoreChoice>,
     /// How the node for a new activation of this type is chosen in a cluster.
@@ -122,6 +134,15 @@ impl GrainOptions {
     #[must_use]
     pub fn mailbox_len_max(mut self, max: usize) -> Self {
         self.mailbox_len_max = Some(max);
+        self
+    }
+
+    /// Cuts a turn that still waits after `limit`: its future is dropped, its caller hears
+    /// [`Lost`](grains_core::CallError::Lost), and so is the activation, without `deactivate`. Calls that wait find a new one.
+    /// It is for grains that must answer others even if one call hangs. A turn that blocks its thread cannot be cut.
+    #[must_use]
+    pub fn abandon_after(mut self, limit: Duration) -> Self {
+        self.abandon_after = Some(limit);
         self
     }
 

@@ -16,7 +16,7 @@
 #[allow(unsafe_code, reason = "the instance behind the turn lock; see `activation::turn`")]
 mod activation;
 mod ambient;
-
+mod blocked;
 mod catalog;
 
 #[cfg(feature = "cluster")]

@@ -8,7 +8,9 @@ mod cycles;
 mod membership;
 mod room;
 mod scan;
+mod slow;
 mod stop;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +34,7 @@ use grains_core::{
 use litemap::LiteMap;
 
 use self::builder::HostingKind;
+pub(crate) use self::slow::{Entered, SlowTurns};
 pub use self::{
     builder::{NodeBuilder, StartError},
     stop::Stopped,
@@ -83,6 +86,8 @@ pub(crate) struct NodeInner {
     pub(crate) backlog: Arc<Backlog>,
     /// Looks for calls that wait for each other.
     pub(crate) watch: Arc<Watch>,
+    /// Its turns that wait.
+    pub(crate) slow: SlowTurns,
     /// What the node does for itself.
     pub(crate) tasks: TaskSet,
     /// Under which activations live outside of clusters.

@@ -97,6 +97,41 @@ fn a_turn_without_end_is_cut_before_its_grain_lives_elsewhere() {
 }
 
 #[test]
+fn a_grain_that_blocks_its_thread_for_ever_keeps_no_node_from_leaving() {
+    let mut cluster = Cluster::of(3);
+    cluster.orders.iter_mut().for_each(|orders| orders.stop_timeout_ms = 4_000);
+    (0..3).for_each(|n| cluster.start(n));
+    cluster.ready();
+    cluster.sweep("k", KEYS, Instant::now());
+    let (key, place) = cluster.places("k", KEYS).pop_first().unwrap();
+    let blocked = cluster.place_of(&place.node);
+    let others: Vec<usize> = (0..3).filter(|n| *n != blocked).collect();
+    let stuck = cluster.node(others[0]).begin(&format!("block {key}"));
+    cluster.until("it blocks", |cluster| cluster.history().turns.iter().any(|turn| turn.what == "block"));
+    cluster.until("it is named", |cluster| {
+        let log = cluster.node(blocked).stderr();
+        log.contains("a turn blocks its thread") && log.contains(&format!("probe/{key}.block"))
+    });
+    // Grains of other names, on all nodes.
+    (0..3).for_each(|n| cluster.begin_traffic(n, "other", KEYS));
+    cluster.traffic_flows(20);
+    let process = cluster.nodes[blocked].take().unwrap();
+    process.signal("TERM");
+    let asked = Instant::now();
+    let (status, last_word, stderr) = process.end(STOP_MAX);
+    measured("a node with a blocked thread has stopped", asked.elapsed());
+    assert_eq!(status.code(), Some(2), "one was dropped: {stderr}");
+    assert_eq!(last_word.expect("its last word")["stopped"], 1);
+    assert_eq!(stuck.get()["outcome"], "Unknown", "its caller was told");
+    cluster.settled();
+    cluster.traffic_flows(20);
+    for n in others {
+        assert_eq!(failures(&cluster.node(n).ask("settle")), [] as [Value; 0], "of calls to other grains");
+    }
+    cluster.sweep("k", KEYS, Instant::now());
+}
+
+#[test]
 fn the_last_node_stops_as_well_as_the_first() {
     let mut cluster = Cluster::three();
     cluster.sweep("k", KEYS, Instant::now());

@@ -37,6 +37,8 @@ pub trait Probe {
     async fn who(&self) -> Result<Seen>;
     /// Takes its time, and writes down each time it is polled.
     async fn slow(&mut self, ms: u64, step_ms: u64) -> Result<Seen>;
+    /// Blocks its thread for ever, after it has waited for a moment.
+    async fn block(&mut self) -> Result<Seen>;
 }
 
 #[grain(Probe)]
@@ -81,6 +83,13 @@ impl Probe for ProbeGrain {
         Ok(self.seen())
     }
 
+    async fn block(&mut self) -> Result<Seen> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.stamp("block");
+        loop {
+            std::thread::park();
+        }
+    }
     async fn slow(&mut self, ms: u64, step_ms: u64) -> Result<Seen> {
         let until = self.ctx.now() + Duration::from_millis(ms);
         while self.ctx.now() < until {

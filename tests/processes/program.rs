@@ -59,8 +59,12 @@ fn node_process() {
         _ => tracing::Level::INFO,
     };
     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    exit(runtime.block_on(run(orders)));
+    exit(main(orders));
+}
+
+/// As programs of users have it, but for what it is told.
+fn main(orders: Orders) -> i32 {
+    grains::__private::run_main(Some(2), run(orders))
 }
 
 fn say(line: &Value) {
@@ -183,6 +187,8 @@ impl Program {
                 let probe: ProbeRef = node.get(key);
                 told(key, probe.slow(number(ms), number(step_ms)).timeout(CALL_MAX).await)
             }
+            // A turn that never gives its thread back.
+            ["block", key] => told(key, node.get::<ProbeRef>(key).block().timeout(CALL_MAX).await),
             // Adds one to each of many ledgers, so many times. What was acknowledged, by key.
             ["enter", prefix, keys, times] => {
                 let times = number(times);

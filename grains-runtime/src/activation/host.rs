@@ -18,10 +18,11 @@ use super::{
     extras::{self, TaskKind},
     parked::caller_of,
     timer::timer_task,
-    turn::panic_message,
+    turn::{TASK, panic_message},
 };
 use crate::{
     ambient::{self, Frame, Inherited},
+    blocked,
     timeout::timeout,
 };
 
@@ -68,7 +69,7 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         let request = ambient::current(|frame| frame.map(|frame| frame.request.clone())).unwrap_or_default();
         let inherited = Inherited { request, ..Inherited::nothing(self.node.config.call_timeout) };
         let grain = self.id.clone();
-        let task = GrainTask { frame: Frame::of_task(inherited), task };
+        let task = GrainTask { frame: Frame::of_task(inherited), grain: self.hash, task };
         let task = async move {
             if let Err(panic) = catch_unwind(task).await {
                 tracing::error!(%grain, message = panic_message(&*panic), "a task of a grain panicked");
@@ -149,13 +150,16 @@ impl<G: Lifecycle> Activation<G> {
 /// A task of a grain: no turn, but the request context of the turn that spawned it.
 struct GrainTask {
     frame: Frame,
+    /// What its grain is looked up by.
+    grain: u64,
     task: BoxFuture<'static, ()>,
 }
 
 impl Future for GrainTask {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { frame, task } = &mut *self;
+        let Self { frame, grain, task } = &mut *self;
+        let _noted = blocked::Poll::begin(*grain, TASK.id);
         frame.enter(|| task.as_mut().poll(cx))
     }
 }

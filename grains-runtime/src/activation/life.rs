@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     ambient::{Frame, Holder as _, Inherited},
+    blocked,
     tenure::fenced,
     timeout::timeout,
 };
@@ -299,6 +300,8 @@ impl<G: Lifecycle, T> Future for InFrame<'_, G, T> {
         if !activation.tenure.may_act() {
             return Poll::Ready(Err(activation.fenced()));
         }
+        let method = frame.holder().map_or(ACTIVATE.id, |(_, method)| method.id);
+        let _noted = blocked::Poll::begin(activation.hash, method);
         let polled = frame.enter(|| for_nobody(frame, || future.as_mut().poll(cx)));
         if activation.lost.load(Ordering::Acquire) {
             return Poll::Ready(Err(activation.lost_error()));

@@ -39,7 +39,8 @@ use std::{
 };
 
 use grains_core::{
-    ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, route::AnySlot, store::Store, tasks::TaskId,
+    ActivationId, DeactivationReason, GrainId, Lifecycle, MethodId, MethodInfo, route::AnySlot, store::Store,
+    tasks::TaskId,
 };
 
 use self::{arrived::Arrived, extras::Extras, mailbox::Mailbox, waiter::Waiter};
@@ -57,6 +58,8 @@ pub(crate) struct GrainTypeInfo {
     /// They are deactivated neither because they are idle nor to make room.
     pub(crate) stays: bool,
     pub(crate) mailbox_len_max: usize,
+    /// After how long a turn that waits is cut.
+    pub(crate) abandon_after: Option<Duration>,
     /// What keeps their states.
     pub(crate) store: Arc<dyn Store>,
     /// Larger than in every earlier start of a node over that store; for nodes alone.
@@ -208,6 +211,8 @@ pub(crate) trait AnyActivation: Send + Sync {
     fn tenure(&self) -> &Arc<Tenure>;
     /// The life that lives, or will; the counter is 0 if that is not known yet.
     fn activation_id(&self) -> ActivationId;
+    /// The name of one of its methods, or of what else runs in it.
+    fn method_name(&self, id: MethodId) -> Option<&'static str>;
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

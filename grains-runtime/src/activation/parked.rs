@@ -1,16 +1,24 @@
 //! A turn that was polled once and has to wait: it goes on as a task, and from then on it can ask whether its caller still
 //! wants its answer. Turns that end in their first poll never come here.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc};
-
-use grains_core::{
-    CallError,
-    cancel::{Caller, Cancellation, Watched},
-    world::Clock,
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use super::turn::TurnFuture;
-use crate::ambient::Frame;
+use grains_core::{
+    CallError, Failure,
+    cancel::{Caller, Cancellation, Watched},
+    world::{BoxFuture, Clock},
+};
+
+use super::turn::{TurnFuture, drop_quietly};
+use crate::{
+    ambient::Frame,
+    node::{Entered, SlowTurns},
+};
 
 scoped_tls::scoped_thread_local!(static PARKED: Parked);
 
@@ -31,13 +39,55 @@ pub(super) enum Awaited {
     Nobody,
 }
 
-/// Polls a turn that has been polled once to its end.
-pub(super) async fn go_on<F, T, E>(mut turn: Pin<Box<TurnFuture<F>>>, caller: Awaited) -> F::Output
+/// A turn that has been polled once, polled to its end or until it has waited for too long. Written by hand: an `async fn` would
+/// have its arguments twice.
+pub(super) struct GoOn<F> {
+    /// There until it ends.
+    turn: Option<Pin<Box<TurnFuture<F>>>>,
+    parked: Parked,
+    _waits: Option<Entered>,
+    /// After how long it is cut.
+    limit: Option<Box<(Duration, BoxFuture<'static, ()>)>>,
+}
+
+pub(super) fn go_on<F>(turn: Pin<Box<TurnFuture<F>>>, caller: Awaited) -> GoOn<F> {
+    let (frame, holder) = turn.held();
+    let parked = Parked { frame: address(frame), caller };
+    let waits = SlowTurns::enter(frame);
+    let clock = holder.clock();
+    let limit = holder.abandon_after().map(|limit| Box::new((limit, clock.sleep_until(clock.now() + limit))));
+    GoOn { turn: Some(turn), parked, _waits: waits, limit }
+}
+
+impl<F> Unpin for GoOn<F> {}
+
+impl<F, T, E> Future for GoOn<F>
 where
     F: Future<Output = Result<T, CallError<E>>>,
 {
-    let parked = Parked { frame: address(turn.held().0), caller };
-    poll_fn(|cx| PARKED.set(&parked, || turn.as_mut().poll(cx))).await
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { turn: place, parked, limit, .. } = &mut *self;
+        let Some(turn) = place else { panic!("a turn was polled after it ended") };
+        if let Poll::Ready(answer) = PARKED.set(parked, || turn.as_mut().poll(cx)) {
+            *place = None;
+            return Poll::Ready(answer);
+        }
+        let Some((limit, over)) = limit.as_deref_mut() else { return Poll::Pending };
+        if over.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let Some(turn) = place.take() else { unreachable!("it was polled above") };
+        Poll::Ready(Err(abandon(turn, *limit).widen()))
+    }
+}
+
+/// Cuts a turn: its activation ends, and what waits for that finds the next one.
+fn abandon<F>(turn: Pin<Box<TurnFuture<F>>>, limit: Duration) -> Failure {
+    let failure = turn.abandoned(limit);
+    drop_quietly(turn, "a turn that was cut");
+    failure
 }
 
 /// Runs `poll`, that of the turn of `frame` which nobody waits for.

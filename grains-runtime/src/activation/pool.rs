@@ -20,10 +20,13 @@ use std::{
 };
 
 use grains_core::{
-    ActivationId, DeactivationReason, GrainId, Lifecycle, MethodInfo, Workers, route::AnySlot, tasks::TaskId,
+    ActivationId, DeactivationReason, GrainId, Lifecycle, MethodId, MethodInfo, Workers, route::AnySlot, tasks::TaskId,
 };
 
-use super::{Activation, AnyActivation, GrainTypeInfo, IsGone, Numbering, Place, Spare, arrived::Arrived, lock};
+use super::{
+    Activation, AnyActivation, GrainTypeInfo, IsGone, Numbering, Place, Spare, arrived::Arrived, lock,
+    start::method_name,
+};
 use crate::{
     ambient::{self, Link},
     deadlock::{Look, Watch},
@@ -276,6 +279,10 @@ impl<G: Lifecycle> AnyActivation for Pool<G> {
     fn drop_now(self: Arc<Self>) {
         self.close();
         self.workers().into_iter().for_each(AnyActivation::drop_now);
+    }
+
+    fn method_name(&self, id: MethodId) -> Option<&'static str> {
+        method_name::<G>(id)
     }
 
     /// Its workers are not watched: whoever waits for one of them does not wait for a certain turn.

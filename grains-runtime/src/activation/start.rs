@@ -10,7 +10,7 @@ use std::{
 
 use grains_core::{
     Access, ActivationId, AnsweredBy, CallError, DeactivationReason, Error, GrainId, InterfaceSet, Lifecycle, Method,
-    MethodInfo, Outcome, Turns,
+    MethodId, MethodInfo, Outcome, Turns,
     reply::reply_channel,
     route::{AnswerSource, AnySlot, Queue, Slot, WaitEdge, Waiting},
     tasks::TaskId,
@@ -23,7 +23,7 @@ use super::{
     backlog::NodeFull,
     mailbox::{Enqueued, Full},
     parked::{Awaited, go_on},
-    turn::{Turn, answer, answer_through_bytes, encoding},
+    turn::{ACTIVATE, DEACTIVATE, TASK, TICK, Turn, answer, answer_through_bytes, encoding},
     waiter::{CallWaiter, ReplyTo, Waiter},
 };
 use crate::{
@@ -227,6 +227,27 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
 
     fn activation_id(&self) -> ActivationId {
         self.order().unwrap_or_else(|| self.life())
+    }
+
+    fn method_name(&self, id: MethodId) -> Option<&'static str> {
+        method_name::<G>(id)
+    }
+}
+
+/// What runs under this id in activations of `G`.
+pub(super) fn method_name<G: Lifecycle>(id: MethodId) -> Option<&'static str> {
+    let others = || [ACTIVATE, DEACTIVATE, TICK, TASK].into_iter().find(|other| other.id == id);
+    G::Interfaces::dispatch(id, NameOf).ok().or_else(|| Some(others()?.name))
+}
+
+/// Asks for the name of a method.
+struct NameOf;
+
+impl<G: Lifecycle> Turns<G> for NameOf {
+    type Output = &'static str;
+
+    fn turn<M: AnsweredBy<G>>(self) -> &'static str {
+        M::INFO.name
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     ptr::NonNull,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use grains_core::{
@@ -22,6 +23,8 @@ use pin_project_lite::pin_project;
 use super::Activation;
 use crate::{
     ambient::{Frame, Holder, Inherited, TurnMethod, TurnName},
+    blocked,
+    node::SlowTurns,
     tenure::Tenure,
 };
 
@@ -181,6 +184,8 @@ pin_project! {
         #[pin]
         future: F,
         frame: Frame,
+        // What its grain is looked up by.
+        grain: u64,
     }
 }
 
@@ -210,13 +215,19 @@ impl<F> TurnFuture<F> {
         inherited: Inherited,
         future: F,
     ) -> Self {
-        let life = activation.life();
-        Self { future, frame: Frame::of_turn(activation, life, method, inherited) }
+        let (life, grain) = (activation.life(), activation.hash);
+        Self { future, frame: Frame::of_turn(activation, life, method, inherited), grain }
     }
 
     /// Its frame and the activation that it is a turn of.
     pub(super) fn held(&self) -> (&Frame, &dyn Holder) {
         (&self.frame, holder(&self.frame).0)
+    }
+
+    /// What its caller is told when it is cut because it has waited for so long.
+    pub(super) fn abandoned(&self, limit: Duration) -> Failure {
+        let (holder, method) = holder(&self.frame);
+        holder.abandoned(method, limit)
     }
 }
 
@@ -240,6 +251,7 @@ where
             return Poll::Ready(Err(lost.widen()));
         }
         let future = me.future;
+        let _noted = blocked::Poll::begin(*me.grain, method.id);
         match me.frame.enter(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx)))) {
             Err(panic) => Poll::Ready(Err(holder.panicked(method, &*panic).widen())),
             Ok(Poll::Pending) => match holder.lost() {
@@ -285,6 +297,21 @@ impl<G: Lifecycle> Holder for Activation<G> {
 
     fn parked(&self, access: AccessKind) {
         self.mailbox.parked(access);
+    }
+
+    fn slow_turns(&self) -> &SlowTurns {
+        &self.node.slow
+    }
+
+    fn abandon_after(&self) -> Option<Duration> {
+        self.grain_type.abandon_after
+    }
+
+    fn abandoned(&self, method: &MethodInfo, limit: Duration) -> Failure {
+        let method = method.name;
+        tracing::warn!(grain = %self.id, method, "waited longer than abandon_after = {limit:?}: the activation is dropped");
+        let why = format!("`{method}` waited longer than abandon_after = {limit:?}, and was cut").into();
+        CallError::Lost { grain: self.id.to_string().into(), why }
     }
 
     fn panicked(&self, method: &MethodInfo, panic: &(dyn Any + Send)) -> Failure {
@@ -343,3 +370,5 @@ pub(crate) fn encoding<T>(trip: impl FnOnce() -> Result<T, codec::CodecError>) -
 pub(super) const ACTIVATE: MethodInfo = MethodInfo::new("activate", AccessKind::Exclusive);
 pub(super) const DEACTIVATE: MethodInfo = MethodInfo::new("deactivate", AccessKind::Exclusive);
 pub(super) const TICK: MethodInfo = MethodInfo::new("tick", AccessKind::Exclusive);
+/// That of a task, which is no turn.
+pub(super) const TASK: MethodInfo = MethodInfo::new("task", AccessKind::Shared);

@@ -188,7 +188,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
             ReplyTo::Nobody => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
         };
         let run = Run { access: <M::Access as grains_core::Access>::KIND, turn: future, reply, watch: ReplyTo::watch };
-        run.to_end(activation, finish)
+        run.begin(activation, finish)
     }
 
     fn fail(self: Box<Self>, failure: Failure) {
@@ -238,7 +238,7 @@ where
     E: 'static,
 {
     /// Polls the turn once here, and gives what has to wait.
-    fn to_end<G: Lifecycle>(
+    fn begin<G: Lifecycle>(
         self,
         activation: &Arc<Activation<G>>,
         finish: impl FnOnce(R, F::Output, &Activation<G>) + Send + 'static,
@@ -324,7 +324,7 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
             }
             done.send(());
         };
-        Run { access: AccessKind::Exclusive, turn, reply: done, watch: |_| Awaited::Nobody }.to_end(activation, finish)
+        Run { access: AccessKind::Exclusive, turn, reply: done, watch: |_| Awaited::Nobody }.begin(activation, finish)
     }
 
     fn fail(self: Box<Self>, _: Failure) {}

@@ -43,7 +43,7 @@ use self::{
 };
 #[cfg(feature = "cluster")]
 use super::membership::{Description, Membership};
-use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, StopHard};
+use super::{HostedType, MakeActivation, Node, NodeInner, RUNNING, SlowTurns, StopHard};
 use crate::{
     activation::{Activation, GrainTypeInfo, backlog::Backlog, pool::Pool},
     catalog::Catalog,
@@ -416,6 +416,7 @@ impl NodeBuilder {
             clustered: membership.as_ref().map(|membership| membership.clustered.clone()),
             #[cfg(feature = "cluster")]
             driver: membership.as_ref().map(|membership| membership.driver.clone()),
+            slow: SlowTurns::new(config.slow_turn),
             config,
             world,
             store: own.store,
@@ -430,6 +431,8 @@ impl NodeBuilder {
         inner.scan_for_idle(shortest_idle);
         inner.look_for_cycles();
         inner.make_room();
+        inner.look_for_slow_turns();
+        inner.watch_threads();
         let node = Node { _stop: Arc::new(StopHard(inner.clone())), inner };
         #[cfg(feature = "cluster")]
         if let Some(membership) = membership
@@ -479,6 +482,7 @@ fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> LiteM
             idle_timeout: hosting.idle_timeout(config),
             stays: hosting.stays(),
             mailbox_len_max: hosting.mailbox_len_max(config),
+            abandon_after: hosting.options.abandon_after,
             store: opened.store,
             epoch: opened.epoch,
             live: AtomicUsize::new(0),

@@ -40,7 +40,8 @@ impl NodeInner {
                 clock.sleep_until(clock.now() + LOOK_AGAIN).await;
             }
         }
-        let dropped = dropped + self.catalog.len();
+        // One that blocks its thread is here still after the cluster was left without it.
+        let dropped = dropped.max(self.catalog.len());
         if dropped > 0 {
             tracing::warn!(node = self.config.name, dropped, "stop_timeout has passed: what is still busy is dropped");
         }

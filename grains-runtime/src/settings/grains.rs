@@ -17,6 +17,8 @@ pub struct GrainSettings {
     pub keep_active: Option<bool>,
     /// How many calls may wait for one activation of this type.
     pub mailbox_len_max: Option<usize>,
+    /// After how long a turn of this type that still waits is cut.
+    pub abandon_after: Option<Duration>,
     /// Which store keeps the states of this type.
     pub store: Option<StoreChoice>,
     /// How the node for a new activation of this type is chosen.
@@ -34,6 +36,7 @@ impl GrainSettings {
             idle_timeout,
             keep_active,
             mailbox_len_max,
+            abandon_after,
             store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
@@ -42,6 +45,7 @@ impl GrainSettings {
             idle_timeout,
             keep_active: Some(keep_active).filter(|keeps| *keeps),
             mailbox_len_max,
+            abandon_after,
             store,
             #[cfg(feature = "cluster")]
             placement: Some(strategy).filter(|strategy| *strategy != Strategy::default()),
@@ -63,6 +67,7 @@ impl GrainSettings {
             idle_timeout,
             keep_active,
             mailbox_len_max,
+            abandon_after,
             store,
             #[cfg(feature = "cluster")]
                 placement: Placement { strategy, role },
@@ -70,6 +75,7 @@ impl GrainSettings {
         *idle_timeout = self.idle_timeout.or(*idle_timeout);
         *keep_active = self.keep_active.unwrap_or(*keep_active);
         *mailbox_len_max = self.mailbox_len_max.or(*mailbox_len_max);
+        *abandon_after = self.abandon_after.or(*abandon_after);
         *store = self.store.clone().or_else(|| store.take());
         #[cfg(feature = "cluster")]
         {

@@ -68,6 +68,8 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
         activations_max,
         state_bytes_max,
         stop_timeout,
+        slow_turn,
+        blocked_turn,
         encode_local_calls,
     } = config;
     see("name", &mut NotEmpty(name));
@@ -85,6 +87,8 @@ fn of_node(config: &mut NodeConfig, #[cfg(feature = "redb")] data_dir: &mut dyn 
     see("activations_max", activations_max);
     see("state_bytes_max", &mut Bytes(state_bytes_max));
     see("stop_timeout", stop_timeout);
+    see("slow_turn", slow_turn);
+    see("blocked_turn", blocked_turn);
     see("encode_local_calls", encode_local_calls);
 }
 
@@ -144,6 +148,7 @@ fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
         idle_timeout,
         keep_active,
         mailbox_len_max,
+        abandon_after,
         store,
         #[cfg(feature = "cluster")]
         placement,
@@ -153,6 +158,7 @@ fn of_grain(grain: &mut GrainSettings, see: See<'_>) {
     see("idle_timeout", idle_timeout);
     see("keep_active", keep_active);
     see("mailbox_len_max", mailbox_len_max);
+    see("abandon_after", abandon_after);
     see("store", store);
     #[cfg(feature = "cluster")]
     see("placement", placement);

@@ -49,10 +49,14 @@ activate_timeout = "2m"
 deactivate_timeout = "3h"
 store_timeout = "4d"
 mailbox_len_max = 0x10
+waiting_calls_max = 20
+waiting_bytes_max = "21KiB"
 idle_timeout = "5ms"
 activations_max = 1_000
 state_bytes_max = "3KiB"
 stop_timeout = "0s"
+slow_turn = "19s"
+blocked_turn = "0s"
 encode_local_calls = true
 
 [cluster]
@@ -84,6 +88,7 @@ patience = "17s"
 idle_timeout = "1h"
 keep_active = true
 mailbox_len_max = 3
+abandon_after = "18m"
 store = "archive"
 placement = "prefer_local"
 role = "web"
@@ -224,7 +229,7 @@ fn no_setting_takes_what_it_is_not() {
         assert_eq!(value.written(), before, "{name} has changed");
         names.push(name);
     });
-    assert_eq!(names.len(), 13 + 15 + 6 + 2 * 6);
+    assert_eq!(names.len(), 17 + 15 + 6 + 2 * 7);
     for name in names {
         let told = wrong_file(&format!("{name} = 1979-05-27"));
         let expected = format!("a.toml:1: `{name}` is ");

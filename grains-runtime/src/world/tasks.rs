@@ -4,6 +4,8 @@ use std::{
     cell::Cell,
     panic,
     task::{Context, Poll},
+    thread,
+    time::Duration,
 };
 
 use grains_core::world::{BoxFuture, TaskHandle, Tasks};
@@ -45,6 +47,17 @@ impl Tasks for TokioTasks {
 
     fn here(&self) -> bool {
         here::current() == Some(self.id)
+    }
+
+    fn beside(&self, period: Duration, mut look: Box<dyn FnMut() -> bool + Send>) {
+        let looks = move || {
+            while look() {
+                thread::sleep(period);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("grains-watch".to_owned()).spawn(looks) {
+            tracing::warn!(%error, "no thread to watch the others: turns that block theirs are not named");
+        }
     }
 
     fn give_way(&self, cx: &mut Context<'_>) -> Poll<()> {

@@ -49,6 +49,7 @@ pub(super) fn check(config: &NodeConfig) -> Result<(), StartError> {
 }
 
 const NEVER_IDLE: &str = "every activation would end as soon as it has answered";
+const NEVER_WAITS: &str = "every turn that waits for anything would be cut";
 const NEVER_QUEUED: &str = "no call could wait for its turn";
 
 impl StartError {
@@ -91,6 +92,9 @@ pub(super) fn check_types(hostings: &[Hosting], config: &NodeConfig) -> Result<(
         }
         if hosting.mailbox_len_max(config) == 0 {
             return Err(StartError::zero(format!("grain.{}.mailbox_len_max", hosting.name), NEVER_QUEUED));
+        }
+        if hosting.options.abandon_after.is_some_and(|limit| limit.is_zero()) {
+            return Err(StartError::zero(format!("grain.{}.abandon_after", hosting.name), NEVER_WAITS));
         }
     }
     Ok(())
