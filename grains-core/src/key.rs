@@ -1,10 +1,14 @@
 //! Keys: which grain of a type. Typed for users, text inside: canonical, unambiguous, readable in logs.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    fmt::{self, Write as _},
+};
 
 use uuid::Uuid;
 
-use crate::interface::Interface;
+use crate::{id::KEY_BYTES_MAX, interface::Interface};
 
 /// The type of a key, turned into text and back.
 ///
@@ -73,6 +77,9 @@ impl KeyWriter {
             self.text.push('/');
         }
         self.parts += 1;
+        if !part.contains(['%', '/']) {
+            return self.text.push_str(part);
+        }
         for c in part.chars() {
             match c {
                 '%' => self.text.push_str("%25"),
@@ -81,6 +88,29 @@ impl KeyWriter {
             }
         }
     }
+
+    /// Appends one part whose text has nothing to escape.
+    fn plain(&mut self, part: &dyn fmt::Display) {
+        self.part("");
+        write!(self.text, "{part}").expect("a text takes whatever is written");
+    }
+}
+
+thread_local! {
+    /// Where the text of the next key is written.
+    static SPARE: Cell<String> = const { Cell::new(String::new()) };
+}
+
+/// Runs `with` with the text of `key`, which is written where that of the last one was.
+pub(crate) fn with_text<K: GrainKey, R>(key: &K, with: impl FnOnce(&str) -> R) -> R {
+    let mut writer = KeyWriter { text: SPARE.take(), parts: 0 };
+    writer.text.clear();
+    key.write(&mut writer);
+    let done = with(&writer.text);
+    if writer.text.capacity() <= 4 * KEY_BYTES_MAX {
+        SPARE.set(writer.text);
+    }
+    done
 }
 
 /// Gives the parts of a key one by one.
@@ -144,12 +174,12 @@ macro_rules! keys_by_text {
     ($wanted:literal: $($ty:ty)*) => { $(
         impl GrainKey for $ty {
             fn write(&self, parts: &mut KeyWriter) {
-                parts.part(&self.to_string());
+                parts.plain(self);
             }
             fn read(parts: &mut KeyReader<'_>) -> Result<Self, KeyError> {
                 let part = parts.part($wanted)?;
                 match part.parse::<$ty>() {
-                    Ok(key) if key.to_string() == part => Ok(key),
+                    Ok(key) if is_written_as(&key, &part) => Ok(key),
                     _ => Err(parts.error($wanted)),
                 }
             }
@@ -161,6 +191,20 @@ macro_rules! keys_by_text {
         }
     )* };
 }
+/// Whether `key` is written in no other way than as `text`.
+fn is_written_as(key: &dyn fmt::Display, text: &str) -> bool {
+    /// What is left of the text.
+    struct Left<'t>(&'t str);
+    impl fmt::Write for Left<'_> {
+        fn write_str(&mut self, written: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut left = Left(text);
+    write!(left, "{key}").is_ok() && left.0.is_empty()
+}
+
 keys_by_text!("an integer": u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 keys_by_text!("a uuid": Uuid);
 
@@ -238,7 +282,7 @@ impl SingletonKey for () {}
 mod tests {
     use super::*;
 
-    fn round<K: GrainKey + PartialEq + std::fmt::Debug>(key: K, text: &str) {
+    fn round<K: GrainKey + PartialEq + fmt::Debug>(key: K, text: &str) {
         assert_eq!(key.to_text(), text);
         assert_eq!(K::from_text(text), Ok(key));
     }
@@ -253,6 +297,23 @@ mod tests {
         round((), "");
         round(Uuid::nil(), "00000000-0000-0000-0000-000000000000");
         round(("a/b".to_owned(), ("".to_owned(), 3_u8)), "a%2Fb//3");
+    }
+
+    #[test]
+    fn integers_are_read_as_they_are_written_only() {
+        for text in ["007", "+7", "-0", "7 ", "", "7x", "٧"] {
+            assert!(i64::from_text(text).is_err(), "{text:?}");
+        }
+        assert!(Uuid::from_text("00000000000000000000000000000000").is_err());
+        assert_eq!((1_u8, -2_i64).to_text(), "1/-2");
+    }
+
+    #[test]
+    fn a_text_is_lent_also_while_another_one_is() {
+        with_text(&"a/b".to_owned(), |outer| {
+            with_text(&7_u64, |inner| assert_eq!((outer, inner), ("a%2Fb", "7")));
+        });
+        with_text(&(), |text| assert_eq!(text, ""));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     call::Call,
     id::{GrainId, KEY_BYTES_MAX},
     interface::Interface,
-    key::{GrainKey, KeyOf},
+    key::{GrainKey, KeyOf, with_text},
     method::Method,
     route::Route,
 };
@@ -39,7 +39,7 @@ impl RawRef {
 
     /// The typed reference to the grain with this key, by `route`.
     pub fn get<C: Interface>(key: impl KeyOf<C>, route: Arc<dyn Route>) -> C {
-        let id = GrainId::new(C::GRAIN_TYPE, key.into_key().to_text());
+        let id = with_text(&key.into_key(), |text| GrainId::new(C::GRAIN_TYPE, text));
         C::from_raw(Self::bound(id, route))
     }
 

@@ -13,6 +13,7 @@ use grains_core::{
     tasks::TaskId,
     world::BoxFuture,
 };
+use pin_project_lite::pin_project;
 
 use super::{
     Activation, AnyActivation,
@@ -285,24 +286,28 @@ async fn deactivate<G: Lifecycle>(closer: &mut Closer<G>) {
     tracing::warn!(grain = %activation.id, ?reason, error = %problem, "`deactivate` failed; the activation is dropped all the same");
 }
 
-/// `activate` or `deactivate`, polled inside a frame, so that the calls it makes have a chain. Ends with a failure when the
-/// life has lost its state: whoever waits for that commit would wait for ever.
-struct InFrame<'f, G: Lifecycle, T> {
-    frame: Frame,
-    activation: Arc<Activation<G>>,
-    future: Pin<Box<dyn Future<Output = T> + Send + 'f>>,
+pin_project! {
+    /// `activate` or `deactivate`, polled inside a frame, so that the calls it makes have a chain. Ends with a failure when the
+    /// life has lost its state: whoever waits for that commit would wait for ever.
+    struct InFrame<G: Lifecycle, F> {
+        frame: Frame,
+        activation: Arc<Activation<G>>,
+        #[pin]
+        future: F,
+    }
 }
 
-impl<G: Lifecycle, T> Future for InFrame<'_, G, T> {
-    type Output = Result<T, Failure>;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { frame, activation, future } = &mut *self;
+impl<G: Lifecycle, F: Future> Future for InFrame<G, F> {
+    type Output = Result<F::Output, Failure>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let me = self.project();
+        let (frame, activation, future) = (&*me.frame, &*me.activation, me.future);
         if !activation.tenure.may_act() {
             return Poll::Ready(Err(activation.fenced()));
         }
         let method = frame.holder().map_or(ACTIVATE.id, |(_, method)| method.id);
         let _noted = blocked::Poll::begin(activation.hash, method);
-        let polled = frame.enter(|| for_nobody(frame, || future.as_mut().poll(cx)));
+        let polled = frame.enter(|| for_nobody(frame, || future.poll(cx)));
         if activation.lost.load(Ordering::Acquire) {
             return Poll::Ready(Err(activation.lost_error()));
         }

@@ -21,6 +21,7 @@ pub(crate) mod host;
 pub(crate) mod life;
 pub(crate) mod mailbox;
 mod parked;
+mod place;
 pub(crate) mod pool;
 pub(crate) mod start;
 pub(crate) mod timer;

@@ -14,7 +14,10 @@ use grains_core::{
     world::{BoxFuture, Clock},
 };
 
-use super::turn::{TurnFuture, drop_quietly};
+use super::{
+    place::Placed,
+    turn::{TurnFuture, drop_quietly},
+};
 use crate::{
     ambient::Frame,
     node::{Entered, SlowTurns},
@@ -43,15 +46,15 @@ pub(super) enum Awaited {
 /// have its arguments twice.
 pub(super) struct GoOn<F> {
     /// There until it ends.
-    turn: Option<Pin<Box<TurnFuture<F>>>>,
+    turn: Option<Placed<TurnFuture<F>>>,
     parked: Parked,
     _waits: Option<Entered>,
     /// After how long it is cut.
     limit: Option<Box<(Duration, BoxFuture<'static, ()>)>>,
 }
 
-pub(super) fn go_on<F>(turn: Pin<Box<TurnFuture<F>>>, caller: Awaited) -> GoOn<F> {
-    let (frame, holder) = turn.held();
+pub(super) fn go_on<F: 'static>(turn: Placed<TurnFuture<F>>, caller: Awaited) -> GoOn<F> {
+    let (frame, holder) = turn.get().held();
     let parked = Parked { frame: address(frame), caller };
     let waits = SlowTurns::enter(frame);
     let clock = holder.clock();
@@ -63,14 +66,14 @@ impl<F> Unpin for GoOn<F> {}
 
 impl<F, T, E> Future for GoOn<F>
 where
-    F: Future<Output = Result<T, CallError<E>>>,
+    F: Future<Output = Result<T, CallError<E>>> + 'static,
 {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Self { turn: place, parked, limit, .. } = &mut *self;
         let Some(turn) = place else { panic!("a turn was polled after it ended") };
-        if let Poll::Ready(answer) = PARKED.set(parked, || turn.as_mut().poll(cx)) {
+        if let Poll::Ready(answer) = PARKED.set(parked, || turn.poll(cx)) {
             *place = None;
             return Poll::Ready(answer);
         }
@@ -84,8 +87,8 @@ where
 }
 
 /// Cuts a turn: its activation ends, and what waits for that finds the next one.
-fn abandon<F>(turn: Pin<Box<TurnFuture<F>>>, limit: Duration) -> Failure {
-    let failure = turn.abandoned(limit);
+fn abandon<F: 'static>(turn: Placed<TurnFuture<F>>, limit: Duration) -> Failure {
+    let failure = turn.get().abandoned(limit);
     drop_quietly(turn, "a turn that was cut");
     failure
 }

@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    future::Future,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
@@ -368,10 +367,13 @@ fn run_inline<G, M>(
         Some(activation) => answer_through_bytes::<G, M>(&activation, answer),
         None => answer,
     };
-    match future.as_mut().poll(cx) {
-        Poll::Ready(answer) => slot.answer = Some(finish(answer)),
+    match future.poll(cx) {
+        Poll::Ready(answer) => {
+            future.ended();
+            slot.answer = Some(finish(answer));
+        }
         Poll::Pending => {
-            let (frame, holder) = future.held();
+            let (frame, holder) = future.get().held();
             holder.parked(M::Access::KIND);
             let (deadline, after) = (frame.deadline(holder.clock()), frame.timeout());
             let tenure = holder.tenure().clone();

@@ -20,7 +20,7 @@ use grains_core::{
 };
 use pin_project_lite::pin_project;
 
-use super::Activation;
+use super::{Activation, place::Placed};
 use crate::{
     ambient::{Frame, Holder, Inherited, TurnMethod, TurnName},
     blocked,
@@ -194,7 +194,7 @@ pub(super) fn answer<G, M>(
     turn: Turn<G>,
     args: M,
     inherited: Inherited,
-) -> Pin<Box<TurnFuture<impl Future<Output = Answer<M>> + Send>>>
+) -> Placed<TurnFuture<impl Future<Output = Answer<M>> + Send>>
 where
     G: Lifecycle,
     M: AnsweredBy<G>,
@@ -205,7 +205,7 @@ where
         turn.finish().map_err(Failure::widen)?;
         answer.into_result().map_err(CallError::Grain)
     };
-    Box::pin(TurnFuture::new(holder, const { &M::INFO }, inherited, future))
+    Placed::new(M::INFO.id, TurnFuture::new(holder, const { &M::INFO }, inherited, future))
 }
 
 impl<F> TurnFuture<F> {

@@ -6,7 +6,6 @@ use std::{
     collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -26,6 +25,7 @@ use super::{
     arrived::{Arrived, answer_away},
     mailbox::{Entry, Released},
     parked::{Awaited, go_on},
+    place::Placed,
     turn::{Lent, TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, lending, panic_message},
 };
 use crate::{
@@ -225,7 +225,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
 /// A turn that begins, and where its answer goes.
 struct Run<F, R> {
     access: AccessKind,
-    turn: Pin<Box<TurnFuture<F>>>,
+    turn: Placed<TurnFuture<F>>,
     reply: R,
     watch: fn(&R) -> Awaited,
 }
@@ -244,8 +244,9 @@ where
         finish: impl FnOnce(R, F::Output, &Activation<G>) + Send + 'static,
     ) -> Option<Rest> {
         let Self { access, mut turn, reply, watch } = self;
-        match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match turn.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => {
+                turn.ended();
                 finish(reply, answer, activation);
                 None
             }
@@ -317,7 +318,8 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
             turn.finish().map_err(Failure::widen)?;
             result.map_err(CallError::Grain)
         };
-        let turn = Box::pin(TurnFuture::new(activation.clone(), &TICK, Inherited::nothing(timeout), future));
+        let turn = TurnFuture::new(activation.clone(), &TICK, Inherited::nothing(timeout), future);
+        let turn = Placed::new(TICK.id, turn);
         let finish = |done: ReplySender<()>, result: Result<(), CallError>, activation: &Activation<G>| {
             if let Err(error) = result {
                 tracing::warn!(grain = %activation.id, %error, "a tick failed");
