@@ -22,8 +22,8 @@ pub(crate) const WAITED_MIN: Duration = Duration::from_millis(300);
 /// How long a report is kept that was not followed by another one: its node has died, or has nothing to report.
 const KEPT: Duration = Duration::from_secs(5);
 
-/// How many cycles are broken at once. What is left is found in the next round.
-const BREAKS_MAX: usize = 64;
+/// How many cycles are broken at once: each costs a walk over all that waits. What is left is found in the next round.
+const BREAKS_MAX: usize = 16;
 
 /// A call that has waited for a while, made by a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,18 +116,33 @@ impl Detector {
 
     /// Finds cycles, and enters which calls are broken for them.
     fn look(&mut self, now: Instant) {
-        for _ in 0..BREAKS_MAX {
-            let Some((node, broken)) = self.find(now) else { return };
+        let mut found = Vec::new();
+        let mut edges = self.edges(now);
+        while found.len() < BREAKS_MAX
+            && let Some(cycle) = cycle_of(&edges)
+        {
+            let youngest = youngest(&cycle);
+            found.push(broken(&cycle, youngest));
+            let Edge { node, call, .. } = cycle[youngest];
+            for turn in &call.chain {
+                if let Some(from) = edges.get_mut(&*turn.grain)
+                    && from.get(&*call.grain).is_some_and(|edge| (edge.node, edge.call.id) == (node, call.id))
+                {
+                    from.remove(&*call.grain);
+                }
+            }
+        }
+        for (node, broken) in found {
             if let Some(heard) = self.nodes.get_mut(&node) {
                 heard.breaks.push(broken);
             }
         }
     }
 
-    /// One cycle, and which call of which node to break for it.
-    fn find(&self, now: Instant) -> Option<(u64, Break)> {
+    /// Who waits for whom, by the reports that count. Of several calls of one grain for another one is enough.
+    fn edges(&self, now: Instant) -> Edges<'_> {
         let counts = |heard: &&Heard| heard.sent_after.is_some_and(|sent| now.since(sent) <= WAITED_MIN);
-        let mut edges: BTreeMap<&str, BTreeMap<&str, Edge<'_>>> = BTreeMap::new();
+        let mut edges = Edges::new();
         for (node, heard) in self.nodes.iter().filter(|(_, heard)| counts(heard)) {
             let going = |call: &&WaitingCall| !heard.breaks.iter().any(|broken| broken.id == call.id);
             for call in heard.calls.iter().filter(going) {
@@ -137,8 +152,7 @@ impl Detector {
                 }
             }
         }
-        let cycle = cycle_of(&edges)?;
-        Some(broken(&cycle))
+        edges
     }
 }
 
@@ -186,10 +200,15 @@ fn cycle_of<'r>(edges: &Edges<'r>) -> Option<Vec<Edge<'r>>> {
     None
 }
 
-/// The call to break is the one that has waited least: it has closed the cycle. Every node that looks chooses the same.
-fn broken(cycle: &[Edge<'_>]) -> (u64, Break) {
+/// The place of the call to break: the one that has waited least, which has closed the cycle. Every node that looks chooses the
+/// same.
+fn youngest(cycle: &[Edge<'_>]) -> usize {
     let youngest = (0..cycle.len()).min_by_key(|at| (cycle[*at].call.waited_ms, cycle[*at].node, cycle[*at].call.id));
-    let last = youngest.expect("a cycle has an edge");
+    youngest.expect("a cycle has an edge")
+}
+
+/// The call at this place, broken; and on which node.
+fn broken(cycle: &[Edge<'_>], last: usize) -> (u64, Break) {
     let mut names = Vec::new();
     for at in 1..=cycle.len() {
         let Edge { call, place, .. } = cycle[(last + at) % cycle.len()];
