@@ -13,4 +13,4 @@
 pub(crate) mod detector;
 mod watch;
 
-pub(crate) use self::watch::{LongCall, Look, ROUND, Watch};
+pub(crate) use self::watch::{Look, Looking, ROUND, Watch};

@@ -16,7 +16,7 @@
 
 mod queue;
 
-use std::{collections::VecDeque, hint::spin_loop, sync::Arc};
+use std::{collections::VecDeque, hint::spin_loop, ops::ControlFlow, sync::Arc};
 
 use grains_core::AccessKind;
 
@@ -114,6 +114,13 @@ fn one(access: AccessKind) -> u32 {
     }
 }
 
+/// Waits for so many looks, and one more.
+fn look_away(looks: u32) {
+    for _ in 0..=looks {
+        spin_loop();
+    }
+}
+
 /// How many more shared turns may run.
 fn room(word: u32) -> usize {
     SHARED_TURNS_MAX.saturating_sub(word / SHARED) as usize
@@ -146,7 +153,7 @@ impl<E: Entry> Mailbox<E> {
                 }
             } else if patience > 0 && word & (WAITING | CLOSING | GONE | PARKED) == 0 {
                 patience -= 1;
-                (0..=std::mem::take(&mut away)).for_each(|_| spin_loop());
+                look_away(std::mem::take(&mut away));
                 word = self.word.load(Ordering::Relaxed);
             } else {
                 return false;
@@ -258,13 +265,15 @@ impl<E: Entry> Mailbox<E> {
         lock(&self.queue).len()
     }
 
-    /// Looks at what waits, under the lock that everything else of the queue needs.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &E>) -> R) -> R {
-        look(&mut lock(&self.queue).iter())
+    /// Looks at what waits, one after the other, and at nothing last: under the lock that everything else of the queue needs.
+    pub(crate) fn look(&self, look: &mut dyn FnMut(Option<&E>) -> ControlFlow<()>) {
+        let queue = lock(&self.queue);
+        queue.each(&mut |entry| look(Some(entry)));
+        let _ended = look(None);
     }
 
     /// Takes the first that is `wanted` out of the queue: those behind it may not have to wait any more.
-    pub(crate) fn take_out(&self, wanted: impl FnMut(&E) -> bool) -> Option<(E, Released<E>)> {
+    pub(crate) fn take_out(&self, wanted: &mut dyn FnMut(&E) -> bool) -> Option<(E, Released<E>)> {
         let mut unwanted = Unwanted::none();
         let mut queue = lock(&self.queue);
         let taken = queue.take_out(wanted)?;

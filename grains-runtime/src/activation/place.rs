@@ -58,36 +58,34 @@ impl<F: Future> Placed<F> {
     }
 }
 
-fn cell(kept: &[Cell<Option<Box<dyn Any>>>; KEPT_MAX], method: MethodId) -> &Cell<Option<Box<dyn Any>>> {
-    &kept[method.0 as usize % KEPT_MAX]
-}
-
 /// A place that was kept for this method and this future. What is around it stays, for when it comes back.
 fn kept<F: 'static>(method: MethodId) -> Option<Pin<Box<Option<F>>>> {
-    let found = KEPT.try_with(|kept| {
-        let cell = cell(kept, method);
-        let mut kept = cell.take()?.downcast::<Kept<F>>().ok()?;
-        let place = kept.0.take();
-        cell.set(Some(kept));
-        place
-    });
-    found.ok().flatten()
+    let mut kept = take(method)?.downcast::<Kept<F>>().ok()?;
+    let place = kept.0.take();
+    put(method, kept);
+    place
 }
 
 fn keep<F: 'static>(method: MethodId, place: Pin<Box<Option<F>>>) {
-    let before = KEPT.try_with(|kept| {
-        let cell = cell(kept, method);
-        let kept = match cell.take().map(|other| other.downcast::<Kept<F>>()) {
-            Some(Ok(mut kept)) => {
-                let before = kept.0.replace(place);
-                cell.set(Some(kept));
-                return before;
-            }
-            None | Some(Err(_)) => Box::new(Kept(Some(place))),
-        };
-        cell.set(Some(kept));
-        None
-    });
+    match take(method).and_then(|other| other.downcast::<Kept<F>>().ok()) {
+        Some(mut kept) => {
+            // Dropped at the end, if there is one: it is empty.
+            let _before = kept.0.replace(place);
+            put(method, kept);
+        }
+        None => put(method, Box::new(Kept(Some(place)))),
+    }
+}
+
+// No generics here: each method of each grain would have its own copy.
+
+fn take(method: MethodId) -> Option<Box<dyn Any>> {
+    KEPT.try_with(|kept| kept[method.0 as usize % KEPT_MAX].take()).ok().flatten()
+}
+
+fn put(method: MethodId, kept: Box<dyn Any>) {
+    // A thread that ends keeps nothing.
+    let before = KEPT.try_with(|places| places[method.0 as usize % KEPT_MAX].replace(Some(kept)));
     drop(before);
 }
 

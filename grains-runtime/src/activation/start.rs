@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    ops::ControlFlow,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     ambient::{Chain, Holder as _, Inherited, Link, chain_to},
-    deadlock::{LongCall, Look, Watch},
+    deadlock::{Look, Looking, Watch},
     tenure::{Tenure, fenced},
 };
 
@@ -180,38 +181,24 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
 
     fn look(&self, watch: &Watch) -> Look {
         let now = self.node.world.clock.now();
-        self.mailbox.look(|waiting| {
-            let mut waiting = waiting.peekable();
-            let mut of_turns = false;
-            // Whoever is served in time has nothing long in front.
-            let moves = waiting.peek().and_then(|first| first.round()).is_some_and(|round| !watch.is_long(round));
-            let mut long = Vec::new();
-            for waiter in waiting {
-                let Some((link, method)) = waiter.made_by(now) else { continue };
-                of_turns = true;
-                let round = waiter.round().filter(|round| !moves && watch.is_long(*round));
-                if let Some(round) = round {
-                    long.push(LongCall { link: link.clone(), grain: self.id.clone(), method, round });
-                } else {
-                    break; // nor is anything behind it
-                }
-            }
-            // Under the lock: a call that comes now finds it unwatched.
-            match of_turns {
-                false => {
+        let mut looking = Looking::new(watch, &self.id);
+        self.mailbox.look(&mut |waiter| match waiter {
+            Some(waiter) => looking.see(waiter.round(), waiter.made_by(now)),
+            None => {
+                // Under the lock: a call that comes now finds it unwatched.
+                if !looking.has_seen_any() {
                     self.watched.store(false, Ordering::Release);
-                    Look::Nothing
                 }
-                true if long.is_empty() => Look::Moves,
-                true => Look::Long(long),
+                ControlFlow::Break(())
             }
-        })
+        });
+        looking.seen()
     }
 
     fn break_call(&self, made_by: &Arc<Link>, cycle: Vec<String>) {
         let now = self.node.world.clock.now();
-        let is_it = |waiter: &Waiter<G>| waiter.made_by(now).is_some_and(|(link, _)| Arc::ptr_eq(link, made_by));
-        let Some((waiter, released)) = self.mailbox.take_out(is_it) else { return };
+        let mut is_it = |waiter: &Waiter<G>| waiter.made_by(now).is_some_and(|(link, _)| Arc::ptr_eq(link, made_by));
+        let Some((waiter, released)) = self.mailbox.take_out(&mut is_it) else { return };
         waiter.fail(CallError::Deadlock { cycle });
         self.released(released);
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU32, Ordering},
@@ -72,11 +73,11 @@ struct Known {
 /// A call of a turn that waits.
 pub(crate) struct LongCall {
     /// The turn that made it, and those before.
-    pub(crate) link: Arc<Link>,
-    pub(crate) grain: GrainId,
-    pub(crate) method: &'static MethodInfo,
+    link: Arc<Link>,
+    grain: GrainId,
+    method: &'static MethodInfo,
     /// In which round it came.
-    pub(crate) round: u32,
+    round: u32,
 }
 
 /// What an activation has waiting.
@@ -87,6 +88,56 @@ pub(crate) enum Look {
     Moves,
     /// These for long.
     Long(Vec<LongCall>),
+}
+
+/// A look at what waits in one mailbox, in its order.
+pub(crate) struct Looking<'w> {
+    watch: &'w Watch,
+    grain: &'w GrainId,
+    /// What is in front has not waited for long. Not known before the first.
+    moves: Option<bool>,
+    any: bool,
+    long: Vec<LongCall>,
+}
+
+impl<'w> Looking<'w> {
+    pub(crate) fn new(watch: &'w Watch, grain: &'w GrainId) -> Self {
+        Self { watch, grain, moves: None, any: false, long: Vec::new() }
+    }
+
+    /// Sees one that came in `round`, and by which turn it was made, if it is a call of one.
+    pub(crate) fn see(
+        &mut self,
+        round: Option<u32>,
+        made_by: Option<(&Arc<Link>, &'static MethodInfo)>,
+    ) -> ControlFlow<()> {
+        // Whoever is served in time has nothing long in front.
+        let is_new = || round.is_some_and(|round| !self.watch.is_long(round));
+        let moves = *self.moves.get_or_insert_with(is_new);
+        let Some((link, method)) = made_by else { return ControlFlow::Continue(()) };
+        self.any = true;
+        match round.filter(|round| !moves && self.watch.is_long(*round)) {
+            Some(round) => {
+                self.long.push(LongCall { link: link.clone(), grain: self.grain.clone(), method, round });
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()), // nor is anything behind it
+        }
+    }
+
+    /// Whether there was any call of a turn.
+    pub(crate) fn has_seen_any(&self) -> bool {
+        self.any
+    }
+
+    /// What there was.
+    pub(crate) fn seen(self) -> Look {
+        match self.any {
+            false => Look::Nothing,
+            true if self.long.is_empty() => Look::Moves,
+            true => Look::Long(self.long),
+        }
+    }
 }
 
 impl Watch {

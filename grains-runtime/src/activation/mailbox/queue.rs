@@ -1,6 +1,6 @@
 //! The calls that wait for their turns, in their order. The mailbox locks it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc};
 
 use grains_core::AccessKind;
 
@@ -179,24 +179,39 @@ impl<E: Entry> Queue<E> {
         taken
     }
 
-    /// All of them, in their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &E> {
-        self.0.iter().flat_map(|waiting| &waiting.entries)
+    /// Looks at one after the other.
+    pub(super) fn each(&self, look: &mut dyn FnMut(&E) -> ControlFlow<()>) {
+        let Some(waiting) = &self.0 else { return };
+        for entry in &waiting.entries {
+            if look(entry).is_break() {
+                return;
+            }
+        }
     }
 
     /// Takes the first that is `wanted`.
-    pub(super) fn take_out(&mut self, wanted: impl FnMut(&E) -> bool) -> Option<E> {
+    pub(super) fn take_out(&mut self, wanted: &mut dyn FnMut(&E) -> bool) -> Option<E> {
         let waiting = self.0.as_mut()?;
-        let place = waiting.entries.iter().position(wanted)?;
-        let taken = waiting.entries.remove(place)?;
-        waiting.backlog.sub(taken.bytes());
-        Some(taken)
+        let mut taken = None;
+        // Round and round, as `purge` goes: `remove` would be code of its own for each grain type.
+        for _ in 0..waiting.entries.len() {
+            let entry = waiting.entries.pop_front()?;
+            if taken.is_none() && wanted(&entry) {
+                waiting.backlog.sub(entry.bytes());
+                taken = Some(entry);
+            } else {
+                waiting.entries.push_back(entry);
+            }
+        }
+        taken
     }
 
     /// Takes everything.
     pub(super) fn take_all(&mut self) -> VecDeque<E> {
         let Some(waiting) = &mut self.0 else { return VecDeque::new() };
-        waiting.backlog.sub_all(waiting.entries.iter().map(|entry| weight(entry.bytes())).sum());
+        for entry in &waiting.entries {
+            waiting.backlog.sub(entry.bytes());
+        }
         std::mem::take(&mut waiting.entries)
     }
 
