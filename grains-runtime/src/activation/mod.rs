@@ -23,6 +23,8 @@ pub(crate) mod mailbox;
 mod parked;
 pub(crate) mod pool;
 pub(crate) mod start;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod timer;
 pub(crate) mod turn;
 pub(crate) mod waiter;
