@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::lock;
-use crate::{GrainOptions, Node};
+use crate::{GrainOptions, Node, NodeConfig};
 
 /// What a turn does after its first letter and before its second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,9 +204,15 @@ impl<const MANY: bool> Answers<Desk<MANY>> for DeskRef<MANY> {
 
 /// A node that hosts both, on this runtime.
 pub(crate) async fn node(options: GrainOptions) -> Node {
+    // Whoever looks for turns that wait keeps their activations, so that nothing but the turn itself does.
+    node_with(options, |config| config.slow_turn = Duration::ZERO).await
+}
+
+/// The same with limits of its own.
+pub(crate) async fn node_with(options: GrainOptions, change: impl FnOnce(&mut NodeConfig)) -> Node {
     let builder = Node::builder().host_with::<Desk<false>>(options).host::<Desk<true>>().world(world());
     // Whoever looks for blocked threads is a thread that outlives its test.
-    builder.configure(|config| config.blocked_turn = Duration::ZERO).start().await.unwrap()
+    builder.configure(|config| config.blocked_turn = Duration::ZERO).configure(change).start().await.unwrap()
 }
 
 /// Runs `test` on one thread, in time that passes when nothing else can.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     GrainOptions,
-    activation::testing::{Deed::*, DeskRef, node, on_one_thread, poll_once, said, scene, settle},
+    activation::testing::{Deed::*, DeskRef, node, node_with, on_one_thread, poll_once, said, scene, settle},
 };
 
 #[test]
@@ -24,7 +24,7 @@ fn under_miri_a_turn_ends_in_its_first_poll() {
 #[test]
 fn under_miri_a_turn_waits_goes_on_as_a_task_and_ends() {
     on_one_thread(async {
-        let node = node(GrainOptions::new()).await;
+        let node = node_with(GrainOptions::new(), |_| ()).await;
         let desk: DeskRef<false> = node.get("waits");
         let (mut write, mut read) = (desk.write(Wait), desk.read(Wait));
         assert!(poll_once(&mut write).await.is_pending());
