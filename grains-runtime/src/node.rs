@@ -181,6 +181,13 @@ impl Node {
     }
 }
 
+#[cfg(test)]
+impl Node {
+    pub(crate) fn inner(&self) -> &Arc<NodeInner> {
+        &self.inner
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("name", &self.name()).field("epoch", &self.inner.epoch).finish_non_exhaustive()

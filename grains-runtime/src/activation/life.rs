@@ -190,7 +190,7 @@ impl<G: Lifecycle> Activation<G> {
         let activation = self;
         if activation.is_worker {
             // The catalog has its pool, as long as that has workers.
-            if let Some(pool) = node.catalog.find(activation.hash, &activation.id) {
+            if let Some(pool) = node.catalog.find_entered(activation.hash, &activation.id) {
                 pool.worker_ended(&*activation);
             }
             return;
