@@ -427,6 +427,10 @@ impl<G: Lifecycle> Served<G> {
     }
 
     fn run_shared(&mut self) -> Option<Released<Waiter<G>>> {
+        if self.activation.mailbox.is_closing() {
+            self.give_back_shared();
+            return Some(Released::Done);
+        }
         let Some(waiter) = self.waiters.pop_front() else {
             self.held = false;
             return Some(Released::Done);
@@ -462,6 +466,16 @@ impl<G: Lifecycle> Served<G> {
             self.activation.tenure.tasks.spawn(rest);
         }
         Some(Released::Done)
+    }
+
+    /// This life has ended, as by a panic of one of them: those that have not begun wait for the next one.
+    fn give_back_shared(&mut self) {
+        let turns = self.waiters.len();
+        self.put_back();
+        for _ in 0..turns {
+            self.activation.released(self.activation.mailbox.begun());
+            self.activation.released(self.activation.mailbox.release(AccessKind::Shared));
+        }
     }
 
     /// Those that have not begun wait again, in front. The node's watch has not seen them meanwhile, and may have forgotten that

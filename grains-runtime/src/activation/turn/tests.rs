@@ -194,6 +194,34 @@ fn under_miri_shared_turns_run_side_by_side() {
 }
 
 #[test]
+fn under_miri_no_turn_begins_on_an_instance_that_has_panicked() {
+    on_one_thread(async {
+        let node = node(GrainOptions::new()).await;
+        let desk: DeskRef<false> = node.get("no more");
+        let mut write = desk.write(Wait);
+        assert!(poll_once(&mut write).await.is_pending());
+        let mut reads: Vec<_> = [Wait, Panic, Nothing, Nothing].into_iter().map(|deed| desk.read(deed)).collect();
+        for read in &mut reads {
+            assert!(poll_once(read).await.is_pending());
+        }
+        scene("no more").gate.add_permits(2);
+        assert_eq!(said(write).await, "()");
+        let mut answers = Vec::new();
+        for read in reads {
+            answers.push(said(read).await);
+        }
+        assert_eq!(
+            answers,
+            ["()", "Panicked", "", ""],
+            "the others were handed over with it, and waited for the next life"
+        );
+        assert_eq!((node.waiting_calls(), node.waiting_bytes()), (0, 0));
+        node.stop().await;
+        assert_eq!(scene("no more").lives(), (2, 1, 2));
+    });
+}
+
+#[test]
 fn under_miri_a_life_ends_right_behind_a_turn_and_the_next_one_begins() {
     on_one_thread(async {
         let node = node(GrainOptions::new()).await;
