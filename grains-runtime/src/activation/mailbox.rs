@@ -292,6 +292,8 @@ impl<E: Entry> Mailbox<E> {
         match front {
             Some(AccessKind::Exclusive) if held(word) => Released::Done,
             Some(AccessKind::Exclusive) => self.hand_over_exclusive(queue, unwanted),
+            // Some others have yet to begin, on a task of theirs: these would overtake them. Whoever begins the last one looks again.
+            Some(AccessKind::Shared) if queue.has_granted() => Released::Done,
             Some(AccessKind::Shared) => self.hand_over_shared(queue, unwanted, room(word)),
             None if word & LEAVING != 0 && self.try_close() => Released::Close,
             None => Released::Done,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::{
     GrainOptions,
+    activation::lock,
     activation::testing::{Deed::*, DeskRef, node, node_with, on_one_thread, poll_once, said, scene, settle},
 };
 
@@ -275,5 +276,26 @@ fn under_miri_turns_of_one_grain_run_on_several_threads() {
         assert_eq!(said(desk.write(Leave)).await, "()".repeat(13));
         node.stop().await;
         assert_eq!(scene("threads").lives(), (1, 1, 1));
+    });
+}
+
+/// More than are handed over together: the next ones are so when all of these have begun.
+#[test]
+fn shared_turns_that_waited_begin_in_their_order_on_several_threads() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    runtime.block_on(async {
+        let node = node(GrainOptions::new()).await;
+        let desk: DeskRef<false> = node.get("in order");
+        for _ in 0..20 {
+            let mut write = desk.write(Wait);
+            assert!(poll_once(&mut write).await.is_pending());
+            (0..300).for_each(|number| desk.read(Note(number)).send().unwrap());
+            scene("in order").gate.add_permits(1);
+            write.await.unwrap();
+            desk.write(Nothing).await.unwrap();
+            let noted = std::mem::take(&mut *lock(&scene("in order").noted));
+            assert!(noted.iter().copied().eq(0..300), "{noted:?}");
+        }
+        node.stop().await;
     });
 }
