@@ -95,8 +95,9 @@ impl<G: Lifecycle> Activation<G> {
             let error = match activate.await {
                 Some(Ok(Ok(Ok(grain)))) => {
                     *closer.place() = Some(grain);
-                    closer.activation().activating.store(false, Ordering::Release);
                     closer.activation().mailbox.open();
+                    // After it is open, which forgets who wanted it to end; before the call that looks whether somebody did.
+                    closer.activation().activating.store(false, Ordering::SeqCst);
                     let activation = closer.give_back();
                     Turn::granted(activation.clone(), AccessKind::Exclusive).end();
                     if activation.is_over() {

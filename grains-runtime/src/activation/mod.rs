@@ -279,7 +279,7 @@ impl<G: Lifecycle> Activation<G> {
 
     /// The same, if it was asked for in `activate`.
     fn leave_if_asked(&self) {
-        if self.leaves.swap(false, Ordering::AcqRel) {
+        if self.leaves.swap(false, Ordering::SeqCst) {
             self.leave_when_idle();
         }
     }
