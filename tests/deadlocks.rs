@@ -24,6 +24,10 @@ pub trait Fork {
     async fn take(&mut self, path: Vec<String>) -> Answer<()>;
     /// Takes its time.
     async fn nap(&mut self, ms: u64) -> Answer<()>;
+    /// Blocks its thread, then takes the others along the path.
+    async fn block(&mut self, ms: u64, path: Vec<String>) -> Answer<()>;
+    /// Takes the others along the path, gives up after a while, and keeps its turn.
+    async fn give_up(&mut self, path: Vec<String>, keeps_ms: u64) -> Answer<()>;
     /// Calls a slow one, one after the other.
     async fn wait_for(&mut self, slow: String) -> Answer<()>;
     /// On which node it is.
@@ -92,6 +96,15 @@ impl Fork for ForkGrain {
     async fn nap(&mut self, ms: u64) -> Answer<()> {
         self.ctx.sleep(Duration::from_millis(ms)).await;
         Ok(())
+    }
+    async fn block(&mut self, ms: u64, path: Vec<String>) -> Answer<()> {
+        std::thread::sleep(Duration::from_millis(ms));
+        self.go_on(path).await
+    }
+    async fn give_up(&mut self, path: Vec<String>, keeps_ms: u64) -> Answer<()> {
+        let gives_up = tokio::time::timeout(Duration::from_millis(200), self.go_on(path)).await;
+        assert!(gives_up.is_err(), "it waits");
+        self.nap(keeps_ms).await
     }
     async fn wait_for(&mut self, slow: String) -> Answer<()> {
         inner(self.ctx.get::<ForkRef>(slow).nap(50).await)
@@ -186,6 +199,37 @@ async fn an_activation_that_is_being_made_can_be_part_of_a_cycle() {
     node.stop().await;
 }
 
+/// While several exclusive turns are handed over together, those that have not begun are in no queue; they are put back when one
+/// of them has to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_was_handed_over_and_put_back_can_be_part_of_a_cycle() {
+    let node = alone().await;
+    let (a, b): (ForkRef, ForkRef) = (node.get("back-a"), node.get("back-b"));
+    meeting("before", 2);
+    meeting("b", 2);
+    let mut before = a.hold("before".into(), Vec::new());
+    assert!(futures_util::poll!(&mut before).is_pending(), "it has its turn");
+    let mut blocks = a.block(300, path(&["back-b"]));
+    assert!(futures_util::poll!(&mut blocks).is_pending(), "it waits");
+    let held = tokio::spawn(b.hold("b".into(), path(&["back-a"])).into_future());
+    meet("b").await;
+    until_waiting(&node, 2).await;
+    // Both get their turns now. The first blocks for some rounds of whoever looks, and then waits for `b`, which waits for the other.
+    meet("before").await;
+    before.await.unwrap();
+    let both = async { tokio::join!(blocks, async { held.await.unwrap() }) };
+    let (blocks, held) = tokio::time::timeout(Duration::from_secs(5), both).await.expect("it is found");
+    let cycle = the_cycle(vec![blocks, held]);
+    assert_eq!(ring(&cycle), ["fork/back-a.block", "fork/back-b.hold"]);
+    node.stop().await;
+}
+
+async fn until_waiting(node: &Node, calls: usize) {
+    while node.waiting_calls() != calls {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_only_wait_long_are_left_alone() {
     let node = alone().await;
@@ -205,16 +249,37 @@ fn free(n: usize) -> Vec<String> {
     held.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ring_over_three_nodes_is_found() {
-    let list = free(3);
+async fn cluster(names: &[&str]) -> Vec<Node> {
+    let list = free(names.len());
     let start = async |name: &str, listen: &str| {
         let config = ClusterConfig::new("deadlocks").listen(listen).join(list.clone());
         let near = GrainOptions::new().placement(Strategy::PreferLocal);
         let builder = Node::builder().name(name).cluster(config).host_with::<ForkGrain>(near);
         builder.start().await.unwrap()
     };
-    let nodes = join_all(["x", "y", "z"].into_iter().zip(&list).map(|(name, at)| start(name, at))).await;
+    join_all(names.iter().zip(&list).map(|(name, at)| start(name, at))).await
+}
+
+/// The turn of `x` has given up waiting for `y`, which still waits for `z`, which waits for `x`: that ends by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_on_another_node_that_has_given_up_is_part_of_no_cycle() {
+    let nodes = cluster(&["x", "y", "w"]).await;
+    let (x, y, z): (ForkRef, ForkRef, ForkRef) = (nodes[0].get("x"), nodes[1].get("y"), nodes[1].get("z"));
+    let places = [x.place().await.unwrap(), y.place().await.unwrap(), z.place().await.unwrap()];
+    println!("{places:?}");
+    meeting("given up", 2);
+    let z = tokio::spawn(z.hold("given up".into(), path(&["x"])).into_future());
+    let x = tokio::spawn(x.give_up(path(&["y", "z"]), 2_000).into_future());
+    until_waiting(&nodes[1], 1).await;
+    meet("given up").await;
+    x.await.unwrap().unwrap();
+    z.await.unwrap().unwrap();
+    join_all(nodes.iter().map(Node::stop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ring_over_three_nodes_is_found() {
+    let nodes = cluster(&["x", "y", "z"]).await;
     for round in 0..3 {
         let key = |n: usize| format!("{round}-{}", n % 3);
         let mut places = Vec::new();

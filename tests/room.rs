@@ -297,3 +297,33 @@ fn among_equals_the_same_ones_go_in_every_run() {
     let runs = RUNS.lock().unwrap();
     assert!(runs.len() == 2 && runs[0] == runs[1], "in the same order, too");
 }
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Whoever makes room ends with its node, and lets nobody go on any more.
+#[tokio::test]
+async fn a_call_that_waits_for_room_hears_of_the_end_of_its_node() {
+    let node =
+        Node::builder().host::<GuestGrain>().configure(|config| config.activations_max = 1).start().await.unwrap();
+    let wakes = Arc::new(Wakes::default());
+    let waker = wakes.clone().into();
+    // In one go: nothing else runs on this thread, so no room is made.
+    let waits = (0..200).find_map(|n| {
+        let mut call = node.get::<GuestRef>(format!("ends:{n}")).knock();
+        let polled = std::pin::Pin::new(&mut call).poll(&mut std::task::Context::from_waker(&waker));
+        polled.is_pending().then_some(call)
+    });
+    let waits = waits.expect("after some it is said to wait for room");
+    assert_eq!(wakes.0.load(SeqCst), 0);
+    drop(node);
+    assert_eq!(wakes.0.load(SeqCst), 1, "it looks again");
+    let answer = waits.await;
+    assert!(matches!(answer, Err(CallError::Stopped { outcome: Outcome::NotExecuted })), "{answer:?}");
+}

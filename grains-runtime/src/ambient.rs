@@ -340,6 +340,15 @@ impl Link {
         waiting.take(max).map(|link| (link.turn.grain.to_string(), link.turn.method.name().to_owned())).collect()
     }
 
+    /// The call by which this chain came from another node is wanted no more: the turn that made it has given up there.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn given_up(&self) {
+        // Another first link is of this node, and knows by itself.
+        if self.arrived.is_some() {
+            self.no_longer();
+        }
+    }
+
     /// Whether the turn still waits for its call.
     pub(crate) fn still_waits(&self) -> bool {
         self.waits.load(Ordering::Acquire) && !self.over.load(Ordering::Acquire)

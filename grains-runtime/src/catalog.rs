@@ -121,13 +121,19 @@ impl Catalog {
         &self.shards[(hash >> SHARD_SHIFT & SHARD_MASK) as usize]
     }
 
+    /// Where a call of `id` goes. It may be out of the catalog already, and then says so when it is called.
     pub(crate) fn find(&self, hash: u64, id: &GrainId) -> Option<Arc<dyn AnyActivation>> {
         if let Some(found) = nearby::find(self.number, hash, id) {
             return Some(found);
         }
-        let found = read(self.shard(hash)).find(hash, |activation| activation.id() == id).cloned()?;
+        let found = self.find_entered(hash, id)?;
         nearby::remember(self.number, hash, &found);
         Some(found)
+    }
+
+    /// What is in the catalog now: for whoever does more than to call it.
+    pub(crate) fn find_entered(&self, hash: u64, id: &GrainId) -> Option<Arc<dyn AnyActivation>> {
+        read(self.shard(hash)).find(hash, |activation| activation.id() == id).cloned()
     }
 
     /// The activation of the grain that is looked up by `hash`, which 57 secret bits of it make as good as its id.

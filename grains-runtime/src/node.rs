@@ -181,6 +181,13 @@ impl Node {
     }
 }
 
+#[cfg(test)]
+impl Node {
+    pub(crate) fn inner(&self) -> &Arc<NodeInner> {
+        &self.inner
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("name", &self.name()).field("epoch", &self.inner.epoch).finish_non_exhaustive()
@@ -308,7 +315,7 @@ impl NodeInner {
             // Each time: a node that stops meanwhile ends every activation as soon as it is made.
             self.admit()?;
             let started = match self.found(to) {
-                None if self.catalog.waits_for_room(cx) => return Ok(Poll::Pending),
+                None if self.waits_for_room(cx) => return Ok(Poll::Pending),
                 found => match found.map_or_else(|| self.made(to), Ok)? {
                     Made::New(activation) => activation.start_first(method, slot, cx),
                     Made::Found(activation) => activation.start(method, slot, cx),
@@ -319,6 +326,12 @@ impl NodeInner {
                 Err(gone) => self.take_out(&gone),
             }
         }
+    }
+
+    /// Whether a call that needs a new activation waits for room: it looks again when it is woken.
+    fn waits_for_room(&self, cx: &Context<'_>) -> bool {
+        // Looked at last: a node that stopped before has woken those who waited, and one that stops now wakes this one, too.
+        self.catalog.waits_for_room(cx) && !self.is_stopped()
     }
 
     /// The same for a one-way call, which never waits.

@@ -97,9 +97,13 @@ impl<G: Lifecycle> Anchor for Activation<G> {
         if !self.is_life(life) {
             return;
         }
-        match self.activating.load(Ordering::Acquire) {
-            true => self.leaves.store(true, Ordering::Release),
-            false => self.leave_when_idle(),
+        if !self.activating.load(Ordering::SeqCst) {
+            return self.leave_when_idle();
+        }
+        self.leaves.store(true, Ordering::SeqCst);
+        // Whoever ends `activate` looks for that after it said so: if it has said so meanwhile, it may have looked before.
+        if !self.activating.load(Ordering::SeqCst) {
+            self.leave_if_asked();
         }
     }
 

@@ -96,8 +96,9 @@ impl<G: Lifecycle> Activation<G> {
             let error = match activate.await {
                 Some(Ok(Ok(Ok(grain)))) => {
                     *closer.place() = Some(grain);
-                    closer.activation().activating.store(false, Ordering::Release);
                     closer.activation().mailbox.open();
+                    // After it is open, which forgets who wanted it to end; before the call that looks whether somebody did.
+                    closer.activation().activating.store(false, Ordering::SeqCst);
                     let activation = closer.give_back();
                     Turn::granted(activation.clone(), AccessKind::Exclusive).end();
                     if activation.is_over() {
@@ -191,7 +192,7 @@ impl<G: Lifecycle> Activation<G> {
         let activation = self;
         if activation.is_worker {
             // The catalog has its pool, as long as that has workers.
-            if let Some(pool) = node.catalog.find(activation.hash, &activation.id) {
+            if let Some(pool) = node.catalog.find_entered(activation.hash, &activation.id) {
                 pool.worker_ended(&*activation);
             }
             return;

@@ -11,8 +11,8 @@
 //! 4. When `CLOSING` is set no turn begins. Exactly one party is told to close: whoever gives back the last turn, or
 //!    whoever sets the mark while none is held. It holds the exclusive turn from then on.
 //! 5. Nothing enters the queue of a mailbox that is `GONE`.
-//! 6. An exclusive turn that is handed over to several waiters is theirs one after the other: whoever serves them asks
-//!    [`is_closing`](Mailbox::is_closing) before each, and puts those that did not begin back in front.
+//! 6. An exclusive turn that is handed over to several waiters is theirs one after the other, shared ones have a turn each: whoever
+//!    serves them asks [`is_closing`](Mailbox::is_closing) before each, and puts those that did not begin back in front.
 
 mod queue;
 
@@ -301,6 +301,8 @@ impl<E: Entry> Mailbox<E> {
         match front {
             Some(AccessKind::Exclusive) if held(word) => Released::Done,
             Some(AccessKind::Exclusive) => self.hand_over_exclusive(queue, unwanted),
+            // Some others have yet to begin, on a task of theirs: these would overtake them. Whoever begins the last one looks again.
+            Some(AccessKind::Shared) if queue.has_granted() => Released::Done,
             Some(AccessKind::Shared) => self.hand_over_shared(queue, unwanted, room(word)),
             None if word & LEAVING != 0 && self.try_close() => Released::Close,
             None => Released::Done,
@@ -343,13 +345,13 @@ impl<E: Entry> Mailbox<E> {
         self.word.load(Ordering::Acquire) & (CLOSING | GONE) == CLOSING
     }
 
-    /// Puts back what was handed over together and has not begun, while its exclusive turn is still held.
+    /// Puts back what was handed over together and has not begun, while its turns are still held.
     pub(crate) fn put_back(&self, entries: VecDeque<E>) {
         if entries.is_empty() {
             return;
         }
         let mut queue = lock(&self.queue);
-        debug_assert!(self.word.load(Ordering::Relaxed) & EXCLUSIVE != 0, "somebody must be there to hand over");
+        debug_assert!(held(self.word.load(Ordering::Relaxed)), "somebody must be there to hand over");
         queue.put_back(entries);
         self.word.fetch_or(WAITING, Ordering::AcqRel);
     }

@@ -24,6 +24,8 @@ mod parked;
 mod place;
 pub(crate) mod pool;
 pub(crate) mod start;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod timer;
 pub(crate) mod turn;
 pub(crate) mod waiter;
@@ -278,7 +280,7 @@ impl<G: Lifecycle> Activation<G> {
 
     /// The same, if it was asked for in `activate`.
     fn leave_if_asked(&self) {
-        if self.leaves.swap(false, Ordering::AcqRel) {
+        if self.leaves.swap(false, Ordering::SeqCst) {
             self.leave_when_idle();
         }
     }

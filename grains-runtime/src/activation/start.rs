@@ -403,7 +403,7 @@ where
 
 impl<G: Lifecycle> Activation<G> {
     /// A call of a turn waits here: it may be part of a cycle.
-    fn is_watched(&self) {
+    pub(super) fn is_watched(&self) {
         if !self.is_worker && !self.watched.swap(true, Ordering::AcqRel) {
             self.node.watch.add(self.me.clone());
         }

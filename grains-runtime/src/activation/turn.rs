@@ -372,3 +372,6 @@ pub(super) const DEACTIVATE: MethodInfo = MethodInfo::new("deactivate", AccessKi
 pub(super) const TICK: MethodInfo = MethodInfo::new("tick", AccessKind::Exclusive);
 /// That of a task, which is no turn.
 pub(super) const TASK: MethodInfo = MethodInfo::new("task", AccessKind::Shared);
+
+#[cfg(test)]
+mod tests;

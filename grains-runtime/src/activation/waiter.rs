@@ -429,6 +429,10 @@ impl<G: Lifecycle> Served<G> {
     }
 
     fn run_shared(&mut self) -> Option<Released<Waiter<G>>> {
+        if self.activation.mailbox.is_closing() {
+            self.give_back_shared();
+            return Some(Released::Done);
+        }
         let Some(waiter) = self.waiters.pop_front() else {
             self.held = false;
             return Some(Released::Done);
@@ -450,8 +454,7 @@ impl<G: Lifecycle> Served<G> {
     fn run_exclusive(&mut self) -> Option<Released<Waiter<G>>> {
         let next = if self.activation.mailbox.is_closing() { None } else { self.waiters.pop_front() };
         let Some(waiter) = next else {
-            self.activation.mailbox.put_back(std::mem::take(&mut self.waiters));
-            self.held = false;
+            self.put_back();
             return Some(self.activation.mailbox.release(AccessKind::Exclusive));
         };
         let (rest, lent) = lending(&self.activation, |turn| quietly(|| waiter.run(turn, &self.activation)).flatten());
@@ -460,12 +463,33 @@ impl<G: Lifecycle> Served<G> {
             return None;
         }
         // Before the rest of it can end, and hand over.
-        self.activation.mailbox.put_back(std::mem::take(&mut self.waiters));
-        self.held = false;
+        self.put_back();
         if let Some(rest) = rest {
             self.activation.tenure.tasks.spawn(rest);
         }
         Some(Released::Done)
+    }
+
+    /// This life has ended, as by a panic of one of them: those that have not begun wait for the next one.
+    fn give_back_shared(&mut self) {
+        let turns = self.waiters.len();
+        self.put_back();
+        for _ in 0..turns {
+            self.activation.released(self.activation.mailbox.begun());
+            self.activation.released(self.activation.mailbox.release(AccessKind::Shared));
+        }
+    }
+
+    /// Those that have not begun wait again, in front. The node's watch has not seen them meanwhile, and may have forgotten that
+    /// calls of turns wait here.
+    fn put_back(&mut self) {
+        self.held = false;
+        let waiters = std::mem::take(&mut self.waiters);
+        let of_turns = waiters.iter().any(|waiter| waiter.made_by(Instant::from_nanos(0)).is_some());
+        self.activation.mailbox.put_back(waiters);
+        if of_turns {
+            self.activation.is_watched();
+        }
     }
 }
 

@@ -93,9 +93,16 @@ impl Detector {
         self.hear(now, from, report.number, sent_after, report.calls)
     }
 
-    /// The same for the node that this is on: it says what waits now.
-    pub(crate) fn report_here(&mut self, now: Instant, from: u64, calls: Vec<WaitingCall>) -> Vec<Break> {
-        self.hear(now, from, 0, Some(now), calls)
+    /// The same for the node that this is on: it says what waited when it `looked`. That is not now: a thread can be kept from
+    /// going on at any place, and others report meanwhile.
+    pub(crate) fn report_here(
+        &mut self,
+        now: Instant,
+        looked: Instant,
+        from: u64,
+        calls: Vec<WaitingCall>,
+    ) -> Vec<Break> {
+        self.hear(now, from, 0, Some(looked), calls)
     }
 
     fn hear(
@@ -277,7 +284,7 @@ mod tests {
             call(3, 450, "c.o > a.o"),
             call(4, 300, "z.m > a.m"),
         ];
-        let breaks = detector.report_here(at(1_000), 1, calls);
+        let breaks = detector.report_here(at(1_000), at(1_000), 1, calls);
         let cycle = ["c.o", "a.m", "b.n", "y.n", "c.n"].map(str::to_owned).to_vec();
         assert_eq!(breaks, [Break { id: 2, cycle }]);
     }
@@ -293,7 +300,7 @@ mod tests {
             .collect();
         calls.push(call(100, 10_000, "busy.m > a0.m"));
         calls.push(call(101, 10_000, "other.m > slow.m"));
-        let breaks = detector.report_here(at(1_000), 1, calls);
+        let breaks = detector.report_here(at(1_000), at(1_000), 1, calls);
         assert_eq!(breaks.iter().map(|broken| broken.id).collect::<Vec<_>>(), [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]);
     }
 
@@ -301,7 +308,7 @@ mod tests {
     fn a_grain_that_waits_for_itself_is_a_cycle() {
         let mut detector = Detector::default();
         let calls = vec![call(1, 400, "a.m > b.m > a.n")];
-        let breaks = detector.report_here(at(1_000), 1, calls);
+        let breaks = detector.report_here(at(1_000), at(1_000), 1, calls);
         assert_eq!(breaks[0].cycle, ["a.m", "b.m", "a.n"]);
     }
 
@@ -322,6 +329,13 @@ mod tests {
     }
 
     #[test]
+    fn what_this_node_saw_too_long_ago_does_not_count() {
+        let cycle = || vec![call(1, 400, "a.m > b.m"), call(2, 400, "b.m > a.m")];
+        assert_eq!(Detector::default().report_here(at(1_301), at(1_000), 1, cycle()), []);
+        assert_eq!(Detector::default().report_here(at(1_300), at(1_000), 1, cycle()).len(), 1);
+    }
+
+    #[test]
     fn a_report_that_was_overtaken_changes_nothing() {
         let mut nodes = Nodes::new();
         let one = call(1, 400, "a.m > b.m");
@@ -336,9 +350,9 @@ mod tests {
     fn long_rows_of_grains_without_a_cycle_are_none() {
         let mut detector = Detector::default();
         let mut calls: Vec<_> = (0..5_000_u64).map(|n| call(n, 400, &format!("g{n:05}.m > g{:05}.m", n + 1))).collect();
-        assert_eq!(detector.report_here(at(1_000), 1, calls.clone()), []);
+        assert_eq!(detector.report_here(at(1_000), at(1_000), 1, calls.clone()), []);
         calls.push(call(9_999, 300, "g05000.m > g00000.m"));
-        let breaks = detector.report_here(at(1_100), 1, calls);
+        let breaks = detector.report_here(at(1_100), at(1_100), 1, calls);
         assert_eq!((breaks[0].id, breaks[0].cycle.len()), (9_999, 5_002));
     }
 }

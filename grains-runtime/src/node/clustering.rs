@@ -55,7 +55,7 @@ impl NodeInner {
                 Err(_) => self.over(&*found),
             }
         }
-        if self.catalog.waits_for_room(cx) {
+        if self.waits_for_room(cx) {
             return Poll::Pending;
         }
         clustered.start(self, to, method, slot, cx);

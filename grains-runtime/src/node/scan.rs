@@ -83,7 +83,7 @@ impl NodeInner {
     fn live(&self, grain_type: &'static str) {
         let id = GrainId::new(grain_type, String::new());
         let reference = RawRef::bound(id, self.route());
-        if self.found(&reference).is_none()
+        if self.catalog.find_entered(reference.lookup_hash(), reference.id()).is_none()
             && let Ok(Made::New(activation)) = self.made(&reference)
         {
             activation.live();

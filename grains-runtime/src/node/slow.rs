@@ -119,8 +119,9 @@ impl SlowTurns {
         for shard in &self.shards {
             let mut shard = lock(shard);
             for waiting in shard.places.iter_mut().flatten().filter(|waiting| !waiting.told) {
-                // The first of them came after it had begun to wait, so these are whole periods.
-                let periods = now.wrapping_sub(waiting.since) - 1;
+                // The first of them came after it had begun to wait, so these are whole periods. It may also be that none has come
+                // yet: it has begun during this look.
+                let periods = now.wrapping_sub(waiting.since).saturating_sub(1);
                 if periods < LOOKS {
                     continue;
                 }
@@ -219,6 +220,20 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(named(&slow), [] as [&str; 0]);
         }
+    }
+
+    #[test]
+    fn a_turn_that_begins_to_wait_during_a_look_is_not_named_at_it() {
+        let slow = SlowTurns::new(Duration::from_secs(40));
+        // It has seen the number of this look, and the look then finds it.
+        slow.looks.fetch_add(1, Ordering::Relaxed);
+        begins(&slow, 0, "a");
+        slow.looks.fetch_sub(1, Ordering::Relaxed);
+        for _ in 0..5 - 1 {
+            assert_eq!(named(&slow), [] as [&str; 0]);
+        }
+        assert_eq!(named(&slow), [] as [&str; 0]);
+        assert_eq!(named(&slow), ["desk/a.wait 40"]);
     }
 
     #[test]

@@ -69,6 +69,8 @@ impl NodeInner {
             driver.end();
             clustered.stop();
         }
+        // Whoever made room has ended.
+        self.catalog.crowd.give_up();
         for shard in self.catalog.shards() {
             for activation in shard {
                 activation.drop_now();

@@ -1,6 +1,12 @@
 //! Which worker a call gets.
 
+use grains_core::Interface as _;
+
 use super::*;
+use crate::{
+    GrainOptions,
+    activation::testing::{Deed::Nothing, DeskRef, node, on_one_thread, said},
+};
 
 /// A worker that is idle, or how many wait for it.
 #[derive(Clone, Copy, Default)]
@@ -59,4 +65,32 @@ fn a_call_never_waits_for_a_turn_that_waits_for_it_if_another_worker_can_have_it
     let mine = Fake { waits_for_this: true, ..busy(0) };
     assert_eq!(chosen(&[mine, busy(5)], false), Choice::At(1));
     assert_eq!(chosen(&[mine], false), Choice::At(0), "it fails there, as a cycle");
+}
+
+/// A thread may remember a pool that is gone and kept by somebody. The workers of the next pool are none of its business.
+#[test]
+fn the_last_worker_takes_its_own_pool_out_of_the_catalog() {
+    on_one_thread(async {
+        let node = node(GrainOptions::new()).await;
+        let desk: DeskRef<true> = node.get("next pool");
+        for _ in 0..3 {
+            assert_eq!(said(desk.read(Nothing)).await, "", "this thread remembers the pool");
+        }
+        let (hash, catalog) = (desk.as_raw().lookup_hash(), &node.inner().catalog);
+        let first = catalog.find_by_hash(hash).expect("it is there");
+        let idle = |pool: Arc<dyn AnyActivation>| pool.close_if_idle(&|_| 0, DeactivationReason::Idle);
+        let elsewhere = tokio::runtime::Handle::current();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _inside = elsewhere.enter();
+                idle(first.clone());
+                assert_eq!(catalog.len(), 0);
+                assert_eq!(elsewhere.block_on(said(desk.read(Nothing))), "", "by a new pool");
+            });
+        });
+        assert_eq!(catalog.len(), 1);
+        idle(catalog.find_by_hash(hash).expect("it is there"));
+        assert_eq!(catalog.len(), 0);
+        drop(first);
+    });
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     activation::{arrived::Arrived, lock, turn::panic_message},
-    ambient::{Inherited, Link},
+    ambient::{Hop, Inherited, Link},
     catalog::Made,
     cluster::{
         directory::{Message, Order},
@@ -168,8 +168,15 @@ impl Clustered {
         let (Made::New(activation) | Made::Found(activation)) = &made;
         let (one_way, activation) = (frame.one_way, activation.clone());
         let found = Found { host: acting.me, activation: activation.activation_id() };
-        let sink = AwayReply { back: back.clone(), acting, found, answered: false, wanted: OnceLock::new() };
-        let arrived = self.to_arrived(frame, (!one_way).then(|| Box::new(sink) as Box<dyn ReplySink>));
+        let caller = self.caller(frame.chain);
+        let reply = (!one_way).then(|| {
+            let (back, caller, wanted) = (back.clone(), caller.clone(), OnceLock::new());
+            Box::new(AwayReply { back, acting, found, caller, answered: false, wanted }) as Box<dyn ReplySink>
+        });
+        let timeout = Duration::from_micros(frame.left_us).min(FAR);
+        let deadline = Some(self.world.clock.now() + timeout);
+        let inherited = Inherited { caller, request: frame.request, deadline, timeout };
+        let arrived = Arrived { method: frame.method, args: frame.args, reply, inherited };
         let arrived = match made {
             Made::New(new) => new.arrive_first(arrived),
             Made::Found(found) => found.arrive(arrived),
@@ -187,19 +194,14 @@ impl Clustered {
         }
     }
 
-    fn to_arrived(&self, frame: CallFrame, reply: Option<Box<dyn ReplySink>>) -> Arrived {
-        let timeout = Duration::from_micros(frame.left_us).min(FAR);
+    /// The chain by which a call has come.
+    fn caller(&self, chain: Vec<Hop>) -> Option<Arc<Link>> {
+        if chain.is_empty() {
+            return None;
+        }
         let me = self.incarnation();
-        let caller = match frame.chain.is_empty() {
-            true => None,
-            false => {
-                let pending = lock(&self.pending);
-                Link::arrived(frame.chain, |hop| (hop.origin == me).then(|| pending.caller_of(hop.call))?)
-            }
-        };
-        let deadline = Some(self.world.clock.now() + timeout);
-        let inherited = Inherited { caller, request: frame.request, deadline, timeout };
-        Arrived { method: frame.method, args: frame.args, reply, inherited }
+        let pending = lock(&self.pending);
+        Link::arrived(chain, |hop| (hop.origin == me).then(|| pending.caller_of(hop.call))?)
     }
 
     fn reply(&self, from: MemberId, theirs: u64, frame: ReplyFrame<'_>) {
@@ -300,6 +302,8 @@ struct AwayReply {
     back: Back,
     acting: Acting,
     found: Found,
+    /// The turn that made the call, if one did.
+    caller: Option<Arc<Link>>,
     answered: bool,
     /// Whether anybody still wants it, from when it has to wait.
     wanted: OnceLock<Arc<Cancellation>>,
@@ -349,7 +353,8 @@ impl ReplySink for AwayReply {
         let wanted = self.wanted.get_or_init(|| {
             let wanted: Arc<Cancellation> = Arc::default();
             if let Some(clustered) = self.back.clustered.upgrade() {
-                clustered.waits_here(self.back.to, self.back.call, self.back.link, wanted.clone());
+                let caller = self.caller.clone();
+                clustered.waits_here((self.back.to, self.back.call), self.back.link, wanted.clone(), caller);
             }
             wanted
         });

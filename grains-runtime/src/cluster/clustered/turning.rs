@@ -154,7 +154,7 @@ impl Clustered {
                 Some(Assignment::Held(grant)) if grant.holder == me => Some(grant.token),
                 _ => None,
             };
-            let lives = node.catalog.find(hash, &grain);
+            let lives = node.catalog.find_entered(hash, &grain);
             match (held, lives) {
                 (Some(token), None) => self.live(&node, &grain, hash, token),
                 (None, Some(activation)) => activation.send_away(DeactivationReason::Stopping),
@@ -207,7 +207,7 @@ impl Clustered {
         let ended = |grain_type: &&String| {
             let Some(grain_type) = self.singletons.get(grain_type.as_str()) else { return true };
             let grain = GrainId::new(grain_type, String::new());
-            node.catalog.find(node.hash_of(&grain), &grain).is_none()
+            node.catalog.find_entered(node.hash_of(&grain), &grain).is_none()
         };
         releasing.map(|(grain_type, _)| grain_type).filter(ended).cloned().collect()
     }

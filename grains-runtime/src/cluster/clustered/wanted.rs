@@ -12,7 +12,7 @@ use super::{
     envelope::{CANCEL, write_cancel},
     pending::Unwanted,
 };
-use crate::{activation::lock, cluster::names::MemberId};
+use crate::{activation::lock, ambient::Link, cluster::names::MemberId};
 
 /// How many such calls are known; those beyond are not taken back, and end by their deadline as all do. A quarter of a
 /// million are what four members may have under way with the default of `calls_max`, and take some 30 MB.
@@ -28,15 +28,23 @@ struct Call {
     /// The number of the link on which it came.
     link: u64,
     cancellation: Arc<Cancellation>,
+    /// The turn there that made it, if one did.
+    caller: Option<Arc<Link>>,
 }
 
 /// Calls that are wanted no more. They are told by [`Taken::fire`], where nothing is locked.
 #[must_use]
-pub(super) struct Taken(Vec<Arc<Cancellation>>);
+pub(super) struct Taken(Vec<Call>);
 
 impl Taken {
     fn fire(self) {
-        self.0.iter().for_each(|call| call.fire());
+        for call in &self.0 {
+            // First: the callee may go on with calls of its own, and is not part of a cycle through its caller any more.
+            if let Some(caller) = &call.caller {
+                caller.given_up();
+            }
+            call.cancellation.fire();
+        }
     }
 }
 
@@ -52,15 +60,15 @@ impl Wanted {
     }
 
     /// A call has to wait.
-    fn enter(&mut self, from: MemberId, number: u64, link: u64, cancellation: Arc<Cancellation>) {
+    fn enter(&mut self, call: (MemberId, u64), what: Call) {
         if self.calls.len() < self.calls_max {
-            self.calls.insert((from, number), Call { link, cancellation });
+            self.calls.insert(call, what);
         }
     }
 
     /// A call is wanted no more, or has ended.
     fn take(&mut self, from: MemberId, number: u64) -> Taken {
-        Taken(self.calls.remove(&(from, number)).map(|call| call.cancellation).into_iter().collect())
+        Taken(self.calls.remove(&(from, number)).into_iter().collect())
     }
 
     /// All calls of a member are wanted no more.
@@ -75,7 +83,7 @@ impl Wanted {
 
     fn take_if(&mut self, from: MemberId, which: impl Fn(&Call) -> bool) -> Taken {
         let taken = self.calls.extract_if((from, 0)..=(from, u64::MAX), |_, call| which(call));
-        Taken(taken.map(|(_, call)| call.cancellation).collect())
+        Taken(taken.map(|(_, call)| call).collect())
     }
 
     /// This node is no member any more: its turns are cut.
@@ -85,9 +93,15 @@ impl Wanted {
 }
 
 impl Clustered {
-    /// A call of another member has to wait.
-    pub(super) fn waits_here(&self, from: MemberId, number: u64, link: u64, cancellation: Arc<Cancellation>) {
-        lock(&self.wanted).enter(from, number, link, cancellation);
+    /// A call of another member, with its number there, has to wait.
+    pub(super) fn waits_here(
+        &self,
+        call: (MemberId, u64),
+        link: u64,
+        cancellation: Arc<Cancellation>,
+        caller: Option<Arc<Link>>,
+    ) {
+        lock(&self.wanted).enter(call, Call { link, cancellation, caller });
     }
 
     /// It has ended.
@@ -137,12 +151,16 @@ mod tests {
         MemberId { node: NodeId(node), incarnation: Incarnation(1) }
     }
 
+    fn waits(link: u64) -> Call {
+        Call { link, cancellation: Arc::default(), caller: None }
+    }
+
     /// Four calls: two of one member by one link, one by its next, one of another member with the same number and link.
     fn some() -> (Wanted, Vec<Arc<Cancellation>>) {
         let mut wanted = Wanted::default();
         let calls = [(1, 1, 7), (1, 2, 7), (1, 3, 8), (2, 1, 7)].map(|(node, number, link)| {
             let call: Arc<Cancellation> = Arc::default();
-            wanted.enter(member(node), number, link, call.clone());
+            wanted.enter((member(node), number), Call { link, cancellation: call.clone(), caller: None });
             call
         });
         (wanted, calls.into())
@@ -177,10 +195,10 @@ mod tests {
     fn calls_beyond_the_limit_are_not_known() {
         let mut wanted = Wanted::new(2);
         for number in 1..=3 {
-            wanted.enter(member(1), number, 7, Arc::default());
+            wanted.enter((member(1), number), waits(7));
         }
         assert_eq!(wanted.take_all(member(1)).0.len(), 2);
-        wanted.enter(member(1), 4, 7, Arc::default());
+        wanted.enter((member(1), 4), waits(7));
         assert_eq!(wanted.calls.len(), 1, "there is room again");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use grains_core::Instant;
+
 use super::Driver;
 use crate::{
     activation::lock,
@@ -20,15 +22,15 @@ use crate::{
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 impl Driver {
-    /// What is to be broken of the calls that have waited for long on this node.
-    pub(crate) async fn report_waiting(&self, watch: &Watch, calls: Vec<WaitingCall>) -> Vec<Break> {
+    /// What is to be broken of the calls that have waited for long on this node, as they were `looked` at.
+    pub(crate) async fn report_waiting(&self, watch: &Watch, looked: Instant, calls: Vec<WaitingCall>) -> Vec<Break> {
         if calls.is_empty() {
             return Vec::new();
         }
         let Some((me, first, address)) = self.who_looks() else { return Vec::new() };
         if first == me {
             let now = self.world.clock.now();
-            return lock(&watch.detector).report_here(now, me.incarnation.0, calls);
+            return lock(&watch.detector).report_here(now, looked, me.incarnation.0, calls);
         }
         let (number, answered) = watch.next_report(first.incarnation.0);
         let ask = Ask::Waits { member: me, report: Report { number, answered, calls } };
