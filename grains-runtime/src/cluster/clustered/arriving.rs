@@ -35,6 +35,7 @@ use crate::{
         streams::Streams,
     },
     node::NodeInner,
+    scratch,
     tenure::Tenure,
     wire::Unreadable,
 };
@@ -197,16 +198,20 @@ impl Clustered {
                 Link::arrived(frame.chain, |hop| (hop.origin == me).then(|| pending.caller_of(hop.call))?)
             }
         };
-        let deadline = Some(self.world.clock.now() + timeout);
+        let clock = &*self.world.clock;
+        let now = if timeout < COARSE { clock.now() } else { clock.recent() };
+        let deadline = Some(now + timeout);
         let inherited = Inherited { caller, request: frame.request, deadline, timeout };
         Arrived { method: frame.method, args: frame.args, reply, inherited }
     }
 
     fn reply(&self, from: MemberId, theirs: u64, frame: ReplyFrame<'_>) {
         let returned = lock(&self.pending).answered(frame.call, from);
-        let Some(Returned { call, link, .. }) = returned else { return };
-        if let Some(found) = frame.found.filter(|found| found.activation.counter != 0) {
-            lock(&self.table).places.learn(call.grain.clone(), found);
+        let Some(Returned { call, target, link }) = returned else { return };
+        // Most answers come from where they were known to come from.
+        let is_news = |found: &Found| found.activation.counter != 0 && target != Target::Known(found.activation);
+        if let Some(found) = frame.found.filter(is_news) {
+            lock(&self.table).places.learn(call.hash, &call.grain, found);
         }
         let Some(sink) = call.sink else { return };
         match frame.answer {
@@ -232,7 +237,7 @@ impl Clustered {
             Bounce::NotHere => self.not_there(call, target.activation()),
             Bounce::NotNow => {
                 let mut table = lock(&self.table);
-                table.places.forget(&call.grain);
+                table.places.forget(call.hash, &call.grain);
                 let of_workers = |standing: &Standing| standing.workers.has(call.grain.grain_type());
                 let of_workers = table.standing.as_ref().is_some_and(of_workers);
                 drop(table);
@@ -291,6 +296,9 @@ pub(super) struct Acting {
     pub(super) tenure: Arc<Tenure>,
     pub(super) streams: Arc<Streams>,
 }
+
+/// Who waits that long may find its call refused as late some milliseconds early: the caller itself knows when its time is over.
+const COARSE: Duration = Duration::from_secs(1);
 
 /// Longer than anybody waits; keeps what a peer says from overflowing.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -359,7 +367,10 @@ impl ReplySink for AwayReply {
     fn answer(mut self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {
         let (bytes, streams) = with_outgoing(encode);
         match bytes {
-            Ok(bytes) => self.reply(&bytes, streams),
+            Ok(bytes) => {
+                self.reply(&bytes, streams);
+                scratch::give_back(bytes);
+            }
             Err(why) => {
                 let why = format!("its answer: {why}").into();
                 self.fail(CallError::Codec { why, outcome: Outcome::Executed });
