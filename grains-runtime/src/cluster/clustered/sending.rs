@@ -119,19 +119,19 @@ impl Clustered {
         self.submit_seen(seen, call);
     }
 
-    /// Brings a call to where its way led a moment ago, if it still does: most of them need not look twice.
+    /// Brings a call to where its grain was found last, if that still stands: most of them need not look twice. Any other target
+    /// is chosen under the lock under which the call leaves: orders, and whose turn it is among hosts of workers.
     fn submit_seen(&self, seen: Option<Seen>, mut call: Call) {
-        let Some(Seen { member, target, version }) = seen else { return self.submit(call) };
-        let mut table = lock(&self.table);
+        let Some(Seen { member, target: target @ Target::Known(_), version }) = seen else { return self.submit(call) };
+        let table = lock(&self.table);
         let now = self.world.clock.now();
-        // Orders leave under the lock under which they are given, and a call whose time is over leaves no more.
-        let stands = !matches!(target, Target::Ordered(_)) && call.deadline > now && table.is_at(version, now);
-        let Some(sender) = table.standing.as_mut().filter(|_| stands) else {
+        // A call whose time is over leaves no more.
+        let stands = call.deadline > now && table.is_at(version, now);
+        let Some(sender) = table.standing.as_ref().filter(|_| stands) else {
             drop(table);
             return self.submit(call);
         };
         call.tries += 1;
-        sender.workers.went(call.grain.grain_type());
         let handed = self.hand_to_link(sender, &member, target, call, now);
         drop(table);
         self.unless_handed(handed);

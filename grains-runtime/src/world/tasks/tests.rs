@@ -254,7 +254,7 @@ fn who_asks_to_be_behind_others_is_woken_once_they_have_run() {
                 let ran = ran.clone();
                 tokio::spawn(async move { ran.fetch_add(1, Ordering::SeqCst) });
             }
-            behind_others(&*tasks).await;
+            behind_others(&tasks).await;
             ran.load(Ordering::SeqCst)
         });
         let ran = runtime.block_on(task).unwrap();
@@ -266,7 +266,7 @@ fn who_asks_to_be_behind_others_is_woken_once_they_have_run() {
 fn behind_others_ends_outside_of_tokio_too() {
     let runtime = two_threads();
     let tasks = tasks_of(&runtime);
-    thread::spawn(move || one_thread().block_on(behind_others(&*tasks))).join().unwrap();
+    thread::spawn(move || one_thread().block_on(behind_others(&tasks))).join().unwrap();
 }
 
 async fn behind_others(tasks: &TokioTasks) {
