@@ -38,7 +38,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(out)
 }
 
-fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+/// The same at the end of `out`. After an error there may be part of it.
+pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     value
         .serialize(&mut rmp_serde::Serializer::new(out).with_struct_map())
         .map_err(|why| CodecError::new(std::any::type_name::<T>(), why))

@@ -84,6 +84,11 @@ pub trait Tasks: Send + Sync + 'static {
     fn here(&self) -> bool;
     /// Ready, unless this task has run for so long that it should let others run first.
     fn give_way(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Wakes `cx` once when those tasks have run that can run now, or some dozens of them: for who does better with what
+    /// they leave behind than with what there is.
+    fn behind_others(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
     /// Calls `look` every `period` on a thread of its own until it says `false`: for what has to look when all threads of
     /// tasks are blocked. Worlds of one thread, such as the simulator, have nobody who could, and never call it.
     fn beside(&self, period: Duration, look: Box<dyn FnMut() -> bool + Send>) {

@@ -26,6 +26,7 @@ mod deadlock;
 mod fnv;
 mod main_fn;
 mod node;
+mod scratch;
 #[cfg(feature = "config")]
 pub mod settings;
 #[cfg(feature = "sim")]

@@ -51,6 +51,12 @@ impl Tenure {
         self.holds_for(Duration::ZERO)
     }
 
+    /// The same for who has just read the clock.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn may_act_at(&self, now: Instant) -> bool {
+        !self.is_over() && now < Instant::from_nanos(self.until.load(Ordering::Acquire))
+    }
+
     /// Whether a turn may begin.
     pub(crate) fn may_begin(&self) -> bool {
         self.holds_for(BEGIN_MARGIN)

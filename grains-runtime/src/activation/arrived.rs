@@ -6,8 +6,7 @@ use std::{
 };
 
 use grains_core::{
-    Access, AccessKind, AnsweredBy, CallError, Failure, InterfaceSet, Lifecycle, MethodId, Outcome, Turns, codec,
-    decode_args,
+    Access, AnsweredBy, CallError, Failure, InterfaceSet, Lifecycle, MethodId, Outcome, Turns, codec, decode_args,
     route::{Answer, Queue, ReplySink},
     with_route,
 };
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::{
     ambient::{Chain, Holder as _, Inherited, chain_to},
+    scratch,
     tenure::fenced,
 };
 
@@ -88,7 +88,9 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
         let waiter = CallWaiter::new(args, reply, inherited, deadline);
         // On the spot, if it may: a turn that does not wait costs no task, and its answer leaves with the next write.
         if beside || activation.mailbox.try_begin(M::Access::KIND) {
-            run(activation, Box::new(waiter), M::Access::KIND);
+            if let Some(rest) = waiter.run_now(Turn::granted(activation.clone(), M::Access::KIND), activation) {
+                activation.tenure.tasks.spawn(rest);
+            }
             return Ok(());
         }
         // From here on it can be taken back.
@@ -120,12 +122,6 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
     }
 }
 
-fn run<G: Lifecycle>(activation: &Arc<Activation<G>>, waiter: super::waiter::Waiter<G>, access: AccessKind) {
-    if let Some(rest) = waiter.run(Turn::granted(activation.clone(), access), activation) {
-        activation.tenure.tasks.spawn(rest);
-    }
-}
-
 /// Answers a call of another node.
 pub(super) fn answer_away<G, M>(activation: &Activation<G>, sink: Box<dyn ReplySink>, answer: Answer<M>)
 where
@@ -139,7 +135,12 @@ where
             return sink.failed(failure.map_grain(|_| unreachable!("a grain's own error was taken out above")));
         }
     };
-    let mut encode = || encoding(|| codec::encode(&result));
+    let mut encode = || {
+        encoding(|| {
+            let mut bytes = scratch::take();
+            codec::encode_into(&result, &mut bytes).map(|()| bytes)
+        })
+    };
     // Whoever waits is told when the sink is dropped.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sink.answer(&mut encode))) {
         tracing::error!(grain = %activation.id, message = panic_message(&*panic), "decoding an answer panicked");

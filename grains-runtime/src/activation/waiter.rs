@@ -131,6 +131,42 @@ impl<M: Method> CallWaiter<M> {
         Self { args, reply, inherited, deadline, bytes: 0, round: 0 }
     }
 
+    /// Runs as far as it gets at once, and gives what is left to become a task.
+    pub(super) fn run_now<G>(self, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest>
+    where
+        G: Lifecycle,
+        M: AnsweredBy<G>,
+    {
+        // Whoever waits for it has a timer of its own, and takes it back.
+        if self.deadline <= activation.node.world.clock.recent() {
+            turn.end();
+            let late = timed_out(&activation.id, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
+            self.reply.fail(late);
+            return None;
+        }
+        if !activation.tenure.may_begin() {
+            turn.end();
+            self.reply.fail(fenced());
+            return None;
+        }
+        if !self.reply.begin() {
+            turn.end();
+            return None;
+        }
+        let Self { args, reply, mut inherited, deadline, .. } = self;
+        inherited.deadline = Some(deadline);
+        let encoded = activation.node.config.encode_local_calls;
+        let future = answer(turn, args, inherited);
+        let finish = move |reply, answer: Answer<M>, activation: &Activation<G>| match reply {
+            ReplyTo::Here(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
+            ReplyTo::Here(reply) => reply.send(answer),
+            ReplyTo::Away(sink) => answer_away::<G, M>(activation, sink, answer),
+            ReplyTo::Nobody => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
+        };
+        let run = Run { access: <M::Access as grains_core::Access>::KIND, turn: future, reply, watch: ReplyTo::watch };
+        run.begin(activation, finish)
+    }
+
     /// Finds out how much memory it holds.
     pub(super) fn weigh(&mut self) {
         let held = catch_unwind(AssertUnwindSafe(|| heap_bytes(&self.args)));
@@ -161,34 +197,7 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
     }
 
     fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
-        // Whoever waits for it has a timer of its own, and takes it back.
-        if self.deadline <= activation.node.world.clock.recent() {
-            turn.end();
-            let late = timed_out(&activation.id, &M::INFO, self.inherited.timeout, Outcome::NotExecuted);
-            <Self as Waits<G>>::fail(self, late);
-            return None;
-        }
-        if !activation.tenure.may_begin() {
-            turn.end();
-            <Self as Waits<G>>::fail(self, fenced());
-            return None;
-        }
-        if !self.reply.begin() {
-            turn.end();
-            return None;
-        }
-        let Self { args, reply, mut inherited, deadline, .. } = *self;
-        inherited.deadline = Some(deadline);
-        let encoded = activation.node.config.encode_local_calls;
-        let future = answer(turn, args, inherited);
-        let finish = move |reply, answer: Answer<M>, activation: &Activation<G>| match reply {
-            ReplyTo::Here(reply) if encoded => reply.send(answer_through_bytes::<G, M>(activation, answer)),
-            ReplyTo::Here(reply) => reply.send(answer),
-            ReplyTo::Away(sink) => answer_away::<G, M>(activation, sink, answer),
-            ReplyTo::Nobody => report(activation, M::INFO.name, answer.err().map(|error| error.map_grain(drop))),
-        };
-        let run = Run { access: <M::Access as grains_core::Access>::KIND, turn: future, reply, watch: ReplyTo::watch };
-        run.begin(activation, finish)
+        self.run_now(turn, activation)
     }
 
     fn fail(self: Box<Self>, failure: Failure) {

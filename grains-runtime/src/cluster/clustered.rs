@@ -157,15 +157,18 @@ impl Clustered {
 
     fn link_to(&self, to: MemberId) -> Result<Arc<Link>, SendError> {
         let Some(wire) = self.wire() else { return Err(SendError::Closed) };
+        if let Some(link) = wire.known_link(to) {
+            return Ok(link);
+        }
         let address = {
             let table = lock(&self.table);
             let member = table.standing.as_ref().and_then(|standing| standing.view.member(to));
             member.map(|member| member.joiner.address.clone())
         };
-        // A member that this node has yet to hear of is reached by the link it has come by, or not at all.
+        // A member that this node has yet to hear of is reached by the link there is, or not at all.
         match address {
             Some(address) => Ok(wire.link(to, &address)),
-            None => wire.known_link(to).ok_or(SendError::Closed),
+            None => Err(SendError::Closed),
         }
     }
 

@@ -82,7 +82,7 @@ impl Greeted {
         Pump {
             reader: self.reader,
             decoder: self.decoder,
-            sends: Sends::new(self.writer, outbox.clone()),
+            sends: Sends::new(self.writer, outbox.clone(), shared.world.tasks.clone()),
             alive: KeepAlive::new(role, limits.ping_every, limits.silence_max, clock.now()),
             clock,
             counters: registered.counters.clone(),

@@ -19,7 +19,7 @@ use super::{
     ended::Ended,
     frame,
     handshake::{HANDSHAKE_BYTES_MAX, Purpose},
-    outbox::{Chunk, Outbox, SendError, Sent, Ticket},
+    outbox::{Chunk, Company, Outbox, SendError, Sent, Ticket},
     pump::Duty,
     shared::{Shared, Side, State},
 };
@@ -46,9 +46,20 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// Sends a frame of a kind below 128, whose body `write` appends to what it is given: nothing else, and quickly, for
     /// others wait meanwhile. It never waits for the network. That it may be lost is told to this side only.
+    #[cfg(test)]
     pub(crate) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        self.send_in(Company::Alone, kind, write)
+    }
+
+    /// The same in `company`.
+    pub(crate) fn send_in(
+        &self,
+        company: Company,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
         debug_assert!(!super::is_control(kind), "kind {kind:#04x} is not for calls");
-        self.outbox.send(kind, write)
+        self.outbox.send_in(company, kind, write)
     }
 
     /// The same for a small frame, which finds room also where calls are refused as overload.

@@ -40,7 +40,7 @@ pub(crate) use self::{
     control::{Lane, RequestError, Response},
     frame::is_control,
     link::Link,
-    outbox::{SendError, Sent, Ticket},
+    outbox::{Company, SendError, Sent, Ticket},
 };
 use self::{address::advertised, shared::Shared};
 #[cfg(test)]

@@ -61,6 +61,10 @@ pub(crate) enum SendError {
 /// working at the same time: 522 calls a write were slower than 111.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// A writer that comes upon fewer frames than this lets others run once, for theirs to join them. Of more frames than this the
+/// price of a write is a small part.
+const GATHERED: u64 = 64;
+
 /// Room for small frames beyond that for calls: some 40,000 credits or bounces, or dozens of the longest failures.
 const SMALL_BYTES_MAX: usize = 1 << 20;
 
@@ -68,6 +72,8 @@ const SMALL_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
+    /// All of it may wait for more.
+    patient: bool,
     /// How many frames were sent before the first of these.
     before: u64,
     frames: u64,
@@ -84,6 +90,38 @@ impl Chunk {
     fn reached(&self, reached: usize) -> Sent {
         Sent(self.before + frame::whole_frames(&self.bytes, reached))
     }
+}
+
+/// Whether others are about to send, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Nobody, as far as is known: the frame leaves at once.
+    Alone,
+    /// Several. The frame may wait for theirs until tasks have run that can run now: a write costs more than a call does
+    /// otherwise.
+    Expected,
+}
+
+/// Whether a writer takes whatever there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It leaves a few frames where they are, if others are expected.
+    Gather,
+    /// It takes them.
+    Take,
+}
+
+/// What a writer is given.
+#[derive(Debug)]
+pub(super) enum Take {
+    /// To be written.
+    Chunk(Chunk),
+    /// There are a few frames. It gathers: it comes back by itself, and takes them.
+    Few,
+    /// It is woken when there is something.
+    Nothing,
+    /// There is nothing more, ever.
+    Closed,
 }
 
 pub(super) struct Outbox {
@@ -103,6 +141,8 @@ struct State {
     line: Line,
     sent: u64,
     frame_bytes_max: usize,
+    /// That of the frame that is appended next.
+    company: Company,
     phase: Phase,
     /// The writer, while there is nothing to write.
     writer: Option<Waker>,
@@ -155,6 +195,7 @@ impl Outbox {
             line: Line::new(bytes_max),
             sent: 0,
             frame_bytes_max,
+            company: Company::Alone,
             phase: Phase::Open,
             writer: None,
             closer: None,
@@ -167,6 +208,18 @@ impl Outbox {
     /// it is short and sends nothing itself.
     pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         append(lock(&self.state), Room::AtOnce(self.bytes_max), kind, write)
+    }
+
+    /// The same in `company`.
+    pub(super) fn send_in(
+        &self,
+        company: Company,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
+        let mut state = lock(&self.state);
+        state.company = company;
+        append(state, Room::AtOnce(self.bytes_max), kind, write)
     }
 
     /// The same for a small frame, also where calls are refused as overload.
@@ -245,19 +298,20 @@ impl Outbox {
         if longest > state.frame_bytes_max { Err(longest) } else { Ok(()) }
     }
 
-    /// The next chunk for the writer, who is done with `used` and is woken when there is one; none once it is closed.
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>, used: &mut Chunk) -> Poll<Option<Chunk>> {
+    /// The next chunk for the writer, who is done with `used`. Of one who gathers it takes what makes a whole chunk.
+    pub(super) fn take(&self, cx: &mut Context<'_>, used: &mut Chunk, pace: Pace) -> Take {
         let mut state = lock(&self.state);
         let woken = state.give_back(std::mem::take(used));
         let taken = match state.phase {
+            Phase::Open if pace == Pace::Gather && state.has_few() => Take::Few,
             Phase::Open => match state.queue.pop_front() {
-                Some(chunk) => Poll::Ready(Some(chunk)),
+                Some(chunk) => Take::Chunk(chunk),
                 None => {
                     state.writer = Some(cx.waker().clone());
-                    Poll::Pending
+                    Take::Nothing
                 }
             },
-            _ => Poll::Ready(None),
+            _ => Take::Closed,
         };
         drop(state);
         woken.into_iter().for_each(Waker::wake);
@@ -366,6 +420,11 @@ impl State {
         self.at_once + self.line.taken()
     }
 
+    /// Whether what waits is something that may wait, and less than a write is best for.
+    fn has_few(&self) -> bool {
+        self.queue.len() == 1 && self.queue[0].patient && self.queue[0].frames < GATHERED
+    }
+
     fn fits(&self, body_len: usize) -> Result<(), SendError> {
         let (bytes, max) = (body_len + 1, self.frame_bytes_max);
         match self.phase {
@@ -376,6 +435,7 @@ impl State {
     }
 
     fn append(&mut self, room: Room, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        let company = std::mem::replace(&mut self.company, Company::Alone);
         if !matches!(self.phase, Phase::Open) {
             return Err(SendError::Closed);
         }
@@ -389,7 +449,8 @@ impl State {
             return Err(SendError::Overloaded { limit });
         }
         if self.queue.back().is_none_or(|chunk| chunk.bytes.len() >= CHUNK_BYTES) {
-            let chunk = Chunk { bytes: std::mem::take(&mut self.spare), before: self.sent, ..Chunk::default() };
+            let bytes = std::mem::take(&mut self.spare);
+            let chunk = Chunk { bytes, patient: true, before: self.sent, ..Chunk::default() };
             self.queue.push_back(chunk);
         }
         let chunk = self.queue.back_mut().expect("one was just pushed if there was none");
@@ -413,6 +474,7 @@ impl State {
         }
         undo.keep = true;
         undo.chunk.frames += 1;
+        undo.chunk.patient &= company == Company::Expected;
         self.sent += 1;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::{
 
 use grains_core::{
     Instant,
-    world::{BoxFuture, ByteReader, ByteWriter, Clock},
+    world::{BoxFuture, ByteReader, ByteWriter, Clock, Tasks},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     ended::Ended,
     frame::{self, Decoder},
     keepalive::{KeepAlive, Verdict},
-    outbox::{Chunk, Outbox},
+    outbox::{Chunk, Outbox, Pace, Take},
 };
 
 /// What a connection is for.
@@ -48,6 +48,8 @@ pub(super) struct Sends {
     pub(super) outbox: Arc<Outbox>,
     chunk: Chunk,
     reached: usize,
+    tasks: Arc<dyn Tasks>,
+    pace: Pace,
 }
 
 /// How often one poll reads or writes before it lets other tasks run.
@@ -138,8 +140,8 @@ impl Pump {
 }
 
 impl Sends {
-    pub(super) fn new(writer: Box<dyn ByteWriter>, outbox: Arc<Outbox>) -> Self {
-        Self { writer, outbox, chunk: Chunk::default(), reached: 0 }
+    pub(super) fn new(writer: Box<dyn ByteWriter>, outbox: Arc<Outbox>, tasks: Arc<dyn Tasks>) -> Self {
+        Self { writer, outbox, chunk: Chunk::default(), reached: 0, tasks, pace: Pace::Gather }
     }
 
     fn write(
@@ -151,12 +153,18 @@ impl Sends {
         for _ in 0..ROUNDS_MAX {
             if self.reached == self.chunk.bytes.len() {
                 counters.sent(self.chunk.frames(), self.chunk.bytes.len());
-                let next = self.outbox.poll_take(cx, &mut self.chunk);
+                let pace = std::mem::replace(&mut self.pace, Pace::Gather);
+                let next = self.outbox.take(cx, &mut self.chunk, pace);
                 self.reached = 0;
                 match next {
-                    Poll::Pending => return Ok(Progress::Done),
-                    Poll::Ready(None) => return Err(Ended::ByUs),
-                    Poll::Ready(Some(chunk)) => self.chunk = chunk,
+                    Take::Chunk(chunk) => self.chunk = chunk,
+                    Take::Few => {
+                        self.pace = Pace::Take;
+                        self.tasks.behind_others(cx);
+                        return Ok(Progress::Done);
+                    }
+                    Take::Nothing => return Ok(Progress::Done),
+                    Take::Closed => return Err(Ended::ByUs),
                 }
                 continue;
             }
@@ -187,3 +195,6 @@ enum Progress {
     Done,
     More,
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,10 @@ impl Tasks for OwnTasks {
     fn give_way(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.outer.give_way(cx)
     }
+
+    fn behind_others(&self, cx: &mut Context<'_>) {
+        self.outer.behind_others(cx);
+    }
 }
 
 /// Stops the tasks when it is dropped. Not left to [`OwnTasks`] itself, which every task holds in its world.

@@ -35,6 +35,7 @@ use crate::{
         streams::Streams,
     },
     node::NodeInner,
+    scratch,
     tenure::Tenure,
     wire::Unreadable,
 };
@@ -174,8 +175,9 @@ impl Clustered {
             Box::new(AwayReply { back, acting, found, caller, answered: false, wanted }) as Box<dyn ReplySink>
         });
         let timeout = Duration::from_micros(frame.left_us).min(FAR);
-        let deadline = Some(self.world.clock.now() + timeout);
-        let inherited = Inherited { caller, request: frame.request, deadline, timeout };
+        let clock = &*self.world.clock;
+        let now = if timeout < COARSE { clock.now() } else { clock.recent() };
+        let inherited = Inherited { caller, request: frame.request, deadline: Some(now + timeout), timeout };
         let arrived = Arrived { method: frame.method, args: frame.args, reply, inherited };
         let arrived = match made {
             Made::New(new) => new.arrive_first(arrived),
@@ -206,9 +208,11 @@ impl Clustered {
 
     fn reply(&self, from: MemberId, theirs: u64, frame: ReplyFrame<'_>) {
         let returned = lock(&self.pending).answered(frame.call, from);
-        let Some(Returned { call, link, .. }) = returned else { return };
-        if let Some(found) = frame.found.filter(|found| found.activation.counter != 0) {
-            lock(&self.table).places.learn(call.grain.clone(), found);
+        let Some(Returned { call, target, link }) = returned else { return };
+        // Most answers come from where they were known to come from.
+        let is_news = |found: &Found| found.activation.counter != 0 && target != Target::Known(found.activation);
+        if let Some(found) = frame.found.filter(is_news) {
+            lock(&self.table).places.learn(call.hash, &call.grain, found);
         }
         let Some(sink) = call.sink else { return };
         match frame.answer {
@@ -234,7 +238,7 @@ impl Clustered {
             Bounce::NotHere => self.not_there(call, target.activation()),
             Bounce::NotNow => {
                 let mut table = lock(&self.table);
-                table.places.forget(&call.grain);
+                table.places.forget(call.hash, &call.grain);
                 let of_workers = |standing: &Standing| standing.workers.has(call.grain.grain_type());
                 let of_workers = table.standing.as_ref().is_some_and(of_workers);
                 drop(table);
@@ -293,6 +297,9 @@ pub(super) struct Acting {
     pub(super) tenure: Arc<Tenure>,
     pub(super) streams: Arc<Streams>,
 }
+
+/// Who waits that long may find its call refused as late some milliseconds early: the caller itself knows when its time is over.
+const COARSE: Duration = Duration::from_secs(1);
 
 /// Longer than anybody waits; keeps what a peer says from overflowing.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -364,7 +371,10 @@ impl ReplySink for AwayReply {
     fn answer(mut self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {
         let (bytes, streams) = with_outgoing(encode);
         match bytes {
-            Ok(bytes) => self.reply(&bytes, streams),
+            Ok(bytes) => {
+                self.reply(&bytes, streams);
+                scratch::give_back(bytes);
+            }
             Err(why) => {
                 let why = format!("its answer: {why}").into();
                 self.fail(CallError::Codec { why, outcome: Outcome::Executed });

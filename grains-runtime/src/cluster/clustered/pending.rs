@@ -7,10 +7,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use grains_core::{ActivationId, CallError, Failure, GrainId, Instant, MethodId, RequestContext, route::ReplySink};
+use hashbrown::HashTable;
 
 use super::super::names::MemberId;
 use super::envelope::Target;
-use crate::ambient::{Inherited, Link};
+use crate::{
+    ambient::{Inherited, Link},
+    wire::Company,
+};
 
 /// One such call.
 pub(crate) struct Call {
@@ -54,6 +58,7 @@ impl Call {
 
 /// A call that was sent.
 struct Sent {
+    number: u64,
     call: Call,
     to: MemberId,
     link: u64,
@@ -72,8 +77,8 @@ pub(crate) struct Unwanted {
 
 impl Unwanted {
     /// Nobody waits for a one-way call.
-    fn of(number: u64, sent: &Sent) -> Option<Self> {
-        sent.call.sink.as_ref().map(|_| Self { number, to: sent.to, link: sent.link })
+    fn of(sent: &Sent) -> Option<Self> {
+        sent.call.sink.as_ref().map(|_| Self { number: sent.number, to: sent.to, link: sent.link })
     }
 }
 
@@ -87,18 +92,24 @@ pub(crate) struct Returned {
 
 pub(crate) struct Pending {
     next: u64,
-    sent: BTreeMap<u64, Sent>,
+    /// By number. No tree: its nodes would have eleven of these each, to be moved about and allocated.
+    sent: HashTable<Sent>,
     parked: BTreeMap<u64, Call>,
     calls_max: usize,
 }
 
 impl Pending {
     pub(crate) fn new(calls_max: usize) -> Self {
-        Self { next: 0, sent: BTreeMap::new(), parked: BTreeMap::new(), calls_max }
+        Self { next: 0, sent: HashTable::new(), parked: BTreeMap::new(), calls_max }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.sent.len() + self.parked.len()
+    }
+
+    /// Whether several calls are under way, so that others are likely to follow one that is about to be sent.
+    pub(crate) fn company(&self) -> Company {
+        if self.sent.len() >= COMPANY { Company::Expected } else { Company::Alone }
     }
 
     /// A number for a call that is about to be sent; none if there are too many.
@@ -111,7 +122,8 @@ impl Pending {
 
     /// The call was handed to a link under this number.
     pub(crate) fn sent(&mut self, number: u64, call: Call, to: MemberId, link: u64, sequence: u64, target: Target) {
-        self.sent.insert(number, Sent { call, to, link, sequence, target });
+        let sent = Sent { number, call, to, link, sequence, target };
+        self.sent.insert_unique(hash(number), sent, |sent| hash(sent.number));
     }
 
     /// Keeps a call until it is tried again. Gives it back if there are too many.
@@ -128,17 +140,25 @@ impl Pending {
 
     /// The answer to a call that was sent to this member.
     pub(crate) fn answered(&mut self, number: u64, by: MemberId) -> Option<Returned> {
-        if self.sent.get(&number)?.to != by {
+        let sent = self.sent.find_entry(hash(number), |sent| sent.number == number).ok()?;
+        if sent.get().to != by {
             return None;
         }
-        let Sent { call, target, link, .. } = self.sent.remove(&number)?;
+        let (Sent { call, target, link, .. }, _) = sent.remove();
         Some(Returned { call, target, link })
+    }
+
+    /// Takes out those calls that were sent of which `which` is true, in the order they were sent.
+    fn take_sent(&mut self, mut which: impl FnMut(&Sent) -> bool) -> Vec<Sent> {
+        let mut taken: Vec<_> = self.sent.extract_if(|sent| which(sent)).collect();
+        taken.sort_unstable_by_key(|sent| sent.number);
+        taken
     }
 
     /// A link has ended; frames up to `written` may have arrived. Gives the calls that may have, and those that have not.
     pub(crate) fn link_ended(&mut self, link: u64, written: u64) -> (Vec<Call>, Vec<Call>) {
         let (mut unknown, mut unsent) = (Vec::new(), Vec::new());
-        for (_, sent) in self.sent.extract_if(.., |_, sent| sent.link == link) {
+        for sent in self.take_sent(|sent| sent.link == link) {
             match sent.sequence <= written {
                 true => unknown.push(sent.call),
                 false => unsent.push(sent.call),
@@ -149,42 +169,55 @@ impl Pending {
 
     /// Answers to frames of this link up to `sequence` may be lost. Gives the calls among them.
     pub(crate) fn answers_lost(&mut self, link: u64, sequence: u64) -> (Vec<Call>, Vec<Unwanted>) {
-        let lost = |_: &u64, sent: &mut Sent| sent.link == link && sent.sequence <= sequence;
-        given_up(self.sent.extract_if(.., lost))
+        given_up(self.take_sent(|sent| sent.link == link && sent.sequence <= sequence))
     }
 
     /// Members are gone: nothing that was sent to them will be answered, but for what `keep` says of member and link.
     pub(crate) fn gone(&mut self, keep: impl Fn(MemberId, u64) -> bool) -> Vec<Call> {
-        self.sent.extract_if(.., |_, sent| !keep(sent.to, sent.link)).map(|(_, sent)| sent.call).collect()
+        self.take_sent(|sent| !keep(sent.to, sent.link)).into_iter().map(|sent| sent.call).collect()
     }
 
     /// Everything: what was sent, and what was not.
     pub(crate) fn take_all(&mut self) -> (Vec<Call>, Vec<Call>) {
-        let sent = std::mem::take(&mut self.sent).into_values().map(|sent| sent.call).collect();
+        let sent = self.take_sent(|_| true).into_iter().map(|sent| sent.call).collect();
         (sent, self.unpark())
     }
 
     /// Calls that nobody waits for any more. Those that were sent are to be cancelled.
     pub(crate) fn forget_over(&mut self, now: Instant) -> (Vec<Call>, Vec<Unwanted>) {
-        let (mut over, unwanted) = given_up(self.sent.extract_if(.., |_, sent| sent.call.is_over(now)));
+        let (mut over, unwanted) = given_up(self.take_sent(|sent| sent.call.is_over(now)));
         over.extend(self.parked.extract_if(.., |_, call| call.is_over(now)).map(|(_, call)| call));
         (over, unwanted)
     }
 
     /// The turn that made a call, while it waits for it.
     pub(crate) fn caller_of(&self, number: u64) -> Option<Arc<Link>> {
-        self.sent.get(&number)?.call.caller.clone().filter(|link| link.still_waits())
+        self.sent
+            .find(hash(number), |sent| sent.number == number)?
+            .call
+            .caller
+            .clone()
+            .filter(|link| link.still_waits())
     }
 }
 
-fn given_up(calls: impl Iterator<Item = (u64, Sent)>) -> (Vec<Call>, Vec<Unwanted>) {
+/// Numbers come one after the other; the table wants all bits of its hashes to differ.
+fn hash(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32)
+}
+
+fn given_up(calls: Vec<Sent>) -> (Vec<Call>, Vec<Unwanted>) {
     let (mut over, mut unwanted) = (Vec::new(), Vec::new());
-    for (number, sent) in calls {
-        unwanted.extend(Unwanted::of(number, &sent));
+    for sent in calls {
+        unwanted.extend(Unwanted::of(&sent));
         over.push(sent.call);
     }
     (over, unwanted)
 }
+
+/// From how many calls under way a write waits for more of them. With fewer there is little to gain, and a lone call would wait for
+/// nothing.
+const COMPANY: usize = 8;
 
 /// How much longer than its caller a call is remembered.
 const GRACE: Duration = Duration::from_secs(1);
@@ -192,4 +225,80 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What the caller of a call is told whose link or node is gone.
 pub(crate) fn unanswered(grain: &GrainId, why: &str) -> Failure {
     CallError::Unanswered { grain: grain.to_string().into(), why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Incarnation, NodeId};
+
+    fn member(node: u64) -> MemberId {
+        MemberId { node: NodeId(node), incarnation: Incarnation(1) }
+    }
+
+    /// One-way: nobody waits for it.
+    fn call(key: u64) -> Call {
+        Call {
+            grain: GrainId::new("g", key.to_string()),
+            hash: key,
+            method: MethodId(1),
+            args: [].into(),
+            sink: None,
+            request: RequestContext::new(),
+            caller: None,
+            deadline: Instant::default() + Duration::from_secs(key),
+            timeout: Duration::ZERO,
+            void: None,
+            tries: 0,
+        }
+    }
+
+    /// Calls 1 to 100, each second one to another member over another link.
+    fn hundred() -> Pending {
+        let mut pending = Pending::new(100);
+        for n in 1..=100 {
+            let number = pending.number().unwrap();
+            pending.sent(number, call(n), member(n % 2), n % 2, n, Target::Whoever);
+        }
+        pending
+    }
+
+    fn keys(calls: &[Call]) -> Vec<u64> {
+        calls.iter().map(|call| call.hash).collect()
+    }
+
+    #[test]
+    fn calls_come_back_in_the_order_in_which_they_were_sent() {
+        let mut pending = hundred();
+        assert!(pending.number().is_none(), "as many as may be");
+        let (unknown, unsent) = pending.link_ended(0, 50);
+        assert_eq!(keys(&unknown), (2..=50).step_by(2).collect::<Vec<_>>());
+        assert_eq!(keys(&unsent), (52..=100).step_by(2).collect::<Vec<_>>());
+        assert_eq!(keys(&pending.answers_lost(1, 21).0), (1..=21).step_by(2).collect::<Vec<_>>());
+        let over = Instant::default() + Duration::from_secs(31) + GRACE;
+        assert_eq!(keys(&pending.forget_over(over).0), (23..=31).step_by(2).collect::<Vec<_>>());
+        assert_eq!(keys(&pending.gone(|_, link| link == 1)), []);
+        assert_eq!(keys(&pending.take_all().0), (33..=99).step_by(2).collect::<Vec<_>>());
+        assert_eq!(pending.len(), 0);
+    }
+
+    #[test]
+    fn a_call_is_answered_once_and_by_the_member_it_was_sent_to() {
+        let mut pending = hundred();
+        assert!(pending.answered(7, member(0)).is_none());
+        let returned = pending.answered(7, member(1)).unwrap();
+        assert_eq!((returned.call.hash, returned.link), (7, 1));
+        assert!(pending.answered(7, member(1)).is_none());
+        assert_eq!(pending.len(), 99);
+    }
+
+    #[test]
+    fn one_of_several_calls_has_company() {
+        let mut pending = Pending::new(100);
+        for n in 1..=COMPANY as u64 {
+            assert_eq!(pending.company(), Company::Alone);
+            pending.sent(n, call(n), member(1), 1, n, Target::Whoever);
+        }
+        assert_eq!(pending.company(), Company::Expected);
+    }
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, task::Context, time::Duration};
 
 use grains_core::{
-    ActivationId, CallError, Failure, GrainId, MethodInfo, Outcome, RawRef,
+    ActivationId, CallError, Failure, GrainId, Instant, MethodInfo, Outcome, RawRef,
     route::{AnySlot, Departure, WaitEdge},
     timed_out,
 };
@@ -21,8 +21,12 @@ use crate::{
     activation::{arrived::Arrived, lock, turn::encoding},
     ambient::Inherited,
     catalog::Made,
-    cluster::{member::Member, names::MemberId},
+    cluster::{
+        member::Member,
+        names::{MemberId, ViewVersion},
+    },
     node::NodeInner,
+    scratch,
     wire::SendError,
 };
 
@@ -41,12 +45,15 @@ impl Clustered {
         cx: &mut Context<'_>,
     ) {
         for _ in 0..TRIES_MAX {
-            let way = lock(&self.table).way(node, to.id(), to.lookup_hash(), self.node_id());
+            let (way, version) = lock(&self.table).way_now(node, to.id(), to.lookup_hash(), self.node_id());
             let (activation, started) = match way {
                 Way::Here(Made::New(activation)) => (activation.clone(), activation.start_first(method, slot, cx)),
                 Way::Here(Made::Found(activation)) => (activation.clone(), activation.start(method, slot, cx)),
                 Way::Fails(failure) => return slot.fail(failure),
-                Way::Away(..) | Way::Wait => return self.depart(node, to, method, slot),
+                Way::Away(member, target) => {
+                    return self.depart(node, to, method, slot, Some(Seen { member, target, version }));
+                }
+                Way::Wait => return self.depart(node, to, method, slot, None),
             };
             match started {
                 Ok(()) => return,
@@ -59,12 +66,15 @@ impl Clustered {
     /// Sends the call in `slot` one-way; its grain has no activation here yet.
     pub(crate) fn send(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
         for _ in 0..TRIES_MAX {
-            let way = lock(&self.table).way(node, to.id(), to.lookup_hash(), self.node_id());
+            let (way, version) = lock(&self.table).way_now(node, to.id(), to.lookup_hash(), self.node_id());
             let (activation, sent) = match way {
                 Way::Here(Made::New(activation)) => (activation.clone(), activation.send_first(method, slot)),
                 Way::Here(Made::Found(activation)) => (activation.clone(), activation.send(method, slot)),
                 Way::Fails(failure) => return slot.fail(failure),
-                Way::Away(..) | Way::Wait => return self.depart_one_way(node, to, method, slot),
+                Way::Away(member, target) => {
+                    return self.depart_one_way(node, to, method, slot, Some(Seen { member, target, version }));
+                }
+                Way::Wait => return self.depart_one_way(node, to, method, slot, None),
             };
             match sent {
                 Ok(()) => return,
@@ -74,7 +84,14 @@ impl Clustered {
         slot.fail(lost_track(to.id()));
     }
 
-    fn depart(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
+    fn depart(
+        &self,
+        node: &NodeInner,
+        to: &RawRef,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        seen: Option<Seen>,
+    ) {
         let clock = &*self.world.clock;
         let inherited = Inherited::here(slot.timeout(), node.config.call_timeout, slot.request(), clock);
         if inherited.timeout.is_zero() {
@@ -86,7 +103,7 @@ impl Clustered {
         let wait = Departure { route: node.route(), deadline, after: inherited.timeout, edge };
         let sink = slot.depart(wait);
         let Inherited { caller, request, timeout, .. } = inherited;
-        self.submit(Call {
+        let call = Call {
             grain: to.id().clone(),
             hash: to.lookup_hash(),
             method: method.id,
@@ -98,14 +115,40 @@ impl Clustered {
             timeout,
             void: None,
             tries: 0,
-        });
+        };
+        self.submit_seen(seen, call);
     }
 
-    fn depart_one_way(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
+    /// Brings a call to where its grain was found last, if that still stands: most of them need not look twice. Any other target
+    /// is chosen under the lock under which the call leaves: orders, and whose turn it is among hosts of workers.
+    fn submit_seen(&self, seen: Option<Seen>, mut call: Call) {
+        let Some(Seen { member, target: target @ Target::Known(_), version }) = seen else { return self.submit(call) };
+        let table = lock(&self.table);
+        let now = self.world.clock.now();
+        // A call whose time is over leaves no more.
+        let stands = call.deadline > now && table.is_at(version, now);
+        let Some(sender) = table.standing.as_ref().filter(|_| stands) else {
+            drop(table);
+            return self.submit(call);
+        };
+        call.tries += 1;
+        let handed = self.hand_to_link(sender, &member, target, call, now);
+        drop(table);
+        self.unless_handed(handed);
+    }
+
+    fn depart_one_way(
+        &self,
+        node: &NodeInner,
+        to: &RawRef,
+        method: &'static MethodInfo,
+        slot: &mut dyn AnySlot,
+        seen: Option<Seen>,
+    ) {
         let timeout = slot.timeout().unwrap_or(node.config.call_timeout);
         let Inherited { request, .. } = Inherited::one_way(slot.request(), timeout);
         let Some(args) = encoded(to.id(), method, slot) else { return };
-        self.submit(Call {
+        let call = Call {
             grain: to.id().clone(),
             hash: to.lookup_hash(),
             method: method.id,
@@ -117,7 +160,8 @@ impl Clustered {
             timeout,
             void: None,
             tries: 0,
-        });
+        };
+        self.submit_seen(seen, call);
     }
 
     /// A call of this node, or a one-way call of any, that waited in the mailbox of an activation which has ended.
@@ -173,7 +217,7 @@ impl Clustered {
                     }
                     // Still under the lock of the table: orders leave in the order in which they were given.
                     let handed = match &table.standing {
-                        Some(sender) => self.hand_to_link(sender, &member, target, call),
+                        Some(sender) => self.hand_to_link(sender, &member, target, call, self.world.clock.now()),
                         None => Handed::Refused(call, SendError::Closed),
                     };
                     drop(table);
@@ -189,7 +233,7 @@ impl Clustered {
         let table = lock(&self.table);
         let handed = match &table.standing {
             Some(sender) => match sender.view.member(order.host).cloned() {
-                Some(host) => self.hand_to_link(sender, &host, Target::Ordered(order), call),
+                Some(host) => self.hand_to_link(sender, &host, Target::Ordered(order), call, self.world.clock.now()),
                 // A member that this node has yet to hear of, or that is gone: it will be told by the next view.
                 None => Handed::Refused(call, SendError::Closed),
             },
@@ -237,7 +281,7 @@ impl Clustered {
         }
     }
 
-    fn hand_to_link(&self, sender: &Standing, to: &Member, target: Target, call: Call) -> Handed {
+    fn hand_to_link(&self, sender: &Standing, to: &Member, target: Target, call: Call, now: Instant) -> Handed {
         let Some(wire) = self.wire() else { return Handed::Refused(call, SendError::Closed) };
         if sender.parted.contains(&to.id) {
             return Handed::Refused(call, SendError::Closed); // it waits until the view says where it goes instead
@@ -257,14 +301,14 @@ impl Clustered {
             grain: call.grain.clone(),
             method: call.method,
             one_way: call.sink.is_none(),
-            left_us: micros(call.deadline.since(self.world.clock.now())),
+            left_us: micros(call.deadline.since(now)),
             target,
             void: call.void.filter(|_| target == Target::Whoever),
             request: call.request.clone(),
             chain: chain.unwrap_or_default(),
             args: call.args.clone(),
         };
-        match link.send(CALL, |out| frame.write(out)) {
+        match link.send_in(pending.company(), CALL, |out| frame.write(out)) {
             Ok(sent) => {
                 pending.sent(number, call, to.id, link.id(), sent.0, target);
                 Handed::Sent
@@ -275,7 +319,7 @@ impl Clustered {
 
     /// The activation that a call was sent to is not there, and never will be again.
     pub(super) fn not_there(&self, mut call: Call, activation: Option<ActivationId>) {
-        lock(&self.table).places.forget(&call.grain);
+        lock(&self.table).places.forget(call.hash, &call.grain);
         call.void = activation.or(call.void);
         self.submit(call);
     }
@@ -325,6 +369,13 @@ impl Clustered {
     }
 }
 
+/// Where the way of a call led, by the view of this version.
+struct Seen {
+    member: Arc<Member>,
+    target: Target,
+    version: ViewVersion,
+}
+
 /// What became of a call that was given to a link.
 enum Handed {
     Sent,
@@ -350,9 +401,13 @@ fn deliver(node: &Arc<NodeInner>, call: Call, made: Made) -> Option<Call> {
 /// The arguments as they travel; `None` if the call has failed because they cannot. Streams are answers: as arguments to
 /// another node they cannot travel.
 fn encoded(grain: &GrainId, method: &MethodInfo, slot: &mut dyn AnySlot) -> Option<Arc<[u8]>> {
-    let mut bytes = Vec::new();
+    let mut bytes = scratch::take();
     match encoding(|| slot.encode_args(&mut bytes)) {
-        Ok(()) => Some(bytes.into()),
+        Ok(()) => {
+            let args = bytes.as_slice().into();
+            scratch::give_back(bytes);
+            Some(args)
+        }
         Err(why) => {
             let why = format!("arguments of {grain}.{}: {why}", method.name).into();
             slot.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });

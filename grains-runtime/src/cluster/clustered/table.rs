@@ -13,7 +13,7 @@ use super::{
         driver::Progress,
         host::{Host, Verdict},
         member::Member,
-        names::{MemberId, NodeId, PartitionId},
+        names::{MemberId, NodeId, PartitionId, ViewVersion},
         partition::partition_of,
         placement::{self, NoHost},
         streams::Streams,
@@ -123,40 +123,48 @@ impl Table {
 
     /// Where a call for `grain` goes that was made on node `from`.
     pub(crate) fn way(&mut self, node: &NodeInner, grain: &GrainId, hash: u64, from: NodeId) -> Way {
-        let passed_over = self.passed_over.clone();
         let standing = match self.acting() {
             Ok(standing) => standing,
             Err(failure) => return Way::Fails(failure),
         };
         if standing.workers.has(grain.grain_type()) {
-            return standing.way_to_workers(node, grain, hash, from, &passed_over);
+            let Self { standing: Some(standing), passed_over, .. } = self else { return Way::Wait };
+            return standing.way_to_workers(node, grain, hash, from, passed_over);
         }
         if let Some(assignment) = standing.view.singletons.get(grain.grain_type()).copied() {
             return standing.way_to_singleton(node, grain, hash, assignment);
         }
-        for _ in 0..PLACED_MAX {
-            if let Some(way) = standing.way_by_directory(node, grain, hash, from) {
-                return match way {
-                    Way::Away(owner, Target::Whoever) => self.shortcut(grain, owner),
-                    way => way,
-                };
-            }
+        if from == standing.me.node
+            && let Some(way) = self.shortcut(hash, grain)
+        {
+            return way;
         }
-        Way::Wait
+        let Some(standing) = &mut self.standing else { return Way::Wait };
+        (0..PLACED_MAX).find_map(|_| standing.way_by_directory(node, grain, hash, from)).unwrap_or(Way::Wait)
     }
 
-    /// To where the grain was found last, rather than to the owner of its partition.
-    fn shortcut(&mut self, grain: &GrainId, owner: Arc<Member>) -> Way {
-        let Some(found) = self.places.find(grain) else { return Way::Away(owner, Target::Whoever) };
+    /// The same, and the version of the view by which it is so.
+    pub(super) fn way_now(&mut self, node: &NodeInner, grain: &GrainId, hash: u64, from: NodeId) -> (Way, ViewVersion) {
+        let way = self.way(node, grain, hash, from);
+        (way, self.standing.as_ref().map(|standing| standing.view.version).unwrap_or_default())
+    }
+
+    /// Whether the incarnation may act, by the view of this version. `now` is of after the table was locked.
+    pub(super) fn is_at(&self, version: ViewVersion, now: Instant) -> bool {
+        let standing = self.standing.as_ref();
+        standing.is_some_and(|standing| standing.view.version == version && standing.tenure.may_act_at(now))
+    }
+
+    /// To where the grain was found last. If it lives there no more, whoever is there says so.
+    fn shortcut(&mut self, hash: u64, grain: &GrainId) -> Option<Way> {
+        let found = self.places.find(hash, grain)?;
         let stays = |standing: &&Standing| !standing.parted.contains(&found.host);
         let host = self.standing.as_ref().filter(stays).and_then(|standing| standing.view.member(found.host));
-        match host.cloned() {
-            Some(host) => Way::Away(host, Target::Known(found.activation)),
-            None => {
-                self.places.forget(grain);
-                Way::Away(owner, Target::Whoever)
-            }
-        }
+        let Some(host) = host else {
+            self.places.forget(hash, grain);
+            return None;
+        };
+        Some(Way::Away(host.clone(), Target::Known(found.activation)))
     }
 }
 

@@ -17,7 +17,12 @@ fn answer(outbox: &Outbox, len: usize) -> Result<Sent, SendError> {
 }
 
 fn take(outbox: &Outbox, used: &mut Chunk) -> Poll<Option<Chunk>> {
-    outbox.poll_take(&mut Context::from_waker(Waker::noop()), used)
+    match outbox.take(&mut Context::from_waker(Waker::noop()), used, Pace::Take) {
+        Take::Chunk(chunk) => Poll::Ready(Some(chunk)),
+        Take::Closed => Poll::Ready(None),
+        Take::Nothing => Poll::Pending,
+        Take::Few => panic!("it takes what there is"),
+    }
 }
 
 fn taken(outbox: &Outbox) -> Chunk {
@@ -333,4 +338,34 @@ fn a_large_answer_gets_out_beside_items_without_end() {
         chunk = next;
         items.retain_mut(|waiter| !waiter.is_woken() || waiter.poll(&outbox, &item).is_pending());
     }
+}
+
+fn few(outbox: &Outbox) -> bool {
+    matches!(outbox.take(&mut Context::from_waker(Waker::noop()), &mut Chunk::default(), Pace::Gather), Take::Few)
+}
+
+#[test]
+fn who_gathers_leaves_a_few_frames_in_company_and_nothing_else() {
+    let in_company = |outbox: &Outbox| outbox.send_in(Company::Expected, 1, |out| out.push(7));
+    let outbox = outbox(100_000);
+    assert!(!few(&outbox), "there is nothing");
+    in_company(&outbox).unwrap();
+    assert!(few(&outbox) && few(&outbox));
+    assert_eq!(taken(&outbox).frames(), 1, "who does not gather takes them");
+    (1..GATHERED).for_each(|_| assert!(in_company(&outbox).is_ok()));
+    assert!(few(&outbox));
+    in_company(&outbox).unwrap();
+    assert!(!few(&outbox), "so many are no few");
+
+    let outbox = Arc::new(Outbox::new(1000, 100));
+    in_company(&outbox).unwrap();
+    send(&outbox, 10).unwrap();
+    assert!(!few(&outbox), "one of them does not wait");
+    in_company(&outbox).unwrap();
+    assert!(few(&outbox), "and was taken with those before it");
+    answer(&outbox, 10).unwrap();
+    assert!(!few(&outbox));
+    in_company(&outbox).unwrap();
+    outbox.close();
+    assert!(!few(&outbox), "it is closed");
 }

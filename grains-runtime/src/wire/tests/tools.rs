@@ -225,4 +225,7 @@ impl Tasks for Counted {
     fn give_way(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.tasks.give_way(cx)
     }
+    fn behind_others(&self, cx: &mut Context<'_>) {
+        self.tasks.behind_others(cx);
+    }
 }

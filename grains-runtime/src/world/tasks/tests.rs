@@ -4,7 +4,7 @@ use std::{
     future::{pending, poll_fn},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     task::Waker,
@@ -100,7 +100,7 @@ fn a_task_stays_itself_when_it_moves_to_another_thread() {
             runtime.spawn(async move {
                 for _ in 0..200 {
                     assert!(tasks.here());
-                    tokio::task::yield_now().await;
+                    task::yield_now().await;
                 }
             })
         })
@@ -241,4 +241,42 @@ fn a_plain_thread_never_has_to_give_way() {
     let tasks = tasks_of(&one_thread());
     let mut cx = Context::from_waker(Waker::noop());
     assert!((0..100_000).all(|_| tasks.give_way(&mut cx).is_ready()));
+}
+
+#[test]
+fn who_asks_to_be_behind_others_is_woken_once_they_have_run() {
+    for workers in [1, 2] {
+        let runtime = Builder::new_multi_thread().worker_threads(workers).build().unwrap();
+        let tasks = tasks_of(&runtime);
+        let ran = Arc::<AtomicUsize>::default();
+        let task = runtime.spawn(async move {
+            for _ in 0..20 {
+                let ran = ran.clone();
+                tokio::spawn(async move { ran.fetch_add(1, Ordering::SeqCst) });
+            }
+            behind_others(&tasks).await;
+            ran.load(Ordering::SeqCst)
+        });
+        let ran = runtime.block_on(task).unwrap();
+        assert!(workers == 2 || ran == 20, "{ran}");
+    }
+}
+
+#[test]
+fn behind_others_ends_outside_of_tokio_too() {
+    let runtime = two_threads();
+    let tasks = tasks_of(&runtime);
+    thread::spawn(move || one_thread().block_on(behind_others(&tasks))).join().unwrap();
+}
+
+async fn behind_others(tasks: &TokioTasks) {
+    let mut asked = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut asked, true) {
+            return Poll::Ready(());
+        }
+        tasks.behind_others(cx);
+        Poll::Pending
+    })
+    .await;
 }

@@ -1,0 +1,80 @@
+//! How many frames leave in a write.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::runtime::Builder;
+
+use super::*;
+use crate::{wire::outbox::Company, world::tokio_world};
+
+/// Counts writes, which take everything.
+struct Writes(Arc<AtomicUsize>);
+
+impl ByteWriter for Writes {
+    fn poll_write(&mut self, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Writes until the outbox is closed, and says when that is.
+async fn write_all_of(outbox: Arc<Outbox>, writes: Arc<AtomicUsize>) {
+    let world = tokio_world().unwrap();
+    let mut sends = Sends::new(Box::new(Writes(writes)), outbox, world.tasks.clone());
+    let now = world.clock.now();
+    let second = std::time::Duration::from_secs(1);
+    let mut alive = KeepAlive::new(crate::wire::keepalive::Role::Pings, second, second, now);
+    let counters = PeerCounters::default();
+    poll_fn(|cx| match sends.write(cx, &mut alive, &counters) {
+        Ok(Progress::Done) => Poll::Pending,
+        Ok(Progress::More) => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Err(_) => Poll::Ready(()),
+    })
+    .await;
+}
+
+/// So many tasks of one thread send a frame each. Gives the number of writes.
+fn writes_of(tasks: usize, company: Company) -> usize {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let outbox = Arc::new(Outbox::new(1 << 20, 100));
+    let writes = Arc::<AtomicUsize>::default();
+    runtime.block_on(async {
+        let writer = tokio::spawn(write_all_of(outbox.clone(), writes.clone()));
+        let many = outbox.clone();
+        tokio::spawn(async move {
+            // The writer has nothing to do by now, and waits.
+            tokio::task::yield_now().await;
+            for _ in 0..tasks {
+                let outbox = many.clone();
+                tokio::spawn(async move { outbox.send_in(company, 1, |out| out.push(1)).unwrap() });
+            }
+        });
+        while outbox.sent().0 < tasks as u64 || outbox.has_backlog() {
+            tokio::task::yield_now().await;
+        }
+        outbox.close();
+        writer.await.unwrap();
+    });
+    writes.load(Ordering::SeqCst)
+}
+
+#[test]
+fn frames_of_many_tasks_that_send_in_company_leave_in_few_writes() {
+    let writes = writes_of(48, Company::Expected);
+    assert!((1..=8).contains(&writes), "{writes}");
+}
+
+#[test]
+fn a_frame_that_is_alone_leaves_at_once() {
+    assert!(writes_of(48, Company::Alone) > 8, "each of them is written before the next task sends");
+}
