@@ -342,8 +342,10 @@ async fn stop_is_bounded_and_drops_what_does_not_end() {
     let node = node_with(|config| config.stop_timeout = Duration::from_millis(50)).await;
     let sleeper = tokio::spawn(node.get::<FickleRef>("sleeps on").nap(60_000));
     let blocker = tokio::spawn(node.get::<FickleRef>("blocks").block(300));
-    let queued = tokio::spawn(node.get::<FickleRef>("sleeps on").who());
     until("both turns", || events("sleeps on") == ["activate"] && events("blocks") == ["activate"]).await;
+    // It may have been activated by now and not have begun to sleep.
+    while node.get::<FickleRef>("sleeps on").who().timeout(Duration::from_millis(5)).await.is_ok() {}
+    let queued = tokio::spawn(node.get::<FickleRef>("sleeps on").who());
     let begun = Instant::now();
     let stopped = node.stop().await;
     assert_eq!(stopped.dropped, 2);
