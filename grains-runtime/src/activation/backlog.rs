@@ -59,7 +59,7 @@ impl Backlog {
 
     /// A call waits no more.
     pub(super) fn sub(&self, bytes: usize) {
-        self.waiting.fetch_sub(weight(bytes), Ordering::Relaxed);
+        self.sub_all(weight(bytes));
     }
 
     /// Calls of this [`weight`] together wait no more.

@@ -1,6 +1,7 @@
 //! A node's part in finding cycles: which activations have calls of turns waiting, and since when.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     ops::ControlFlow,
     sync::{
@@ -194,7 +195,7 @@ impl Watch {
         let round = self.round();
         let waited = |call: &LongCall| round.wrapping_sub(call.round);
         // Stable: those of one activation stay in the order they came.
-        found.sort_by_key(|(call, _)| u32::MAX - waited(call));
+        found.sort_by_key(|(call, _)| Reverse(waited(call)));
         found.truncate(CALLS_MAX);
         let mut long = lock(&self.long);
         let mut before = std::mem::take(&mut long.calls);

@@ -209,9 +209,11 @@ impl<E: Entry> Queue<E> {
     /// Takes everything.
     pub(super) fn take_all(&mut self) -> VecDeque<E> {
         let Some(waiting) = &mut self.0 else { return VecDeque::new() };
+        let mut bytes = 0;
         for entry in &waiting.entries {
-            waiting.backlog.sub(entry.bytes());
+            bytes += weight(entry.bytes());
         }
+        waiting.backlog.sub_all(bytes);
         std::mem::take(&mut waiting.entries)
     }
 
