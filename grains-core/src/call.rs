@@ -147,6 +147,9 @@ impl<M: Method> Future for Call<M> {
             (me.slot.waiting, me.slot.begun) = (None, None);
             return Poll::Ready(answer);
         }
+        if me.sleep.is_none() && waiting.is_young() {
+            return Poll::Pending;
+        }
         let deadline = waiting.deadline;
         let sleep = me.sleep.get_or_insert_with(|| match me.to.route() {
             Ok(route) => route.world().clock.sleep_until(deadline),

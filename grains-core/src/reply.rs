@@ -12,7 +12,7 @@ use crate::cancel::{Cancellation, Watched};
 
 /// Makes the two ends of one reply.
 pub fn reply_channel<T: Send>() -> (ReplySender<T>, ReplyReceiver<T>) {
-    let shared = Arc::new(Mutex::new(Shared { stage: Stage::Queued, waker: None, watch: None }));
+    let shared = Arc::new(Mutex::new(Shared { stage: Stage::Queued, waker: None, watch: None, is_old: false }));
     (ReplySender { shared: shared.clone() }, ReplyReceiver { shared })
 }
 
@@ -21,6 +21,8 @@ struct Shared<T> {
     waker: Option<Waker>,
     /// Fires when the caller withdraws, if anybody has asked for it.
     watch: Option<Arc<Cancellation>>,
+    /// The caller has waited for so long that it is to make a timer.
+    is_old: bool,
 }
 
 enum Stage<T> {
@@ -32,6 +34,15 @@ enum Stage<T> {
     Answered(Option<T>),
     /// The caller has the answer, or wants none any more.
     Closed,
+}
+
+/// A caller that began to wait a moment ago. Most have their answers before a timer for their deadlines would be worth its while:
+/// see [`Clock::wake_later`](crate::world::Clock::wake_later).
+pub trait Young: Send + Sync {
+    /// Whether it waits still.
+    fn waits(&self) -> bool;
+    /// If it waits still, it is woken and makes its timer.
+    fn grow_up(&self);
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,6 +123,25 @@ impl<T: Send> Watched for Mutex<Shared<T>> {
     }
 }
 
+impl<T: Send> Young for Mutex<Shared<T>> {
+    fn waits(&self) -> bool {
+        matches!(lock(self).stage, Stage::Queued | Stage::Running)
+    }
+
+    fn grow_up(&self) {
+        let mut shared = lock(self);
+        if !matches!(shared.stage, Stage::Queued | Stage::Running) {
+            return;
+        }
+        shared.is_old = true;
+        let waker = shared.waker.take();
+        drop(shared);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
 impl<T> Drop for ReplySender<T> {
     fn drop(&mut self) {
         self.close(None);
@@ -150,6 +180,19 @@ impl<T> ReplyReceiver<T> {
                 }
             }
         }
+    }
+
+    /// This caller, to be [woken later](crate::world::Clock::wake_later).
+    pub fn young(&self) -> Arc<dyn Young>
+    where
+        T: Send + 'static,
+    {
+        self.shared.clone()
+    }
+
+    /// Whether it was told to [grow up](Young::grow_up).
+    pub fn is_old(&self) -> bool {
+        lock(&self.shared).is_old
     }
 
     /// Gives up waiting, and says whether the turn had begun.
@@ -242,6 +285,40 @@ mod tests {
         assert_eq!(poll(&mut receiver), Poll::Ready(Some(7)));
         drop(receiver);
         assert!(!watch.has_fired());
+    }
+
+    #[test]
+    fn who_grows_up_is_woken_once_and_only_while_it_waits() {
+        struct Count(std::sync::atomic::AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let count = Arc::new(Count(0.into()));
+        let woken = || count.0.load(std::sync::atomic::Ordering::SeqCst);
+        let waker = Waker::from(count.clone());
+        let (sender, mut receiver) = reply_channel();
+        let young = receiver.young();
+        assert!(receiver.poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(young.waits() && !receiver.is_old());
+        young.grow_up();
+        assert!(receiver.is_old());
+        assert_eq!(woken(), 1);
+        // The answer has to wake it, too.
+        assert!(receiver.poll(&mut Context::from_waker(&waker)).is_pending());
+        sender.send(7);
+        assert_eq!(woken(), 2);
+        assert!(!young.waits());
+        young.grow_up();
+        assert_eq!(poll(&mut receiver), Poll::Ready(Some(7)));
+
+        let (sender, receiver) = reply_channel::<u8>();
+        let young = receiver.young();
+        young.grow_up();
+        assert!(receiver.is_old(), "before it is polled for the first time");
+        drop((sender, receiver));
+        assert!(!young.waits());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     request::RequestContext,
     stream::{StreamTable, with_exports},
     time::Instant,
-    world::{BoxFuture, World},
+    world::{BoxFuture, Clock, World},
 };
 
 /// Carries calls to grains: implemented by a node, by a client, and by the contexts of unit tests.
@@ -69,7 +69,12 @@ pub struct Waiting<M: Method> {
     pub edge: Option<WaitEdge>,
     /// The queue to tell when the call is taken back before its turn: others may be waiting behind it.
     pub queue: Option<Arc<dyn Queue>>,
+    /// It has no timer before it is told that it has waited for long: see [`Waiting::new`].
+    pub(crate) young: bool,
 }
+
+/// Who waits for less than this has a timer from the start. Others have one when they have waited for a part of it.
+const YOUNG_AFTER: Duration = Duration::from_millis(200);
 
 /// Where a call waits for its turn.
 pub trait Queue: Send + Sync {
@@ -78,6 +83,29 @@ pub trait Queue: Send + Sync {
 }
 
 impl<M: Method> Waiting<M> {
+    /// A call that waits for its reply, for at most `after`. `clock` wakes it if that lasts, so that it can make a timer.
+    pub fn new(receiver: ReplyReceiver<Answer<M>>, deadline: Instant, after: Duration, clock: &dyn Clock) -> Self {
+        let young = after >= YOUNG_AFTER && clock.wake_later(receiver.young());
+        Self { source: AnswerSource::Reply(receiver), deadline, after, edge: None, queue: None, young }
+    }
+
+    /// A call whose turn the caller polls.
+    pub(crate) fn here(turn: BoxFuture<'static, Answer<M>>, deadline: Instant, after: Duration) -> Self {
+        Self { source: AnswerSource::Here(turn), deadline, after, edge: None, queue: None, young: false }
+    }
+
+    /// The same with a caller that waits, and the queue it waits in.
+    pub fn with(self, edge: Option<WaitEdge>, queue: Option<Arc<dyn Queue>>) -> Self {
+        let mut waiting = self;
+        (waiting.edge, waiting.queue) = (edge, queue);
+        waiting
+    }
+
+    /// Whether it needs no timer now.
+    pub(crate) fn is_young(&self) -> bool {
+        self.young && matches!(&self.source, AnswerSource::Reply(receiver) if !receiver.is_old())
+    }
+
     /// Takes the call back, if its turn has not begun.
     pub(crate) fn withdraw(&self) -> Withdrawn {
         let AnswerSource::Reply(receiver) = &self.source else { return Withdrawn::DuringTheTurn };
@@ -244,7 +272,7 @@ impl<M: Method> AnySlot for Slot<M> {
         let Departure { route, deadline, after, edge } = wait;
         let (reply, receiver) = reply_channel();
         self.args = None;
-        self.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
+        self.waiting = Some(Waiting::new(receiver, deadline, after, &*route.world().clock).with(edge, None));
         Box::new(TypedSink::<M> { reply, route })
     }
 }

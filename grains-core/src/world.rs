@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::time::Instant;
+use crate::{reply::Young, time::Instant};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,6 +71,12 @@ pub trait Clock: Send + Sync + 'static {
     fn wall_ms(&self) -> u64;
     /// Waits until `at` has passed.
     fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()>;
+    /// Has `caller` [grow up](Young::grow_up) in 10 to 100 ms, if it still waits by then, for less than a timer costs. `false` where
+    /// there is no such thing: then it was not kept.
+    fn wake_later(&self, caller: Arc<dyn Young>) -> bool {
+        let _ = caller;
+        false
+    }
 }
 
 /// The tasks of a node.

@@ -20,7 +20,7 @@ use crate::{
     interface::Answers,
     method::{Access, AnsweredBy, Method, MethodInfo, Reply, Turns},
     reference::RawRef,
-    route::{Answer, AnswerSource, AnySlot, Route, Slot, Waiting},
+    route::{Answer, AnySlot, Route, Slot, Waiting},
     world::{BoxFuture, World},
 };
 
@@ -155,8 +155,7 @@ impl<F: Send + Sync + 'static> Turns<F> for Start<'_, F> {
         let turn = turn::<F, M>(self.cell, slot);
         let after = slot.timeout.unwrap_or(TIMEOUT);
         let deadline = self.world.clock.now() + after;
-        slot.waiting =
-            Some(Waiting { source: AnswerSource::Here(Box::pin(turn)), deadline, after, edge: None, queue: None });
+        slot.waiting = Some(Waiting::here(Box::pin(turn), deadline, after));
     }
 }
 

@@ -212,7 +212,8 @@ impl<E: Entry> Mailbox<E> {
                 _ if word & GONE != 0 => return Entered::Gone,
                 true if access == AccessKind::Shared => ((word + SHARED) | WAITING, Entered::Takes),
                 true => (word + EXCLUSIVE, Entered::Takes),
-                false if !has_room => return Entered::Waits,
+                // The mark is taken away under the lock only, so it stays.
+                false if !has_room || word & WAITING != 0 => return Entered::Waits,
                 false => (word | WAITING, Entered::Waits),
             };
             match self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed) {

@@ -12,7 +12,7 @@ use grains_core::{
     Access, ActivationId, AnsweredBy, CallError, DeactivationReason, Error, GrainId, InterfaceSet, Lifecycle, Method,
     MethodId, MethodInfo, Outcome, Turns,
     reply::reply_channel,
-    route::{AnswerSource, AnySlot, Queue, Slot, WaitEdge, Waiting},
+    route::{AnySlot, Queue, Slot, WaitEdge, Waiting},
     tasks::TaskId,
     through_bytes, timed_out,
 };
@@ -367,13 +367,8 @@ fn run_inline<G, M>(
             let (sender, receiver) = reply_channel();
             let begun = sender.begin();
             debug_assert!(begun, "the receiver is still here");
-            slot.waiting = Some(Waiting {
-                source: AnswerSource::Reply(receiver),
-                deadline,
-                after,
-                edge: edge.map(waits_on),
-                queue: None,
-            });
+            let waiting = Waiting::new(receiver, deadline, after, holder.clock());
+            slot.waiting = Some(waiting.with(edge.map(waits_on), None));
             let caller = Awaited::Here(sender.watched());
             tenure.tasks.spawn(async move { sender.send(finish(go_on(future, caller).await)) });
         }
@@ -392,7 +387,8 @@ where
     let waiter = CallWaiter::new(args, ReplyTo::Here(sender), inherited, deadline);
     let turn = Turn::granted(activation.clone(), M::Access::KIND);
     let waiter: Waiter<G> = Box::new(waiter);
-    slot.waiting = Some(Waiting { source: AnswerSource::Reply(receiver), deadline, after, edge, queue: None });
+    let waiting = Waiting::new(receiver, deadline, after, &*activation.node.world.clock);
+    slot.waiting = Some(waiting.with(edge, None));
     let me = activation.clone();
     activation.tenure.tasks.spawn(async move {
         if let Some(rest) = waiter.run(turn, &me) {
@@ -432,8 +428,8 @@ where
     let reply = ReplyTo::Here(sender);
     match enqueue_waiter(activation, CallWaiter::new(args, reply, inherited, deadline)) {
         Ok(()) => {
-            let (source, queue) = (AnswerSource::Reply(receiver), Some(activation.clone() as Arc<dyn Queue>));
-            slot.waiting = Some(Waiting { source, deadline, after, edge: edge.map(waits_on), queue });
+            let waiting = Waiting::new(receiver, deadline, after, &*activation.node.world.clock);
+            slot.waiting = Some(waiting.with(edge.map(waits_on), Some(activation.clone())));
             Ok(())
         }
         Err(Refused::Full(failure, _)) => {

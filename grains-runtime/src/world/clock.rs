@@ -1,21 +1,30 @@
 //! The clock of a node: one that goes on while the machine sleeps, and timers that do not ring before it says so.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use grains_core::{
     Instant,
+    reply::Young,
     world::{BoxFuture, Clock},
 };
 use tokio::runtime::Handle;
 
+use self::young::Nursery;
+
+mod young;
+
 /// The clock of the operating system, with the timers of one tokio runtime.
 pub(super) struct TokioClock {
     runtime: Handle,
+    nursery: Arc<Nursery>,
 }
 
 impl TokioClock {
     pub(super) fn new(runtime: Handle) -> Self {
-        Self { runtime }
+        Self { runtime, nursery: Arc::default() }
     }
 }
 
@@ -52,6 +61,11 @@ impl Clock for TokioClock {
                 sleep.await;
             }
         })
+    }
+
+    fn wake_later(&self, caller: Arc<dyn Young>) -> bool {
+        self.nursery.take(caller, &self.runtime);
+        true
     }
 }
 
