@@ -13,7 +13,7 @@ use grains_core::{
 
 use super::{
     Activation,
-    start::{Refused, enqueue_waiter},
+    start::{Put, enqueue_waiter},
     turn::{Turn, encoding, panic_message},
     waiter::{CallWaiter, ReplyTo},
 };
@@ -99,19 +99,19 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
             ReplyTo::Here(_) | ReplyTo::Nobody => None,
         };
         match enqueue_waiter(activation, waiter) {
-            Ok(()) => {
+            Put::Waits => {
                 if let Some(call) = watch {
                     let queue: Weak<dyn Queue> = activation.me.clone();
                     call.tell(queue);
                 }
                 Ok(())
             }
-            Err(Refused::Full(failure, waiter)) => {
+            Put::Full(failure, waiter) => {
                 waiter.reply.fail(failure);
                 Ok(())
             }
-            Err(Refused::Gone(waiter)) => {
-                let CallWaiter { reply, inherited, .. } = *waiter;
+            Put::Gone(waiter) => {
+                let CallWaiter { reply, inherited, .. } = waiter;
                 let reply = match reply {
                     ReplyTo::Away(sink) => Some(sink),
                     ReplyTo::Here(_) | ReplyTo::Nobody => None,

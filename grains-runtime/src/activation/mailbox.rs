@@ -261,6 +261,11 @@ impl<E: Entry> Mailbox<E> {
         self.pass_on(&mut queue, &mut unwanted)
     }
 
+    /// It has not been used for a while: gives back the memory of a queue that is empty.
+    pub(crate) fn trim(&self) {
+        lock(&self.queue).trim();
+    }
+
     /// How many calls wait.
     pub(crate) fn len(&self) -> usize {
         lock(&self.queue).len()

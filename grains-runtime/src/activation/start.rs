@@ -134,6 +134,8 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
         if quiet >= scans_of(self.grain_type.idle_timeout) && self.mailbox.try_close() {
             self.set_reason(reason);
             Self::close(self);
+        } else if quiet > 0 {
+            self.mailbox.trim();
         }
     }
 
@@ -386,7 +388,7 @@ where
     let (after, edge) = (inherited.timeout, inherited.caller.clone().map(waits_on));
     let waiter = CallWaiter::new(args, ReplyTo::Here(sender), inherited, deadline);
     let turn = Turn::granted(activation.clone(), M::Access::KIND);
-    let waiter: Waiter<G> = Box::new(waiter);
+    let waiter = Waiter::<G>::new(waiter);
     let waiting = Waiting::new(receiver, deadline, after, &*activation.node.world.clock);
     slot.waiting = Some(waiting.with(edge, None));
     let me = activation.clone();
@@ -427,50 +429,49 @@ where
     let (after, edge) = (inherited.timeout, inherited.caller.clone());
     let reply = ReplyTo::Here(sender);
     match enqueue_waiter(activation, CallWaiter::new(args, reply, inherited, deadline)) {
-        Ok(()) => {
+        Put::Waits => {
             let waiting = Waiting::new(receiver, deadline, after, &*activation.node.world.clock);
             slot.waiting = Some(waiting.with(edge.map(waits_on), Some(activation.clone())));
             Ok(())
         }
-        Err(Refused::Full(failure, _)) => {
+        Put::Full(failure, _) => {
             slot.fail(failure);
             Ok(())
         }
-        Err(Refused::Gone(waiter)) => {
+        Put::Gone(waiter) => {
             slot.args = Some(waiter.args);
             Err(IsGone(activation.clone()))
         }
     }
 }
 
-/// Why a call is not in the mailbox.
-pub(super) enum Refused<M: Method> {
-    Full(grains_core::Failure, Box<CallWaiter<M>>),
-    Gone(Box<CallWaiter<M>>),
+/// Whether a call is in the mailbox; if not, it is here again.
+pub(super) enum Put<M: Method> {
+    Waits,
+    Full(grains_core::Failure, CallWaiter<M>),
+    Gone(CallWaiter<M>),
 }
 
-pub(super) fn enqueue_waiter<G, M>(activation: &Arc<Activation<G>>, mut waiter: CallWaiter<M>) -> Result<(), Refused<M>>
+pub(super) fn enqueue_waiter<G, M>(activation: &Arc<Activation<G>>, mut waiter: CallWaiter<M>) -> Put<M>
 where
     G: Lifecycle,
     M: AnsweredBy<G>,
 {
-    let typed =
-        |waiter: Waiter<G>| waiter.into_any().downcast::<CallWaiter<M>>().expect("it is what was put in a moment ago");
     waiter.weigh();
     waiter.round = activation.node.watch.round();
     let of_turn = waiter.inherited.caller.is_some();
-    let waiter: Waiter<G> = Box::new(waiter);
+    let waiter = Waiter::<G>::new(waiter);
     let len_max = activation.grain_type.mailbox_len_max;
     match activation.mailbox.enqueue(waiter, len_max, &activation.node.backlog) {
         Enqueued::Waits => {
             if of_turn {
                 activation.is_watched();
             }
-            Ok(())
+            Put::Waits
         }
         Enqueued::Granted(waiter) => {
             Activation::hand_over(activation, [waiter].into());
-            Ok(())
+            Put::Waits
         }
         Enqueued::Full(waiter, full) => {
             let limit = match full {
@@ -480,9 +481,9 @@ where
             };
             let limit = limit.into();
             let failure = CallError::Overloaded { grain: activation.id.to_string().into(), limit };
-            Err(Refused::Full(failure, typed(waiter)))
+            Put::Full(failure, waiter.into_typed())
         }
-        Enqueued::Gone(waiter) => Err(Refused::Gone(typed(waiter))),
+        Enqueued::Gone(waiter) => Put::Gone(waiter.into_typed()),
     }
 }
 
@@ -503,12 +504,12 @@ impl<G: Lifecycle> Turns<G> for Tell<'_, G> {
         let deadline = inherited.deadline(&*node.world.clock);
         let reply = ReplyTo::Nobody;
         match enqueue_waiter(&self.activation, CallWaiter::new(args, reply, inherited, deadline)) {
-            Ok(()) => Ok(()),
-            Err(Refused::Full(failure, _)) => {
+            Put::Waits => Ok(()),
+            Put::Full(failure, _) => {
                 slot.fail(failure);
                 Ok(())
             }
-            Err(Refused::Gone(waiter)) => {
+            Put::Gone(waiter) => {
                 slot.args = Some(waiter.args);
                 Err(IsGone(self.activation.clone()))
             }

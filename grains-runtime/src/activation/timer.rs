@@ -13,7 +13,11 @@ use grains_core::{
     world::{BoxFuture, Clock},
 };
 
-use super::{Activation, mailbox::Enqueued, waiter::TickWaiter};
+use super::{
+    Activation,
+    mailbox::Enqueued,
+    waiter::{TickWaiter, Waiter},
+};
 
 /// The next beat after `now` of a timer that beats every `period`: beats that have passed are left out.
 fn next_beat(last: Instant, period: Duration, now: Instant) -> Instant {
@@ -53,7 +57,7 @@ impl<G: Lifecycle> Activation<G> {
         let (done, receiver) = reply_channel();
         let timeout = me.node.config.call_timeout;
         let waiter = TickWaiter { tick: tick.clone(), done, activation: Arc::downgrade(&me), life, timeout };
-        match me.mailbox.enqueue(Box::new(waiter), me.grain_type.mailbox_len_max, &me.node.backlog) {
+        match me.mailbox.enqueue(Waiter::new(waiter), me.grain_type.mailbox_len_max, &me.node.backlog) {
             Enqueued::Waits => {}
             Enqueued::Granted(waiter) => Self::hand_over(&me, [waiter].into()),
             Enqueued::Full(waiter, full) => {

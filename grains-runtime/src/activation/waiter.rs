@@ -19,6 +19,7 @@ use grains_core::{
     timed_out,
     world::BoxFuture,
 };
+use smallbox::{SmallBox, smallbox, space::S16};
 
 use super::{
     Activation,
@@ -34,13 +35,15 @@ use crate::{
     tenure::fenced,
 };
 
-/// A call or tick that waits for its turn.
-pub(crate) type Waiter<G> = Box<dyn Waits<G>>;
+/// A call or tick that waits for its turn. It lies in the queue itself, if it has room there: arguments of up to some 40 bytes;
+/// larger ones are on the heap.
+pub(crate) struct Waiter<G: Lifecycle>(SmallBox<dyn Held<G>, S16>);
 
 /// What is left of a turn that has to wait.
 pub(crate) type Rest = BoxFuture<'static, ()>;
 
-pub(crate) trait Waits<G: Lifecycle>: Send {
+/// What can wait for a turn. It ends once: it runs, it fails, or it goes elsewhere.
+pub(super) trait Waits<G: Lifecycle>: Send + Sized + 'static {
     fn access(&self) -> AccessKind;
     fn wanted(&self) -> bool;
     fn bytes(&self) -> usize;
@@ -49,23 +52,104 @@ pub(crate) trait Waits<G: Lifecycle>: Send {
     /// The turn that made it, if it is a call of one and still has time, and its method.
     fn made_by(&self, now: Instant) -> Option<(&Arc<Link>, &'static MethodInfo)>;
     /// Runs as far as it gets at once, and gives what is left to become a task. `activation` is that of the turn.
-    fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest>;
+    fn run(self, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest>;
     /// Ends without having run.
-    fn fail(self: Box<Self>, failure: Failure);
+    fn fail(self, failure: Failure);
     /// Goes on to where its grain lives next, or ends if it means nothing elsewhere.
-    fn forward(self: Box<Self>, grain: &GrainId, node: &NodeInner);
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+    fn forward(self, grain: &GrainId, node: &NodeInner);
+}
+
+/// The same as an object; none when it has ended.
+trait Held<G: Lifecycle>: Send {
+    fn access(&self) -> AccessKind;
+    fn wanted(&self) -> bool;
+    fn bytes(&self) -> usize;
+    fn round(&self) -> Option<u32>;
+    fn made_by(&self, now: Instant) -> Option<(&Arc<Link>, &'static MethodInfo)>;
+    fn run(&mut self, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest>;
+    fn fail(&mut self, failure: Failure);
+    fn forward(&mut self, grain: &GrainId, node: &NodeInner);
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+/// Only [`Waiter`] ends it, and is gone then.
+const ENDS_ONCE: &str = "what waits ends once";
+
+impl<G: Lifecycle, W: Waits<G>> Held<G> for Option<W> {
+    fn access(&self) -> AccessKind {
+        self.as_ref().expect(ENDS_ONCE).access()
+    }
+    fn wanted(&self) -> bool {
+        self.as_ref().expect(ENDS_ONCE).wanted()
+    }
+    fn bytes(&self) -> usize {
+        self.as_ref().expect(ENDS_ONCE).bytes()
+    }
+    fn round(&self) -> Option<u32> {
+        self.as_ref().expect(ENDS_ONCE).round()
+    }
+    fn made_by(&self, now: Instant) -> Option<(&Arc<Link>, &'static MethodInfo)> {
+        self.as_ref().expect(ENDS_ONCE).made_by(now)
+    }
+    fn run(&mut self, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
+        self.take().expect(ENDS_ONCE).run(turn, activation)
+    }
+    fn fail(&mut self, failure: Failure) {
+        self.take().expect(ENDS_ONCE).fail(failure);
+    }
+    fn forward(&mut self, grain: &GrainId, node: &NodeInner) {
+        self.take().expect(ENDS_ONCE).forward(grain, node);
+    }
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl<G: Lifecycle> Waiter<G> {
+    pub(super) fn new(waits: impl Waits<G>) -> Self {
+        Self(smallbox!(Some(waits)))
+    }
+
+    /// See [`Waits`].
+    pub(super) fn round(&self) -> Option<u32> {
+        self.0.round()
+    }
+
+    /// See [`Waits`].
+    pub(super) fn made_by(&self, now: Instant) -> Option<(&Arc<Link>, &'static MethodInfo)> {
+        self.0.made_by(now)
+    }
+
+    /// See [`Waits`].
+    pub(super) fn run(mut self, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
+        self.0.run(turn, activation)
+    }
+
+    /// See [`Waits`].
+    pub(super) fn fail(mut self, failure: Failure) {
+        self.0.fail(failure);
+    }
+
+    /// See [`Waits`].
+    pub(super) fn forward(mut self, grain: &GrainId, node: &NodeInner) {
+        self.0.forward(grain, node);
+    }
+
+    /// What it was [made](Self::new) of.
+    pub(super) fn into_typed<W: Waits<G>>(mut self) -> W {
+        self.0.as_any().downcast_mut::<Option<W>>().and_then(Option::take).expect("it is what was put in a moment ago")
+    }
 }
 
 impl<G: Lifecycle> Entry for Waiter<G> {
     fn access(&self) -> AccessKind {
-        (**self).access()
+        self.0.access()
     }
     fn wanted(&self) -> bool {
-        (**self).wanted()
+        self.0.wanted()
     }
     fn bytes(&self) -> usize {
-        (**self).bytes()
+        self.0.bytes()
     }
 }
 
@@ -196,16 +280,16 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         Some((caller, const { &M::INFO }))
     }
 
-    fn run(self: Box<Self>, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
+    fn run(self, turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
         self.run_now(turn, activation)
     }
 
-    fn fail(self: Box<Self>, failure: Failure) {
+    fn fail(self, failure: Failure) {
         self.reply.fail(failure);
     }
 
-    fn forward(self: Box<Self>, grain: &GrainId, node: &NodeInner) {
-        let Self { args, reply, inherited, deadline, .. } = *self;
+    fn forward(self, grain: &GrainId, node: &NodeInner) {
+        let Self { args, reply, inherited, deadline, .. } = self;
         // Whoever sent it from another node looks again where the grain is, and sends it there.
         if let ReplyTo::Away(sink) = reply {
             return sink.failed(CallError::NotReady { why: "the activation it waited for has ended".into() });
@@ -224,10 +308,6 @@ impl<G: Lifecycle, M: AnsweredBy<G>> Waits<G> for CallWaiter<M> {
         };
         let inherited = Inherited { deadline: Some(deadline), ..inherited };
         node.forward(grain.clone(), Arrived { method: M::INFO.id, args: bytes.into(), reply: sink, inherited });
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
     }
 }
 
@@ -316,12 +396,12 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
         None
     }
 
-    fn run(self: Box<Self>, mut turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
+    fn run(self, mut turn: Turn<G>, activation: &Arc<Activation<G>>) -> Option<Rest> {
         if !activation.is_life(self.life) || !self.done.begin() {
             turn.end();
             return None;
         }
-        let Self { tick, done, timeout, .. } = *self;
+        let Self { tick, done, timeout, .. } = self;
         let future = async move {
             let result: Result<()> = tick.tick(turn.grain::<Exclusive>()).await;
             turn.finish().map_err(Failure::widen)?;
@@ -338,13 +418,9 @@ impl<G: Lifecycle> Waits<G> for TickWaiter<G> {
         Run { access: AccessKind::Exclusive, turn, reply: done, watch: |_| Awaited::Nobody }.begin(activation, finish)
     }
 
-    fn fail(self: Box<Self>, _: Failure) {}
+    fn fail(self, _: Failure) {}
 
-    fn forward(self: Box<Self>, _: &GrainId, _: &NodeInner) {}
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
+    fn forward(self, _: &GrainId, _: &NodeInner) {}
 }
 
 impl<G: Lifecycle> Activation<G> {
@@ -425,7 +501,7 @@ struct Served<G: Lifecycle> {
 
 impl<G: Lifecycle> Served<G> {
     fn new(activation: &Arc<Activation<G>>, waiters: VecDeque<Waiter<G>>) -> Self {
-        let access = waiters.front().map_or(AccessKind::Exclusive, |waiter| (**waiter).access());
+        let access = waiters.front().map_or(AccessKind::Exclusive, Entry::access);
         Self { activation: activation.clone(), access, waiters, held: true }
     }
 

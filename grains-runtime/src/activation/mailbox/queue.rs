@@ -75,6 +75,15 @@ impl<E: Entry> Queue<E> {
         self.0.as_mut().expect("it was begun")
     }
 
+    /// Gives back the memory in which nothing lies.
+    pub(super) fn trim(&mut self) {
+        if let Some(waiting) = &mut self.0
+            && waiting.entries.is_empty()
+        {
+            waiting.entries = VecDeque::new();
+        }
+    }
+
     /// Whether there is room for another entry of so many bytes. If so, they are counted: it must be pushed, or
     /// [given up](Self::give_up).
     pub(super) fn reserve(&mut self, bytes: usize, len_max: usize) -> Result<(), Full> {
@@ -163,7 +172,7 @@ impl<E: Entry> Queue<E> {
 
     /// Takes the first entries, as far as they need this access and somebody wants them.
     pub(super) fn take(&mut self, access: AccessKind, max: usize, unwanted: &mut Unwanted<E>) -> VecDeque<E> {
-        let mut taken = VecDeque::new();
+        let mut taken = VecDeque::with_capacity(self.len().min(max));
         let mut bytes = 0;
         while taken.len() < max
             && self.front(unwanted).map(Entry::access) == Some(access)
