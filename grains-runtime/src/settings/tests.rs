@@ -75,6 +75,13 @@ election = "90ns"
 join_timeout = "1500ms"
 calls_max = 12
 places_max = 13
+plaintext_on_any_network = true
+
+[cluster.tls]
+certificate = "a/certificate.pem"
+key = "a/key.pem"
+roots = "a/roots.pem"
+development = "dev"
 
 [cluster.states]
 commits_max = 14
