@@ -60,7 +60,7 @@ pub struct Authorities {
 
 impl Authorities {
     /// With one for cluster `test` in `ca`.
-    pub fn new() -> Self {
+    pub fn make() -> Self {
         let folder = Folder::new();
         Authority::init(&folder.path().join("ca"), "test", Validity::of_root()).unwrap();
         Self { folder }
@@ -106,7 +106,7 @@ pub async fn three(authorities: &Authorities) -> Vec<Node> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_call_each_other() {
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let nodes = three(&authorities).await;
     for key in 0..30_u32 {
         for (n, node) in nodes.iter().enumerate() {

@@ -31,7 +31,7 @@ struct Alone {
 impl Alone {
     async fn new() -> Self {
         log::listen();
-        let authorities = Authorities::new();
+        let authorities = Authorities::make();
         let config = ClusterConfig::new("test").tls_folder(authorities.certify("a"));
         let node = describe("a", config).start().await.unwrap();
         let address = node.address().unwrap();
@@ -53,7 +53,7 @@ impl Alone {
     }
 
     /// It is as it was.
-    async fn is_well(self) {
+    async fn works_on(self) {
         let tally: TallyRef = self.node.get("x");
         assert_eq!(tally.add(1).await.unwrap().0, 1);
         self.node.stop().await;
@@ -102,7 +102,7 @@ async fn only_a_certificate_of_the_cluster_opens_the_port() {
     let silent = Peer { protocols: Vec::new(), ..stolen };
     assert_eq!(alone.meets(&silent).await, Met::Through(Vec::new()));
     log::says(&["connection refused", "not as a node"]).await;
-    alone.is_well().await;
+    alone.works_on().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,7 +114,7 @@ async fn a_client_is_refused_on_the_port_of_nodes_and_both_sides_say_so() {
     let text = String::from_utf8_lossy(&said);
     assert!(text.contains("client \"web-shop\", and only nodes connect here"), "{text}");
     log::says(&["connection refused", "client \"web-shop\"", "`--node`"]).await;
-    alone.is_well().await;
+    alone.works_on().await;
 }
 
 /// What TLS 1.2 clients begin with: the same for all of them but for what is random.
@@ -148,14 +148,14 @@ async fn an_older_tls_and_no_tls_at_all_get_nothing() {
     let plain = alone.answers_to(&HELLO).await;
     assert!(plain.is_empty() || plain[0] == 21, "an alert at most: {plain:?}");
     log::says(&["connection refused", "does not speak TLS", "give it `cluster.tls`"]).await;
-    alone.is_well().await;
+    alone.works_on().await;
 }
 
 /// Why a node with these certificates does not become a member of the cluster of `alone`.
 async fn why_not(alone: &Alone, name: &str, tls: impl FnOnce(ClusterConfig) -> ClusterConfig) -> String {
     let config = ClusterConfig::new("test").join([alone.address.clone()]);
     let config = tls(config).configure(|config| config.join_timeout = Duration::from_millis(1500));
-    describe(name, config).start().await.err().expect("it is not let in").to_string()
+    describe(name, config).start().await.expect_err("it is not let in").to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,20 +180,20 @@ async fn a_node_that_is_not_let_in_says_why() {
     // The other knows TLS, and it does not.
     let why = why_not(&alone, "b", |config| config).await;
     assert!(why.contains("TLS") && why.contains("`cluster.tls`"), "{why}");
-    alone.is_well().await;
+    alone.works_on().await;
     // The other way round.
     let plain = describe("a", ClusterConfig::new("test")).start().await.unwrap();
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let alone = Alone { address: plain.address().unwrap(), node: plain, authorities };
     let certified = alone.authorities.certify("b");
     let why = why_not(&alone, "b", |config| config.tls_folder(certified)).await;
     assert!(why.contains("`cluster.tls`"), "{why}");
-    alone.is_well().await;
+    alone.works_on().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_starts_only_with_a_certificate_of_its_own() {
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let of_a = authorities.certify("a");
     let start = |name: &str, cluster: &str| describe(name, ClusterConfig::new(cluster).tls_folder(&of_a)).start();
     for (name, cluster) in [("b", "test"), ("a", "other")] {
@@ -217,7 +217,7 @@ async fn a_node_starts_only_with_a_certificate_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_other_machines_can_reach_takes_certificates_or_a_word() {
     log::listen();
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let anywhere = || ClusterConfig::new("test").listen("0.0.0.0:0").advertise("127.0.0.1");
     let error = describe("a", anywhere()).start().await.unwrap_err();
     assert!(matches!(error, StartError::Listen { .. }), "{error:?}");
@@ -243,7 +243,7 @@ async fn what_other_machines_can_reach_takes_certificates_or_a_word() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_say_where_certificates_are_and_mistakes_where_they_were_said() {
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let of_a = authorities.certify("a");
     let path = |file: &str| of_a.join(file).display().to_string();
     let file = format!(
@@ -255,7 +255,7 @@ async fn settings_say_where_certificates_are_and_mistakes_where_they_were_said()
     let sources = || Sources::new().file("a.toml", &file);
     let missing = Node::builder().settings(settings(sources())).start().await.unwrap_err().to_string();
     assert!(missing.contains("`tls.roots` are wanted together") && missing.contains("a.toml:5"), "{missing}");
-    let roots = |file: &str| sources().set(&format!("cluster.tls.roots={}", path(file)));
+    let roots = |file: &str| sources().set(format!("cluster.tls.roots={}", path(file)));
     let wrong = Node::builder().settings(settings(roots("nowhere.pem"))).start().await.unwrap_err().to_string();
     assert!(wrong.contains("nowhere.pem") && wrong.contains("argument --set cluster.tls.roots"), "{wrong}");
     let node = Node::builder().settings(settings(roots("roots.pem"))).start().await.unwrap();
@@ -278,5 +278,5 @@ async fn half_a_handshake_holds_nobody_up() {
     let second = describe("b", config).start().await.unwrap();
     drop(begun);
     second.stop().await;
-    alone.is_well().await;
+    alone.works_on().await;
 }

@@ -50,7 +50,7 @@ fn unknown(met: &Met) -> bool {
 /// The root changes as docs/TLS.md says, with calls under way all the time, and a node that joins in each state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_root_is_changed_on_a_working_cluster_and_no_call_fails() {
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let nodes = three(&authorities).await;
     let load = Load::begin(&nodes);
     let folder = authorities.folder.path().to_owned();
@@ -103,7 +103,7 @@ async fn a_root_is_changed_on_a_working_cluster_and_no_call_fails() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_do_not_fit_change_nothing_and_are_named_once_they_stay() {
     log::listen();
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let of_a = authorities.certify("kept-a");
     let node = describe("kept-a", ClusterConfig::new("test").tls_folder(&of_a)).start().await.unwrap();
     let nodes = [node];

@@ -51,7 +51,7 @@ fn recorder(node: String) -> (String, Recorded) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorded_connection_opens_nothing_and_does_nothing_again() {
-    let authorities = Authorities::new();
+    let authorities = Authorities::make();
     let real = free(1).remove(0);
     let (through, recorded) = recorder(real.clone());
     let config = ClusterConfig::new("test").listen(&real).advertise(&through).tls_folder(authorities.certify("a"));

@@ -130,7 +130,8 @@ impl Authority {
     /// # Errors
     /// [`CaError::Missing`] if it has none.
     pub fn open(folder: &Path) -> Result<Self, CaError> {
-        if !folder.join(ROOTS).exists() {
+        let path = folder.join(ROOTS);
+        if !fs::exists(&path).map_err(|why| CaError::File { path, why })? {
             return Err(CaError::Missing { folder: folder.to_owned() });
         }
         let lock = lock(folder)?;

@@ -28,7 +28,6 @@ pub(super) async fn security(
 }
 
 #[cfg(not(feature = "tls"))]
-#[expect(clippy::unused_async, reason = "with the feature it reads files")]
 async fn secure(_: &World, _: Chosen, _: &NodeName, _: &NodeName) -> Result<Security, StartError> {
     Err(StartError::Cluster {
         why: "`tls` is set, and the program was built without the feature `tls` of grains".to_owned(),

@@ -6,7 +6,7 @@ use grains_core::world::{ByteWriter, Connection, Listener};
 
 use super::{
     Unreadable,
-    dial::{Greeted, read_frame, untrusted, write_all},
+    dial::{Greeted, read_frame, write_all},
     ended::Ended,
     frame::{self, Decoder},
     handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
@@ -108,7 +108,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted,
         }
         #[cfg(feature = "tls")]
         Err(Unsecured::Untrusted(why)) => {
-            tell(shared, &peer, &untrusted(&peer, &why));
+            tell(shared, &peer, &super::dial::untrusted(&peer, &why));
             return None;
         }
     };
