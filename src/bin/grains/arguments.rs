@@ -72,7 +72,7 @@ impl Command {
                 out: given.wanted("--out")?.into(),
                 existing: given.existing(),
             },
-            "rotate" if std::mem::take(&mut given.finish) && days.is_none() => Self::Finish { folder },
+            "rotate" if days.is_none() && std::mem::take(&mut given.finish) => Self::Finish { folder },
             "rotate" => Self::Rotate { folder, days },
             other => return mistake(&format!("there is no command \"ca {other}\"")),
         };
