@@ -192,3 +192,6 @@ impl ByteWriter for Writer {
         self.writer.poll_close(cx)
     }
 }
+
+#[cfg(all(test, feature = "ca"))]
+mod tests;
