@@ -193,5 +193,6 @@ impl ByteWriter for Writer {
     }
 }
 
-#[cfg(all(test, feature = "ca"))]
+#[cfg(test)]
+#[cfg(feature = "ca")]
 mod tests;
