@@ -14,8 +14,12 @@ pub use grains_core::{
 };
 pub use grains_macros::{GrainKey, grain, main, rpc_trait};
 
+#[cfg(feature = "ca")]
+pub use grains_runtime::ca;
 #[cfg(feature = "cluster")]
-pub use grains_runtime::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus, cluster};
+pub use grains_runtime::{
+    ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus, TlsConfig, cluster,
+};
 #[cfg(feature = "runtime")]
 pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped};
 

@@ -265,9 +265,13 @@ fn the_file_in_the_docs_is_complete_and_shows_the_defaults() {
     let cluster = settings.cluster.unwrap();
     let mut default = ClusterConfig::new(&cluster.name).listen(&cluster.listen).join(&cluster.join);
     (default.advertise, default.roles) = (cluster.advertise.clone(), cluster.roles.clone());
+    default.tls.clone_from(&cluster.tls);
     assert_eq!(cluster, default);
-    // What it says makes sense together: a node goes on to listening.
-    let sample = sample.replace("[grain.room]", "[grain.guest]");
+    assert!(default.tls.certificate.is_some() && default.tls.development.is_some());
+    // What it says makes sense together, but for the certificates, of which it has both kinds: a node goes on to listening.
+    let (before, tls) = sample.split_once("[cluster.tls]").unwrap();
+    let (_, after) = tls.split_once("[cluster.states]").unwrap();
+    let sample = format!("{before}[cluster.states]{after}").replace("[grain.room]", "[grain.guest]");
     names(&complaint(&["--set", "cluster.listen=127.0.0.1:nowhere"], &[], &sample), &["127.0.0.1:nowhere"]);
 }
 

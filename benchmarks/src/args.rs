@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Child(Child),
     #[command(hide = true)]
     Serve {
+        /// What for.
+        work: Work,
         /// Who serves.
         subject: Subject,
     },

@@ -23,6 +23,8 @@ pub(crate) enum Case {
     Remote1,
     /// 64 under way.
     Remote64,
+    /// 64 under way, between nodes with certificates.
+    Remote64Mtls,
     /// 512 under way.
     Remote512,
     /// Time that both processes compute for a call, with 64 under way.
@@ -34,8 +36,8 @@ pub(crate) enum Case {
 pub(crate) const LOCAL: [Case; 5] =
     [Case::CallSeq, Case::Call64x64, Case::Call64x1, Case::OneWay, Case::ColdActivation];
 pub(crate) const MEMORY: [Case; 2] = [Case::IdleBytes200k, Case::IdleBytes1m];
-pub(crate) const REMOTE: [Case; 5] =
-    [Case::Remote1, Case::Remote64, Case::Remote512, Case::RemoteCpu, Case::RemoteOneWay];
+pub(crate) const REMOTE: [Case; 6] =
+    [Case::Remote1, Case::Remote64, Case::Remote64Mtls, Case::Remote512, Case::RemoteCpu, Case::RemoteOneWay];
 
 /// Whether more of it is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ impl Case {
             Self::IdleBytes1m => "idle_bytes_1m",
             Self::Remote1 => "remote_1",
             Self::Remote64 => "remote_64",
+            Self::Remote64Mtls => "remote_64_mtls",
             Self::Remote512 => "remote_512",
             Self::RemoteCpu => "remote_cpu",
             Self::RemoteOneWay => "remote_one_way",
@@ -72,13 +75,13 @@ impl Case {
             Self::ColdActivation | Self::RemoteOneWay => "ns",
             Self::IdleBytes200k | Self::IdleBytes1m => "bytes",
             Self::Remote1 | Self::RemoteCpu => "us",
-            Self::Remote64 | Self::Remote512 => "calls/s",
+            Self::Remote64 | Self::Remote64Mtls | Self::Remote512 => "calls/s",
         }
     }
 
     pub(crate) fn better(self) -> Better {
         match self {
-            Self::Remote64 | Self::Remote512 => Better::More,
+            Self::Remote64 | Self::Remote64Mtls | Self::Remote512 => Better::More,
             _ => Better::Less,
         }
     }
@@ -93,6 +96,7 @@ impl Case {
             Self::IdleBytes1m => Work::Activations1m,
             Self::Remote1 => Work::Remote1,
             Self::Remote64 | Self::RemoteCpu => Work::Remote64,
+            Self::Remote64Mtls => Work::Remote64Mtls,
             Self::Remote512 => Work::Remote512,
             Self::RemoteOneWay => Work::RemoteOneWay,
         }
@@ -110,11 +114,17 @@ pub(crate) enum Work {
     Activations1m,
     Remote1,
     Remote64,
+    Remote64Mtls,
     Remote512,
     RemoteOneWay,
 }
 
 impl Work {
+    /// Whether it is done between two processes.
+    pub(crate) fn is_remote(self) -> bool {
+        matches!(self, Self::Remote1 | Self::Remote64 | Self::Remote64Mtls | Self::Remote512 | Self::RemoteOneWay)
+    }
+
     /// Memory is the same each time, and a million callees take long.
     pub(crate) fn rounds_max(self) -> usize {
         match self {

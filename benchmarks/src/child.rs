@@ -41,9 +41,7 @@ impl Size {
 pub(crate) fn run(this: &Child) -> ExitCode {
     let size = if this.quick { Size::Quick } else { Size::Full };
     let measured = match this.work {
-        Work::Remote1 | Work::Remote64 | Work::Remote512 | Work::RemoteOneWay => {
-            remote::measure(this.work, this.subject, size)
-        }
+        work if work.is_remote() => remote::measure(work, this.subject, size),
         _ => local::measure(this.work, this.subject, size),
     };
     for Measured { case, value, allocs } in measured {

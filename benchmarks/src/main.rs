@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Command::Remote(options) => measure(&case::REMOTE, &options),
         Command::All(options) => measure(&[&case::LOCAL[..], &case::MEMORY, &case::REMOTE].concat(), &options),
         Command::Child(this) => child::run(&this),
-        Command::Serve { subject } => remote::serve(subject),
+        Command::Serve { work, subject } => remote::serve(work, subject),
     }
 }
 

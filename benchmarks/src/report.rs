@@ -68,7 +68,11 @@ fn of_case(case: Case, values: &Values) -> Vec<Line> {
     let mut lines: Vec<Line> =
         of_this.filter_map(|((_, subject), measured)| Line::new(case, *subject, measured)).collect();
     let of_kind = |kind: Kind| lines.iter().filter(move |line| line.subject.kind() == kind).map(|line| line.value);
-    let floor = of_kind(Kind::Floor).next();
+    let floor = match case {
+        // What certificates cost: beside the same without them.
+        Case::Remote64Mtls => plain(values),
+        _ => of_kind(Kind::Floor).next(),
+    };
     let best = match case.better() {
         Better::Less => of_kind(Kind::Peer).min_by(f64::total_cmp),
         Better::More => of_kind(Kind::Peer).max_by(f64::total_cmp),
@@ -78,6 +82,12 @@ fn of_case(case: Case, values: &Values) -> Vec<Line> {
         line.ratio_to_best_peer = best.map(|best| line.value / best);
     }
     lines
+}
+
+/// Grains with 64 calls under way in the clear, in the same run.
+fn plain(values: &Values) -> Option<f64> {
+    let measured = values.get(&(Case::Remote64, Subject::Grains))?;
+    median(measured.iter().map(|one| one.value))
 }
 
 /// The middle one, or the mean of the two in the middle.
@@ -125,6 +135,18 @@ mod tests {
         assert_eq!((lines[0].value, lines[0].min, lines[0].max), (150.0, 100.0, 900.0));
         assert_eq!(lines[0].ratio_to_floor, Some(0.5));
         assert_eq!((lines[0].ratio_to_best_peer, lines[0].allocs), (None, Some(2.0)));
+    }
+
+    #[test]
+    fn certificates_are_compared_with_the_same_without_them() {
+        let of = |case, subject, value| ((case, subject), measured(case, &[value]));
+        let values = Values::from([
+            of(Case::Remote64, Subject::Grains, 400.0),
+            of(Case::Remote64, Subject::Echo, 800.0),
+            of(Case::Remote64Mtls, Subject::Grains, 300.0),
+        ]);
+        let lines = lines(&[Case::Remote64, Case::Remote64Mtls], &values);
+        assert_eq!(lines.last().and_then(|line| line.ratio_to_floor), Some(0.75));
     }
 
     #[cfg(feature = "peers")]

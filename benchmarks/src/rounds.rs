@@ -74,7 +74,10 @@ mod tests {
 
     #[test]
     fn a_work_that_gives_two_cases_is_done_once() {
-        assert_eq!(works(&REMOTE, 0), [Work::Remote1, Work::Remote64, Work::Remote512, Work::RemoteOneWay]);
+        assert_eq!(
+            works(&REMOTE, 0),
+            [Work::Remote1, Work::Remote64, Work::Remote64Mtls, Work::Remote512, Work::RemoteOneWay]
+        );
         let all = [&LOCAL[..], &MEMORY].concat();
         assert_eq!(works(&all, 0).iter().filter(|work| **work == Work::Activations200k).count(), 1);
         assert_eq!(works(&MEMORY, 1), [Work::Activations200k], "a million only once");

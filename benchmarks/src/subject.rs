@@ -53,9 +53,11 @@ impl Subject {
 
     /// Whether it can do this work at all. Kameo's remote calls need libp2p, which is left out: see the README.
     pub(crate) fn takes_part(self, work: Work) -> bool {
-        let remote = matches!(work, Work::Remote1 | Work::Remote64 | Work::Remote512 | Work::RemoteOneWay);
+        let remote = work.is_remote();
         match self {
             Self::Grains => true,
+            // Compared with itself without certificates.
+            _ if work == Work::Remote64Mtls => false,
             // A plain call has no one-way form.
             Self::Direct => !remote && work != Work::OneWay,
             Self::Tokio => !remote,

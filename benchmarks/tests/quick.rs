@@ -59,6 +59,11 @@ fn every_memory_case_is_printed() {
 #[test]
 fn every_remote_case_is_printed() {
     let lines = lines(&["remote", "--json", "--subjects", "grains,echo"]);
+    let mut lines = lines;
+    let mtls = lines.remove(&("remote_64_mtls".to_owned(), "grains".to_owned())).expect("it is measured");
+    let plain = lines[&("remote_64".to_owned(), "grains".to_owned())]["value"].as_f64().expect("it is a number");
+    let ratio = mtls["value"].as_f64().expect("it is a number") / plain;
+    assert!((mtls["ratio_to_floor"].as_f64().expect("it is a number") - ratio).abs() < 0.01 * ratio + 0.001, "{mtls}");
     has_exactly(&lines, &REMOTE, "echo");
 }
 

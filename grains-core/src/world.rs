@@ -198,6 +198,12 @@ pub trait ByteReader: Send + 'static {
 pub trait ByteWriter: Send + 'static {
     /// Writes some of `data` and says how much.
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
+    /// Ready when nothing of what was written is kept back. Writers that keep something back, as those that encrypt it, are
+    /// asked to go on by this; for all others there is nothing to do.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
     /// Hands everything written to the other side and says that no more will come.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `node` (the handle, and where a call is routed), `catalog` (who lives here), `activation` (a grain's
 //! mailbox, turns and lives), `ambient` (the chain of a call), `tenure` (the right to act), `store`, `world` (the seams over
-//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `sim` (all of it in one
+//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `tls` (secret ones), `ca` (the certificates for that), `sim` (all of it in one
 //! thread, from one seed).
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -17,6 +17,8 @@
 mod activation;
 mod ambient;
 mod blocked;
+#[cfg(feature = "ca")]
+pub mod ca;
 mod catalog;
 
 #[cfg(feature = "cluster")]
@@ -34,12 +36,14 @@ pub mod sim;
 pub mod store;
 mod sync;
 mod tenure;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "cluster")]
 pub(crate) mod wire;
 pub mod world;
 
 #[cfg(feature = "cluster")]
-pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus};
+pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus, TlsConfig};
 pub use config::{GrainOptions, NodeConfig};
 pub(crate) use grains_core::timeout;
 #[doc(hidden)]

@@ -2,6 +2,8 @@
 
 mod builder;
 #[cfg(feature = "cluster")]
+mod certificates;
+#[cfg(feature = "cluster")]
 mod clustering;
 mod cycles;
 #[cfg(feature = "cluster")]

@@ -40,29 +40,65 @@ impl Parrot for ParrotGrain {
 /// The node of the calling process. Callees keep it alive.
 pub(crate) struct Grains;
 
-impl Remote for Grains {
+async fn serve(config: ClusterConfig) -> String {
+    let builder = Node::builder().name("serving").cluster(config);
+    let node = builder.host::<ParrotGrain>().start().await.expect("a first node starts");
+    let address = node.address().expect("a node of a cluster has an address");
+    // It ends with the process.
+    std::mem::forget(node);
+    address
+}
+
+async fn connect(config: ClusterConfig) -> Vec<ParrotRef> {
+    let node = Node::builder().name("calling").cluster(config).start().await.expect("it joins");
+    let mut callees = Vec::new();
+    for key in 0..CALLEES as u64 {
+        let callee: ParrotRef = node.get(key);
+        callee.echo(String::new()).retry(20).await.expect("its node is a member");
+        callees.push(callee);
+    }
+    assert!(node.activations().is_empty(), "all of them live on the other node");
+    // It ends with the process.
+    std::mem::forget(node);
+    callees
+}
+
+/// The same over TLS, with certificates on both sides.
+pub(crate) struct Secret;
+
+impl Remote for Secret {
     type Callee = ParrotRef;
 
     async fn serve(ready: impl FnOnce(String)) {
-        let builder = Node::builder().name("serving").cluster(ClusterConfig::new("benchmarks"));
-        let node = builder.host::<ParrotGrain>().start().await.expect("a first node starts");
-        ready(node.address().expect("a node of a cluster has an address"));
+        let folder = std::env::temp_dir().join(format!("grains-benchmarks-{}", std::process::id()));
+        let folder = folder.to_str().expect("a folder for temporary files has a plain name").to_owned();
+        let address = serve(ClusterConfig::new("benchmarks").development_tls(&folder)).await;
+        ready(format!("{address} {folder}"));
         std::future::pending().await
     }
 
     async fn connect(address: String) -> Vec<ParrotRef> {
-        let config = ClusterConfig::new("benchmarks").join([address]);
-        let node = Node::builder().name("calling").cluster(config).start().await.expect("it joins");
-        let mut callees = Vec::new();
-        for key in 0..CALLEES as u64 {
-            let callee: ParrotRef = node.get(key);
-            callee.echo(String::new()).retry(20).await.expect("its node is a member");
-            callees.push(callee);
-        }
-        assert!(node.activations().is_empty(), "all of them live on the other node");
-        // It ends with the process.
-        std::mem::forget(node);
+        let (address, folder) = address.split_once(' ').expect("it says where, and by which authority");
+        let callees = connect(ClusterConfig::new("benchmarks").join([address]).development_tls(folder)).await;
+        std::fs::remove_dir_all(folder).expect("both have their certificates");
         callees
+    }
+
+    async fn echo(callee: &ParrotRef, text: String) -> String {
+        Grains::echo(callee, text).await
+    }
+}
+
+impl Remote for Grains {
+    type Callee = ParrotRef;
+
+    async fn serve(ready: impl FnOnce(String)) {
+        ready(serve(ClusterConfig::new("benchmarks")).await);
+        std::future::pending().await
+    }
+
+    async fn connect(address: String) -> Vec<ParrotRef> {
+        connect(ClusterConfig::new("benchmarks").join([address])).await
     }
 
     async fn echo(callee: &ParrotRef, text: String) -> String {

@@ -23,7 +23,7 @@ pub(super) async fn measure<S: Remote>(work: Work, mut server: Server, size: Siz
     assert_eq!(callees.len(), super::CALLEES);
     let under_way = match work {
         Work::Remote1 => 1,
-        Work::Remote64 => 64,
+        Work::Remote64 | Work::Remote64Mtls => 64,
         _ => 512,
     };
     let [short, long] = size.pick([200, 800], [10, 10]).map(Duration::from_millis);
@@ -47,6 +47,7 @@ pub(super) async fn measure<S: Remote>(work: Work, mut server: Server, size: Siz
             value(Case::Remote64, done.rate),
             value(Case::RemoteCpu, cpu.as_nanos() as f64 / 1e3 / done.count as f64),
         ],
+        Work::Remote64Mtls => vec![value(Case::Remote64Mtls, done.rate)],
         _ => vec![value(Case::Remote512, done.rate)],
     }
 }

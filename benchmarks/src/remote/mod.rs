@@ -68,9 +68,10 @@ fn free_address() -> String {
 }
 
 /// Serves until the process that started this one is gone.
-pub(crate) fn serve(subject: Subject) -> ExitCode {
+pub(crate) fn serve(work: Work, subject: Subject) -> ExitCode {
     let runtime = machine::runtime();
     match subject {
+        Subject::Grains if work == Work::Remote64Mtls => runtime.block_on(grains::Secret::serve(server::ready)),
         Subject::Grains => runtime.block_on(grains::Grains::serve(server::ready)),
         Subject::Echo => runtime.block_on(echo::Echo::serve(server::ready)),
         #[cfg(feature = "peers")]
@@ -88,11 +89,14 @@ pub(crate) fn serve(subject: Subject) -> ExitCode {
 
 /// Does this work with this subject.
 pub(crate) fn measure(work: Work, subject: Subject, size: Size) -> Vec<Measured> {
-    let server = server::Server::start(subject);
+    let server = server::Server::start(work, subject);
     let runtime = machine::runtime();
     let one_way = work == Work::RemoteOneWay;
     match subject {
         Subject::Grains if one_way => runtime.block_on(one_way::measure::<grains::Grains>(server, size)),
+        Subject::Grains if work == Work::Remote64Mtls => {
+            runtime.block_on(load::measure::<grains::Secret>(work, server, size))
+        }
         Subject::Grains => runtime.block_on(load::measure::<grains::Grains>(work, server, size)),
         Subject::Echo if one_way => runtime.block_on(one_way::measure::<echo::Echo>(server, size)),
         Subject::Echo => runtime.block_on(load::measure::<echo::Echo>(work, server, size)),

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{allocations::Count, machine, subject::Subject};
+use clap::ValueEnum as _;
+
+use crate::{allocations::Count, case::Work, machine, subject::Subject};
 
 /// In the serving process: says where it serves, and from now on answers its parent.
 pub(super) fn ready(address: String) {
@@ -48,11 +50,12 @@ pub(super) struct Used {
 }
 
 impl Server {
-    /// Starts one, and waits until it is ready.
-    pub(super) fn start(subject: Subject) -> Self {
+    /// Starts one for this work, and waits until it is ready.
+    pub(super) fn start(work: Work, subject: Subject) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
         let mut command = Command::new(program);
-        command.args(["serve", &subject.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let work = work.to_possible_value().expect("every work has a name");
+        command.args(["serve", work.get_name(), &subject.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().expect("this program can be started again");
         let stdout = process.stdout.take().expect("it is piped");
         let mut server =

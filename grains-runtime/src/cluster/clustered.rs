@@ -74,6 +74,13 @@ pub(crate) struct Clustered {
 }
 
 impl Clustered {
+    /// What the node of this number is called, if it is in the view of this one.
+    pub(crate) fn name_of(&self, node: NodeId) -> Option<NodeName> {
+        let table = lock(&self.table);
+        let view = &table.standing.as_ref()?.view;
+        view.members.get(&node).map(|member| member.joiner.name.clone())
+    }
+
     pub(crate) fn new(
         world: World,
         config: ClusterConfig,

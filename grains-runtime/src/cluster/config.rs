@@ -1,6 +1,15 @@
 //! What can be set about a node's part in a cluster, with its default and the reason for it.
 
-use std::{collections::BTreeSet, time::Duration};
+mod tls;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub(crate) use self::tls::Chosen;
+pub use self::tls::TlsConfig;
 
 use super::partition::PARTITIONS_DEFAULT;
 use crate::store::ReplicatedConfig;
@@ -23,8 +32,8 @@ use crate::store::ReplicatedConfig;
 pub struct ClusterConfig {
     /// The name of the cluster. Nodes of clusters with different names never talk to each other.
     pub name: String,
-    /// Where this node listens for others. Default `"127.0.0.1:0"`: loopback, any free port. Plain TCP is for loopback
-    /// only: another address is refused when the node starts.
+    /// Where this node listens for others. Default `"127.0.0.1:0"`: loopback, any free port. Another address than loopback
+    /// takes certificates ([`tls`](Self::tls)): without them it is refused when the node starts.
     pub listen: String,
     /// Where others find this node, if that is not where it listens.
     pub advertise: Option<String>,
@@ -58,6 +67,11 @@ pub struct ClusterConfig {
     pub calls_max: usize,
     /// How many grains' places a node remembers, so that calls take one hop. Default 100,000: some 10 MB.
     pub places_max: usize,
+    /// Listens at any address without certificates, and says so in the log at each start. Default `false`: whoever can connect
+    /// could join the cluster, call every grain and read what nodes say to each other. Only for a network where nobody can.
+    pub plaintext_on_any_network: bool,
+    /// The certificates with which this node's connections are secret. Default none.
+    pub tls: TlsConfig,
     /// The limits of what the cluster keeps for its grains, as this node uses it.
     pub states: ReplicatedConfig,
 }
@@ -81,6 +95,8 @@ impl ClusterConfig {
             join_timeout: Duration::from_secs(60),
             calls_max: 65_536,
             places_max: 100_000,
+            plaintext_on_any_network: false,
+            tls: TlsConfig::default(),
             states: ReplicatedConfig::default(),
         }
     }
@@ -110,6 +126,38 @@ impl ClusterConfig {
     #[must_use]
     pub fn role(mut self, role: impl Into<String>) -> Self {
         self.roles.insert(role.into());
+        self
+    }
+
+    /// Makes connections secret with the files of this node's certificate, its key and the trusted roots, in PEM: see
+    /// [`TlsConfig`].
+    #[must_use]
+    pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>, roots: impl Into<PathBuf>) -> Self {
+        let (certificate, key, roots) = (Some(certificate.into()), Some(key.into()), Some(roots.into()));
+        self.tls = TlsConfig { certificate, key, roots, development: None };
+        self
+    }
+
+    /// The same with the files that `grains ca issue --out FOLDER` writes.
+    ///
+    /// ```
+    /// # use grains_runtime as grains;
+    /// use grains::ClusterConfig;
+    ///
+    /// let config = ClusterConfig::new("shop").listen("10.0.0.1:7101").tls_folder("certificates/a");
+    /// assert_eq!(config.tls.key, Some("certificates/a/key.pem".into()));
+    /// ```
+    #[must_use]
+    pub fn tls_folder(self, folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref();
+        self.tls(folder.join("certificate.pem"), folder.join("key.pem"), folder.join("roots.pem"))
+    }
+
+    /// Makes connections secret with certificates for development, of an authority in `folder`: see
+    /// [`TlsConfig::development`].
+    #[must_use]
+    pub fn development_tls(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.tls = TlsConfig { development: Some(folder.into()), ..TlsConfig::default() };
         self
     }
 

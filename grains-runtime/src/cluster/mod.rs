@@ -25,8 +25,9 @@ pub(crate) mod streams;
 pub(crate) mod view;
 pub(crate) mod voters;
 
+pub(crate) use self::config::Chosen;
 pub use self::{
-    config::ClusterConfig,
+    config::{ClusterConfig, TlsConfig},
     driver::joining::JoinError,
     leader::{Leader, Leadership},
     member::{Joiner, Member, MemberState, Placement, Strategy},

@@ -179,6 +179,13 @@ pub enum StartError {
         /// Where, why, and the fix.
         why: String,
     },
+    /// Its certificates cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("{why}")]
+    Certificates {
+        /// Which, why, and the fix.
+        why: String,
+    },
     /// What the node has agreed to cannot be read or kept.
     #[cfg(feature = "cluster")]
     #[error("{why}")]

@@ -6,7 +6,7 @@ use grains_core::{Error, store::Store, world::World};
 use grains_store::replicated::ReplicatedStore;
 use litemap::LiteMap;
 
-use super::{HostedType, NodeInner, StartError, builder::HostingKind};
+use super::{HostedType, NodeInner, StartError, builder::HostingKind, certificates::security};
 use crate::{
     cluster::{
         ClusterConfig, JoinError, Joiner, NodeName,
@@ -16,7 +16,7 @@ use crate::{
     },
     store::StoreChoice,
     timeout::timeout,
-    wire::{Limits, Reach, Wire, WireConfig},
+    wire::{Limits, Wire, WireConfig},
 };
 
 /// What the node has voted and the log of the cluster, in its folder.
@@ -51,6 +51,7 @@ impl Membership {
         let name = NodeName::new(about.name)?;
         let cluster = NodeName::new(&config.name)?;
         check(&config)?;
+        let (reach, security) = security(world, &config, &cluster, &name).await?;
         let in_file = |folder| Storage::File { folder, file: LOG_FILE.to_owned() };
         let storage = about.data_dir.clone().map_or(Storage::Memory, in_file);
         let (heartbeat, election) = (config.heartbeat, config.election);
@@ -89,7 +90,8 @@ impl Membership {
             node: consensus.node(),
             listen: config.listen.clone(),
             advertise: config.advertise.clone(),
-            reach: Reach::default(),
+            reach,
+            security,
             limits: Limits::default(),
         };
         let singletons = of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name).collect();

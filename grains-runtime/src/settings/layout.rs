@@ -2,12 +2,14 @@
 //!
 //! No pattern here has a `..`: who adds a field is told by the compiler to give it a name here.
 
+#[cfg(feature = "cluster")]
+use super::value::InFile;
 use super::{
     GrainSettings, Name, Settings,
     value::{Bytes, NotEmpty, Value},
 };
 #[cfg(feature = "cluster")]
-use crate::cluster::ClusterConfig;
+use crate::cluster::{ClusterConfig, TlsConfig};
 use crate::config::NodeConfig;
 #[cfg(feature = "cluster")]
 use crate::store::ReplicatedConfig;
@@ -110,6 +112,8 @@ fn of_cluster(config: &mut ClusterConfig, see_all: &mut dyn FnMut(Name, &mut dyn
         join_timeout,
         calls_max,
         places_max,
+        plaintext_on_any_network,
+        tls,
         states,
     } = config;
     let mut see = |word: &str, value: &mut dyn Value| see_all(Name::of(Name::CLUSTER, word), value);
@@ -128,7 +132,18 @@ fn of_cluster(config: &mut ClusterConfig, see_all: &mut dyn FnMut(Name, &mut dyn
     see("join_timeout", join_timeout);
     see("calls_max", calls_max);
     see("places_max", places_max);
+    see("plaintext_on_any_network", plaintext_on_any_network);
+    of_tls(tls, &mut |word, value| see_all(Name::of_tls(word), value));
     of_states(states, &mut |word, value| see_all(Name::of_states(word), value));
+}
+
+#[cfg(feature = "cluster")]
+fn of_tls(config: &mut TlsConfig, see: See<'_>) {
+    let TlsConfig { certificate, key, roots, development } = config;
+    see("certificate", &mut InFile(certificate));
+    see("key", &mut InFile(key));
+    see("roots", &mut InFile(roots));
+    see("development", development);
 }
 
 #[cfg(feature = "cluster")]

@@ -15,6 +15,8 @@ impl Name {
     pub(super) const GRAIN: &str = "grain";
     #[cfg(feature = "cluster")]
     const STATES: &str = "states";
+    #[cfg(feature = "cluster")]
+    const TLS: &str = "tls";
 
     pub(super) fn top(word: &str) -> Self {
         Self(vec![word.to_owned()])
@@ -27,6 +29,11 @@ impl Name {
     #[cfg(feature = "cluster")]
     pub(super) fn of_states(word: &str) -> Self {
         Self::of(Self::CLUSTER, Self::STATES).and(word)
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn of_tls(word: &str) -> Self {
+        Self::of(Self::CLUSTER, Self::TLS).and(word)
     }
 
     pub(super) fn of_grain(grain_type: &str, word: &str) -> Self {
@@ -72,12 +79,12 @@ impl Name {
     }
 
     #[cfg(feature = "cluster")]
-    fn is_of_states(&self) -> bool {
-        *self == Self::of(Self::CLUSTER, Self::STATES)
+    fn is_within_cluster(&self) -> bool {
+        [Self::STATES, Self::TLS].into_iter().any(|table| *self == Self::of(Self::CLUSTER, table))
     }
 
     #[cfg(not(feature = "cluster"))]
-    fn is_of_states(&self) -> bool {
+    fn is_within_cluster(&self) -> bool {
         false
     }
 
@@ -85,7 +92,7 @@ impl Name {
     pub(super) fn is_table(&self) -> bool {
         match self.0.len() {
             1 => self.is_in(Self::GRAIN) || (cfg!(feature = "cluster") && self.is_in(Self::CLUSTER)),
-            2 => self.is_in(Self::GRAIN) || self.is_of_states(),
+            2 => self.is_in(Self::GRAIN) || self.is_within_cluster(),
             _ => false,
         }
     }

@@ -248,6 +248,25 @@ impl Value for NotEmpty<'_> {
     }
 }
 
+/// What is in a file.
+#[cfg(feature = "cluster")]
+pub(super) struct InFile<'t>(pub(super) &'t mut Option<PathBuf>);
+
+#[cfg(feature = "cluster")]
+impl Value for InFile<'_> {
+    fn expected(&self) -> &'static str {
+        "the path of a file"
+    }
+
+    fn set(&mut self, given: &Given) -> Option<()> {
+        self.0.set(given)
+    }
+
+    fn written(&self) -> Option<String> {
+        self.0.written()
+    }
+}
+
 /// A number of bytes, which may have a unit.
 pub(super) struct Bytes<'t>(pub(super) &'t mut usize);
 

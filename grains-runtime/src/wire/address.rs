@@ -46,8 +46,9 @@ pub(crate) enum ListenError {
     },
     /// It could be reached from other machines.
     #[error(
-        "{address} can be reached from other machines, and connections between nodes are not encrypted yet: listen at \
-         127.0.0.1"
+        "{address} can be reached from other machines, and anybody there could join the cluster and read what its nodes say: \
+         give the node certificates (`tls`, made by `grains ca`), or listen at 127.0.0.1; only if nobody else can reach that \
+         network, set `plaintext_on_any_network`"
     )]
     NotLoopback {
         /// Where.
@@ -90,6 +91,11 @@ pub(super) fn advertised(config: &WireConfig, real: &str) -> Result<String, List
     })
 }
 
+/// Whether only this machine can reach it.
+pub(super) fn is_local(address: &str) -> bool {
+    is_loopback(split(address).0)
+}
+
 /// Host and port; the port is empty if there is none.
 fn split(address: &str) -> (&str, &str) {
     match address.rsplit_once(':') {
@@ -107,7 +113,7 @@ mod tests {
     use super::*;
     use crate::{
         cluster::{NodeId, NodeName},
-        wire::Limits,
+        wire::{Limits, Security},
     };
 
     fn told(listens: &str, advertise: Option<&str>, reach: Reach) -> Result<String, ListenError> {
@@ -119,6 +125,7 @@ mod tests {
             listen: listens.to_owned(),
             advertise: advertise.map(str::to_owned),
             reach,
+            security: Security::Plain,
             limits: Limits::default(),
         };
         advertised(&config, listens)

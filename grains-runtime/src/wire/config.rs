@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::handshake::{Purpose, VERSIONS, Versions};
+use super::{
+    handshake::{Purpose, VERSIONS, Versions},
+    security::Security,
+};
 use crate::cluster::{NodeId, NodeName};
 
 /// Who a node is and where it listens.
@@ -20,6 +23,8 @@ pub(crate) struct WireConfig {
     pub(crate) advertise: Option<String>,
     /// From where others may reach it.
     pub(crate) reach: Reach,
+    /// How connections are kept from others.
+    pub(crate) security: Security,
     /// How much of everything.
     pub(crate) limits: Limits,
 }
@@ -27,11 +32,10 @@ pub(crate) struct WireConfig {
 /// From where a node may be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// From the same machine only: connections are neither encrypted nor authenticated.
+    /// From the same machine only, as long as connections are neither encrypted nor authenticated.
     #[default]
     Loopback,
-    /// From everywhere its address is known. For networks of simulated machines.
-    #[cfg_attr(not(test), allow(dead_code, reason = "so far every node listens at loopback, also in the simulator"))]
+    /// From everywhere its address is known: connections are secret, or their network is.
     Anywhere,
 }
 

@@ -1,17 +1,19 @@
 //! How a connection to another node comes about, and the bytes of handshakes on both sides.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, io, sync::Arc};
 
 use grains_core::world::{ByteReader, ByteWriter};
 
 use super::{
     ended::Ended,
     frame::{self, Decoder},
-    handshake::{self, Greeting, HANDSHAKE_BYTES_MAX, Purpose, Refused},
+    handshake::{self, Greeting, HANDSHAKE_BYTES_MAX, Purpose, Reason, Refused},
+    identity,
     keepalive::{KeepAlive, Role},
     link::Link,
     outbox::Outbox,
     pump::{Pump, Sends},
+    security::{Secured, Unsecured},
     shared::{Registered, Shared, Side},
 };
 use crate::timeout::timeout;
@@ -53,8 +55,25 @@ pub(super) async fn dial(
         }
         None => return Err(DialError::Unreachable(format!("no connection within {limit:?}"))),
     };
+    let Secured { mut reader, mut writer, proven } =
+        match timeout(clock, limit, shared.config.security.dialled(connection)).await {
+            Some(Ok(secured)) => secured,
+            // Somebody is there, and does not know what TLS is, or is just ending.
+            Some(Err(Unsecured::Broken(why))) => {
+                let why = format!(
+                    "it does not answer to TLS ({why}): if it is a node of this cluster, give it `cluster.tls`"
+                );
+                return Err(untrusted(address, &why).into());
+            }
+            #[cfg(feature = "tls")]
+            Some(Err(Unsecured::Untrusted(why))) => return Err(untrusted(address, &why).into()),
+            None => {
+                return Err(DialError::Unreachable(format!("it did not finish the handshake of TLS within {limit:?}")));
+            }
+        };
+    let called =
+        proven.as_ref().map(|proven| identity::node_of(&shared.config.cluster, address, proven)).transpose()?;
     let me = shared.greeting(purpose, to);
-    let (mut reader, mut writer) = (connection.reader, connection.writer);
     let mut decoder = Decoder::new(HANDSHAKE_BYTES_MAX);
     let shake = async {
         write_all(&mut writer, &me.frame(frame::HELLO)).await?;
@@ -62,6 +81,14 @@ pub(super) async fn dial(
     };
     let (kind, body) = match timeout(clock, limit, shake).await {
         Some(Ok(frame)) => frame,
+        Some(Err(Ended::Untrusted(why))) => {
+            shared.config.security.look_soon();
+            return Err(untrusted(address, &why).into());
+        }
+        Some(Err(Ended::Frame(_))) if decoder.is_amid_tls() => {
+            let why = "it speaks TLS, and this node does not: give this node certificates (`cluster.tls`)";
+            return Err(untrusted(address, why).into());
+        }
         Some(Err(why)) => return Err(DialError::Unreachable(format!("it did not answer the greeting: {why}"))),
         None => {
             let why = format!("it did not answer the greeting within {limit:?}: is it a grains node, and alive?");
@@ -69,8 +96,16 @@ pub(super) async fn dial(
         }
     };
     let them = handshake::outcome(&me, address, kind, &body)?;
+    if let Some(called) = called {
+        identity::fits(called, address, &them, shared.handler.name_of(them.about.node).as_ref())?;
+    }
     decoder.set_frame_bytes_max(shared.config.limits.frame_bytes_max(purpose));
     Ok(Greeted { reader, writer, decoder, me, them })
+}
+
+/// About whoever is at `address`, or what it thinks of this node.
+pub(super) fn untrusted(address: &str, why: &str) -> Refused {
+    Refused { reason: Reason::Certificate, text: format!("{address}: {why}") }
 }
 
 impl Greeted {
@@ -100,10 +135,18 @@ pub(super) async fn write_all(writer: &mut Box<dyn ByteWriter>, mut bytes: &[u8]
         match poll_fn(|cx| writer.poll_write(cx, bytes)).await {
             Ok(0) => return Err(Ended::Broken("it takes no more bytes".into())),
             Ok(written) => bytes = &bytes[written..],
-            Err(why) => return Err(Ended::Broken(why.to_string())),
+            Err(why) => return Err(broken(&why)),
         }
     }
-    Ok(())
+    poll_fn(|cx| writer.poll_flush(cx)).await.map_err(|why| broken(&why))
+}
+
+fn broken(why: &io::Error) -> Ended {
+    match why.kind() {
+        // So says TLS, of the other side.
+        io::ErrorKind::PermissionDenied => Ended::Untrusted(why.to_string()),
+        _ => Ended::Broken(why.to_string()),
+    }
 }
 
 /// The next frame, and perhaps bytes behind it that stay in `decoder`.
@@ -119,7 +162,7 @@ pub(super) async fn read_frame(
             Ok(0) if decoder.is_amid_frame() => return Err(Ended::CutShort),
             Ok(0) => return Err(Ended::ByPeer),
             Ok(bytes) => decoder.filled(bytes),
-            Err(why) => return Err(Ended::Broken(why.to_string())),
+            Err(why) => return Err(broken(&why)),
         }
     }
 }

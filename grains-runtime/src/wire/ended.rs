@@ -21,6 +21,9 @@ pub(super) enum Ended {
     /// What the transport said.
     #[error("{0}")]
     Broken(String),
+    /// The other side does not take who this node has proven to be.
+    #[error("{0}")]
+    Untrusted(String),
     /// The other side has another link by now, so this one is dead there.
     #[error("the other side has begun another one")]
     Replaced,

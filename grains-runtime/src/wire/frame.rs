@@ -147,6 +147,12 @@ impl Decoder {
         Ok(Some((frame[0], &frame[1..])))
     }
 
+    /// Whether what waits begins as an alert or a handshake of TLS does: then it is no frame, and not from a node that speaks in
+    /// the clear.
+    pub(crate) fn is_amid_tls(&self) -> bool {
+        matches!(self.buffer[self.start..self.end], [21 | 22, 3, 0..=4, ..])
+    }
+
     /// Whether bytes wait for the rest of their frame.
     pub(crate) fn is_amid_frame(&self) -> bool {
         self.start < self.end
@@ -181,6 +187,19 @@ mod tests {
             assert_eq!(write(&mut bytes, *kind, |out| out.extend_from_slice(body)), body.len() + 1);
         }
         (bytes, frames)
+    }
+
+    #[test]
+    fn tls_is_told_from_frames() {
+        let mut decoder = Decoder::new(1024);
+        decoder.space()[..7].copy_from_slice(&[21, 3, 3, 0, 2, 2, 50]);
+        decoder.filled(7);
+        assert!(decoder.is_amid_tls());
+        assert!(decoder.next().is_err());
+        let mut decoder = Decoder::new(1024);
+        decoder.space()[..6].copy_from_slice(&[1, 0, 0, 0, HELLO, 21]);
+        decoder.filled(6);
+        assert!(!decoder.is_amid_tls());
     }
 
     #[test]

@@ -170,6 +170,8 @@ pub(crate) enum Reason {
     Busy,
     /// It does not know what the greeting means.
     Unreadable,
+    /// Its certificate is not good for this; the text tells why.
+    Certificate,
     /// Something a newer version may say; the text tells.
     #[serde(skip)]
     Unknown,
@@ -293,7 +295,8 @@ fn refusal(reason: &Reason, text: &str) -> Vec<u8> {
     out
 }
 
-const REFUSAL_TEXT_LEN_MAX: usize = 160;
+/// With the reason and in the longest of characters it fits into a frame of a handshake.
+const REFUSAL_TEXT_LEN_MAX: usize = 180;
 
 fn refused(me: &Greeting, address: &str, body: &[u8]) -> Refused {
     let Some((&len, rest)) = body.split_first() else { return unreadable(address, "it refused without a reason") };
@@ -301,13 +304,21 @@ fn refused(me: &Greeting, address: &str, body: &[u8]) -> Refused {
         return unreadable(address, "its refusal is cut short");
     };
     match codec::decode::<Reason>(reason) {
-        Ok(Reason::Unreadable) | Err(_) => {
-            // Of another process: nothing of it may confuse a terminal.
-            let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect();
-            Refused { reason: Reason::Unknown, text: format!("{address} refused the connection: {text}") }
-        }
+        Ok(Reason::Certificate) => Refused { reason: Reason::Certificate, text: as_it_says(address, text) },
+        Ok(Reason::Unreadable) | Err(_) => Refused { reason: Reason::Unknown, text: as_it_says(address, text) },
         Ok(reason) => told(me, address, reason),
     }
+}
+
+/// In the words of another process: nothing of it may confuse a terminal.
+fn as_it_says(address: &str, text: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect();
+    format!("{address} refused the connection: {text}")
+}
+
+/// The frame by which a side says that the certificate of the other does not do, and why.
+pub(crate) fn untrusted(why: &Refused) -> Vec<u8> {
+    refusal(&why.reason, &why.text)
 }
 
 fn unreadable(address: &str, what: &str) -> Refused {
@@ -337,7 +348,7 @@ fn told(me: &Greeting, address: &str, reason: Reason) -> Refused {
         }
         Reason::NotJoined => format!("{address} takes calls from members only, and this node has not joined"),
         Reason::Busy => format!("{address} has as many connections as it takes: try again later"),
-        Reason::Unreadable | Reason::Unknown => format!("{address} refused the connection"),
+        Reason::Unreadable | Reason::Certificate | Reason::Unknown => format!("{address} refused the connection"),
     };
     Refused { reason, text }
 }

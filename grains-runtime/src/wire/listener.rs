@@ -1,18 +1,20 @@
 //! Taking connections: a bounded number of handshakes at a time, and then a pump with a duty by purpose.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
-use grains_core::world::{Connection, Listener};
+use grains_core::world::{ByteWriter, Connection, Listener};
 
 use super::{
     Unreadable,
     dial::{Greeted, read_frame, write_all},
     ended::Ended,
     frame::{self, Decoder},
-    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose},
+    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
     heard::Heard,
+    identity,
     outbox::Outbox,
     pump::Duty,
+    security::{Secured, Unsecured},
     serve::Serve,
     shared::{Registered, Shared, Side, Unwanted},
 };
@@ -95,7 +97,21 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) 
 
 /// The handshake of the side that was dialled.
 async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted, Arc<Outbox>, Registered)> {
-    let Connection { peer, mut reader, mut writer } = connection;
+    let peer = connection.peer.clone();
+    let Secured { mut reader, mut writer, proven } = match shared.config.security.accepted(connection).await {
+        Ok(secured) => secured,
+        // Whoever looks whether the port is open says nothing, and means no harm.
+        Err(Unsecured::Broken(why)) if why.kind() == io::ErrorKind::UnexpectedEof => return None,
+        Err(Unsecured::Broken(reason)) => {
+            tracing::debug!(peer, %reason, "no connection came about");
+            return None;
+        }
+        #[cfg(feature = "tls")]
+        Err(Unsecured::Untrusted(why)) => {
+            tell(shared, &peer, &super::dial::untrusted(&peer, &why));
+            return None;
+        }
+    };
     let mut decoder = Decoder::new(HANDSHAKE_BYTES_MAX);
     let (kind, body) = match read_frame(&mut reader, &mut decoder).await {
         Ok(frame) => frame,
@@ -106,13 +122,15 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted,
             return None;
         }
     };
+    let proven = proven.as_ref().map(|proven| identity::node_of(&shared.config.cluster, &peer, proven)).transpose();
+    let called = match proven {
+        Ok(called) => called,
+        Err(why) => return refuse(shared, &peer, &mut writer, &why).await,
+    };
     let (them, me) = match handshake::answer(&shared.greeting(Purpose::Control, None), &peer, kind, &body) {
         Answer::Welcome(them) => (them.clone(), shared.greeting(them.purpose, None)),
         Answer::Refuse { say, why } => {
-            match shared.is_news(&why, &peer, Side::Accepted) {
-                true => tracing::warn!(peer, reason = %why, "connection refused"),
-                false => tracing::debug!(peer, reason = %why, "connection refused"),
-            }
+            tell(shared, &peer, &why);
             part(&mut writer, &say).await;
             return None;
         }
@@ -121,6 +139,11 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted,
             return None;
         }
     };
+    if let Some(called) = called
+        && let Err(why) = identity::fits(called, &peer, &them, shared.handler.name_of(them.about.node).as_ref())
+    {
+        return refuse(shared, &peer, &mut writer, &why).await;
+    }
     let limits = &shared.config.limits;
     let takes = limits.frame_bytes_max(them.purpose);
     let outbox = Outbox::new(limits.outgoing_bytes_max, takes.min(them.about.frame_bytes_max as usize));
@@ -140,8 +163,22 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted,
     Some((Greeted { reader, writer, decoder, me, them }, outbox, registered))
 }
 
+/// Says to the other side that its certificate does not do, and ends.
+async fn refuse<T>(shared: &Shared, peer: &str, writer: &mut Box<dyn ByteWriter>, why: &Refused) -> Option<T> {
+    tell(shared, peer, why);
+    part(writer, &handshake::untrusted(why)).await;
+    None
+}
+
+fn tell(shared: &Shared, peer: &str, why: &Refused) {
+    match shared.is_news(why, peer, Side::Accepted) {
+        true => tracing::warn!(peer, reason = %why, "connection refused"),
+        false => tracing::debug!(peer, reason = %why, "connection refused"),
+    }
+}
+
 /// A last word, which may be lost.
-async fn part(writer: &mut Box<dyn grains_core::world::ByteWriter>, say: &[u8]) {
+async fn part(writer: &mut Box<dyn ByteWriter>, say: &[u8]) {
     if write_all(writer, say).await.is_ok() {
         drop(poll_fn(|cx| writer.poll_close(cx)).await);
     }

@@ -3,7 +3,7 @@
 //! a [`WireHandler`] and keeps the [`Wire`].
 //!
 //! Reading order: `frame` and `handshake` (what is said; pure), `outbox`, `keepalive` and `backoff` (pure but for a lock),
-//! `pump` (bytes of one connection), `dial` and `listener` (how one comes about), `complaints` (what is said if not),
+//! `pump` (bytes of one connection), `security` and `identity` (who is at its other end), `dial` and `listener` (how one comes about), `complaints` (what is said if not),
 //! `control`, `asked` and `serve` (questions and answers), `link` and `heard` (calls, and those of others), `shared` (what all
 //! of these know).
 
@@ -24,11 +24,13 @@ mod ended;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 mod heard;
+mod identity;
 mod keepalive;
 mod link;
 mod listener;
 mod outbox;
 mod pump;
+mod security;
 mod serve;
 mod shared;
 
@@ -41,10 +43,16 @@ pub(crate) use self::{
     frame::is_control,
     link::Link,
     outbox::{Company, SendError, Sent, Ticket},
+    security::Security,
 };
 use self::{address::advertised, shared::Shared};
 #[cfg(test)]
 pub(crate) use self::{counters::PeerCounters, handshake::Reason};
+#[cfg(feature = "tls")]
+pub(crate) use self::{
+    identity::{Identity, Role},
+    security::Unsecured,
+};
 use crate::cluster::{Incarnation, MemberId, NodeId, NodeName};
 
 /// Who is at the other end, as it says itself.
@@ -79,6 +87,12 @@ pub(crate) trait WireHandler: Send + Sync + 'static {
     /// sent on an earlier one is told by [`link_down`](Self::link_down).
     fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>);
 
+    /// What the node of this number is called, if it is a member. Asked of nodes with certificates, which say a name.
+    fn name_of(&self, node: NodeId) -> Option<NodeName> {
+        let _ = node;
+        None
+    }
+
     /// The link of this number is dead. No frame of it above `written` has left this node or ever will; those up to it may
     /// have arrived. Told exactly once for each link, also when it was closed here.
     fn link_down(&self, to: MemberId, link: u64, written: u64);
@@ -106,8 +120,21 @@ impl Wire {
         let listener = listener.map_err(|why| ListenError::new(&config.listen, &why))?;
         let real = listener.local_address().map_err(|why| ListenError::new(&config.listen, &why))?;
         let address = advertised(&config, &real)?;
+        if let Security::Plain = config.security
+            && !address::is_local(&real)
+        {
+            tracing::warn!(
+                node = %config.name,
+                listens = real,
+                "PLAINTEXT on a network: whoever can connect can join the cluster, call every grain and read all that its nodes \
+                 say (`plaintext_on_any_network`)"
+            );
+        }
         tracing::info!(node = %config.name, listens = real, address, "the wire is up");
         let shared = Arc::new(Shared::new(world.clone(), config, address, handler));
+        if let Some(keeping) = shared.config.security.kept_fresh(world) {
+            shared.crew.spawn(keeping);
+        }
         shared.crew.spawn(listener::run(shared.clone(), listener));
         Ok(Arc::new(Self { shared }))
     }

@@ -152,6 +152,12 @@ impl Sends {
     ) -> Result<Progress, Ended> {
         for _ in 0..ROUNDS_MAX {
             if self.reached == self.chunk.bytes.len() {
+                match self.writer.poll_flush(cx) {
+                    Poll::Pending if self.outbox.watch_close(cx) => return Err(Ended::ByUs),
+                    Poll::Pending => return Ok(Progress::Done),
+                    Poll::Ready(Err(why)) => return Err(Ended::Broken(why.to_string())),
+                    Poll::Ready(Ok(())) => {}
+                }
                 counters.sent(self.chunk.frames(), self.chunk.bytes.len());
                 let pace = std::mem::replace(&mut self.pace, Pace::Gather);
                 let next = self.outbox.take(cx, &mut self.chunk, pace);

@@ -12,6 +12,8 @@ use crate::{
 
 mod attacks;
 mod calls;
+#[cfg(feature = "ca")]
+mod certificates;
 mod ends;
 mod lives;
 mod memory;
@@ -38,3 +40,17 @@ macro_rules! in_both_worlds {
     };
 }
 use in_both_worlds;
+
+/// Each of these also runs over TLS.
+macro_rules! over_tls {
+    ($($name:ident)+) => {
+        #[cfg(feature = "ca")]
+        mod tls {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::tools::Setup::over_tls()).await;
+            })+
+        }
+    };
+}
+use over_tls;

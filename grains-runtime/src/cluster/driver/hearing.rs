@@ -11,7 +11,7 @@ use crate::{
         command::Numbered,
         consensus::ProposeError,
         control::{Answer, Ask},
-        names::{MemberId, NodeId},
+        names::{MemberId, NodeId, NodeName},
     },
     wire::{PeerInfo, Unreadable, WireHandler},
 };
@@ -44,6 +44,10 @@ impl WireHandler for Ears {
         }
     }
 
+    fn name_of(&self, node: NodeId) -> Option<NodeName> {
+        self.clustered.upgrade()?.name_of(node)
+    }
+
     fn link_down(&self, to: MemberId, link: u64, written: u64) {
         if let Some(clustered) = self.clustered.upgrade() {
             clustered.link_ended(to, link, written);
@@ -58,7 +62,10 @@ impl Driver {
             Ask::Raft(body) => Answer::Raft(self.consensus.handle(body).await),
             Ask::States(body) => self.answer_states(body).await,
             Ask::Founding(question) => self.answer_founding(question).await,
-            Ask::Join { joiner, request } => self.take_in(joiner, request).await,
+            Ask::Join { joiner, request } if from.is_none_or(|from| from == joiner.node) => {
+                self.take_in(joiner, request).await
+            }
+            Ask::Join { .. } => Answer::Refused("a node joins for itself only".into()),
             Ask::Renew { member, view } if from.is_none_or(|from| from == member.node) => {
                 self.renew(member, view).await
             }

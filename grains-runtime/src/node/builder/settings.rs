@@ -30,6 +30,13 @@ pub(super) fn with_places(error: StartError, settings: &Settings) -> StartError 
             });
             StartError::Cluster { why: why + &place }
         }
+        #[cfg(feature = "tls")]
+        StartError::Certificates { why } => {
+            let place = settings.place_of(|name, _| {
+                name.strip_prefix("cluster.").is_some_and(|word| why.contains(&format!("`{word}`")))
+            });
+            StartError::Certificates { why: why + &place }
+        }
         #[cfg(feature = "cluster")]
         StartError::Listen { why } => {
             let place = settings.place_of(|name, _| ["cluster.listen", "cluster.advertise"].contains(&name));

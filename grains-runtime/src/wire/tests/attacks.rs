@@ -14,6 +14,13 @@ in_both_worlds! {
     calls_of_nobody_are_refused
 }
 
+over_tls! {
+    garbage_is_closed_and_others_are_unaffected
+    silence_is_closed_in_time
+    frames_out_of_place_end_the_connection
+    calls_of_nobody_are_refused
+}
+
 /// Two nodes that talk, and go on doing so.
 struct Friends {
     a: Arc<Wire>,
@@ -66,7 +73,7 @@ async fn garbage_is_closed_and_others_are_unaffected(setup: Setup) {
         other_kind,
     ];
     for bytes in garbage {
-        let mut raw = Raw::new(setup.world.transport.dial(friends.b.address()).await.unwrap());
+        let mut raw = Raw::new(setup.raw.dial(friends.b.address()).await.unwrap());
         raw.write(&bytes).await;
         ends(&mut raw).await;
         friends.talk().await;
@@ -88,14 +95,14 @@ async fn silence_is_closed_in_time(mut setup: Setup) {
     let friends = Friends::new(&setup).await;
     let hello = greeting(9, Purpose::Control).frame(frame::HELLO);
     for bytes in [0, 1, 4, 5, 20, hello.len() - 1] {
-        let mut raw = Raw::new(setup.world.transport.dial(friends.b.address()).await.unwrap());
+        let mut raw = Raw::new(setup.raw.dial(friends.b.address()).await.unwrap());
         raw.write(&hello[..bytes]).await;
         let took = ends(&mut raw).await;
         assert!(took < setup.limits.handshake_timeout * 5, "{took:?}");
     }
     friends.talk().await;
     // Cut off in the middle, it does not even take that long.
-    let mut raw = Raw::new(setup.world.transport.dial(friends.b.address()).await.unwrap());
+    let mut raw = Raw::new(setup.raw.dial(friends.b.address()).await.unwrap());
     raw.write(&hello[..20]).await;
     drop(raw);
     friends.talk().await;
@@ -106,7 +113,7 @@ async fn handshakes_have_a_limit_and_so_have_connections(mut setup: Setup) {
     setup.limits.connections_max = 4;
     setup.limits.handshake_timeout = Duration::from_secs(60);
     let friends = Friends::new(&setup).await; // two connections
-    let dial = async || Raw::new(setup.world.transport.dial(friends.b.address()).await.unwrap());
+    let dial = async || Raw::new(setup.raw.dial(friends.b.address()).await.unwrap());
     let mut slow = Vec::new();
     for _ in 0..3 {
         slow.push(dial().await);
@@ -157,7 +164,7 @@ async fn calls_of_nobody_are_refused(setup: Setup) {
     let friends = Friends::new(&setup).await;
     let mut nobody = greeting(9, Purpose::Data);
     nobody.about.incarnation = None;
-    let mut raw = Raw::new(setup.world.transport.dial(friends.b.address()).await.unwrap());
+    let mut raw = Raw::new(setup.raw.dial(friends.b.address()).await.unwrap());
     raw.write(&nobody.frame(frame::HELLO)).await;
     assert_eq!(raw.hear().await.unwrap().0, frame::REFUSE);
     raw.say(1, b"call").await;

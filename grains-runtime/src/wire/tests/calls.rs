@@ -18,6 +18,18 @@ in_both_worlds! {
     a_smaller_limit_of_the_other_side_is_found_out
 }
 
+over_tls! {
+    frames_arrive_in_order_under_load_in_both_directions
+    a_peer_that_does_not_read_is_overload_with_bounded_memory
+    nothing_above_written_arrived_when_a_peer_dies
+    a_link_to_nobody_dies_with_nothing_written_and_the_next_one_waits
+    a_link_to_another_life_of_a_node_dies_with_nothing_written
+    a_silent_peer_is_given_up
+    a_closed_link_is_reported_once_and_a_new_one_works
+    a_frame_that_is_too_large_is_refused_and_others_go_on
+    a_smaller_limit_of_the_other_side_is_found_out
+}
+
 async fn frames_arrive_in_order_under_load_in_both_directions(setup: Setup) {
     const FRAMES: u64 = 100_000;
     let (a, a_seen) = setup.node(1).await;
@@ -62,7 +74,7 @@ async fn frames_arrive_in_order_under_load_in_both_directions(setup: Setup) {
 
 /// A listener in the hands of the test, which takes one connection as node `n`.
 async fn one_peer(setup: &Setup, n: u64) -> (String, impl Future<Output = Raw> + use<>) {
-    let mut listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
+    let mut listener = setup.raw.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     (address, async move {
         let mut raw = Raw::new(listener.accept().await.unwrap());
@@ -272,7 +284,7 @@ async fn a_frame_that_is_too_large_is_refused_and_others_go_on(setup: Setup) {
 
 async fn a_smaller_limit_of_the_other_side_is_found_out(setup: Setup) {
     let (a, a_seen) = setup.node(1).await;
-    let mut listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
+    let mut listener = setup.raw.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     let link = a.link(member(2), &address);
     assert_eq!(link.send(1, |out| out.resize(out.len() + 1000, 1)), Ok(Sent(1)));

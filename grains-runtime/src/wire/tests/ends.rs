@@ -18,9 +18,21 @@ in_both_worlds! {
     a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link
 }
 
+over_tls! {
+    the_end_of_a_data_connection_is_told_behind_its_last_frame
+    who_dialled_hears_that_its_link_is_lost_before_what_is_sent_next
+    a_link_that_is_lost_at_the_other_side_ends_and_a_newer_one_does_not
+    a_connection_that_was_replaced_ends_and_costs_only_what_was_sent_before
+    who_cannot_be_answered_hears_it
+    a_frame_that_cannot_be_read_ends_its_connection
+    a_view_that_has_yet_to_have_a_member_changes_nothing_for_its_connections
+    what_was_lost_of_a_member_that_a_view_has_yet_to_have_is_told_all_the_same
+    a_small_frame_finds_room_and_a_peer_that_takes_nothing_loses_its_link
+}
+
 /// Node `n` dials by hand, and says that this is its link `link`.
 async fn dial(setup: &Setup, wire: &Wire, n: u64, link: u64) -> Raw {
-    let mut raw = Raw::new(setup.world.transport.dial(wire.address()).await.unwrap());
+    let mut raw = Raw::new(setup.raw.dial(wire.address()).await.unwrap());
     let mut hello = greeting(n, handshake::Purpose::Data);
     hello.about.link = Some(link);
     assert!(raw.write(&hello.frame(frame::HELLO)).await);
@@ -37,7 +49,7 @@ struct Peer {
 
 impl Peer {
     async fn new(setup: &Setup, n: u64) -> Self {
-        let listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
+        let listener = setup.raw.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_address().unwrap();
         Self { n, listener, address }
     }

@@ -10,6 +10,14 @@ in_both_worlds! {
     dropping_ends_everything_too
 }
 
+over_tls! {
+    a_peer_that_starts_again_at_its_address_is_found
+    a_new_life_ends_the_links_of_the_old_one
+    a_generation_ends_connections_of_another_one
+    closing_leaves_no_task_and_no_port
+    dropping_ends_everything_too
+}
+
 const LONG: Duration = Duration::from_secs(10);
 
 async fn a_peer_that_starts_again_at_its_address_is_found(setup: Setup) {
@@ -143,13 +151,14 @@ async fn a_wrong_address_is_named_with_the_fix() {
         listen: listen.to_owned(),
         advertise: None,
         reach: Reach::Loopback,
+        security: Security::Plain,
         limits: Limits::default(),
     };
     for (listen, told) in [
         ("nonsense", "an address looks like 127.0.0.1:7101"),
         ("127.0.0.1:99999", "an address looks like 127.0.0.1:7101"),
         ("192.0.2.1:7101", "this machine has no such address"),
-        ("0.0.0.0:0", "not encrypted yet"),
+        ("0.0.0.0:0", "give the node certificates"),
     ] {
         let error = Wire::listen(&setup.world, config(listen), Arc::<Seen>::default()).await.unwrap_err();
         let text = error.to_string();

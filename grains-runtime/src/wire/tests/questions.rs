@@ -22,6 +22,20 @@ in_both_worlds! {
     a_broken_connection_says_what_may_have_been_handled
 }
 
+over_tls! {
+    many_ask_at_once_and_each_gets_its_own_answer
+    nobody_there_is_told_at_once
+    no_answer_in_time_may_have_been_handled
+    a_question_seen_twice_is_handled_once
+    an_answer_that_comes_twice_does_no_harm
+    too_many_questions_are_refused_on_both_sides
+    a_refusal_arrives_also_where_answers_wait_for_room
+    sizes_have_limits_by_lane
+    a_panic_over_a_question_is_told
+    an_idle_connection_is_given_up_and_made_anew
+    a_broken_connection_says_what_may_have_been_handled
+}
+
 const LONG: Duration = Duration::from_secs(10);
 
 async fn many_ask_at_once_and_each_gets_its_own_answer(setup: Setup) {
@@ -74,7 +88,7 @@ async fn no_answer_in_time_may_have_been_handled(setup: Setup) {
     until("it is asked", || lock(&b_seen.asked).len() == 2).await;
     assert!(a.request(b.address(), Lane::Control, b"hi".to_vec(), LONG).await.is_ok(), "the connection is as good");
     // Who takes connections and says nothing was never asked.
-    let listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
+    let listener = setup.raw.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     let error = a.request(&address, Lane::Control, b"hi".to_vec(), limit).await.unwrap_err();
     assert!(matches!(error, RequestError::Unreachable { .. }), "{error:?}");
@@ -135,7 +149,7 @@ async fn a_question_seen_twice_is_handled_once(setup: Setup) {
 
 async fn an_answer_that_comes_twice_does_no_harm(setup: Setup) {
     let (a, _) = setup.node(1).await;
-    let mut listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
+    let mut listener = setup.raw.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     let peer = tokio::spawn(async move {
         let mut raw = Raw::new(listener.accept().await.unwrap());
@@ -244,7 +258,7 @@ async fn an_idle_connection_is_given_up_and_made_anew(mut setup: Setup) {
 async fn a_broken_connection_says_what_may_have_been_handled(mut setup: Setup) {
     setup.limits.outgoing_bytes_max = 64 << 20;
     let (a, _) = setup.node(1).await;
-    let mut listener = setup.world.transport.listen("127.0.0.1:0").await.unwrap();
+    let mut listener = setup.raw.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     // More than sockets hold, so that some are sent and others wait.
     let asks: Vec<_> = (0..6).map(|_| tokio::spawn(a.request(&address, Lane::Bulk, vec![1; 8 << 20], LONG))).collect();

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use grains_core::world::{TaskHandle, Tasks};
+use grains_core::world::{TaskHandle, Tasks, Transport};
 
 use super::{
     dial::{read_frame, write_all},
@@ -18,6 +18,9 @@ pub(super) struct Setup {
     pub(super) limits: Limits,
     pub(super) cluster: &'static str,
     pub(super) running: Arc<AtomicUsize>,
+    /// What connections in the hands of a test are made by: secret if those of nodes are.
+    pub(super) raw: Arc<dyn Transport>,
+    pub(super) security: fn(&str) -> Security,
 }
 
 impl Setup {
@@ -25,12 +28,22 @@ impl Setup {
         let mut world = tokio_world().unwrap();
         let running = Arc::<AtomicUsize>::default();
         world.tasks = Arc::new(Counted { tasks: world.tasks.clone(), running: running.clone() });
-        Self { world, limits: Limits::default(), cluster: "c", running }
+        let raw = world.transport.clone();
+        Self { world, limits: Limits::default(), cluster: "c", running, raw, security: |_| Security::Plain }
     }
 
     pub(super) fn in_memory() -> Self {
         let mut setup = Self::tcp();
         setup.world.transport = Arc::new(Memory::default());
+        setup.raw = setup.world.transport.clone();
+        setup
+    }
+
+    #[cfg(feature = "ca")]
+    pub(super) fn over_tls() -> Self {
+        let mut setup = Self::tcp();
+        setup.security = certificates::security;
+        setup.raw = Arc::new(certificates::Raws(setup.world.transport.clone()));
         setup
     }
 
@@ -48,6 +61,7 @@ impl Setup {
             listen: listen.to_owned(),
             advertise: None,
             reach: Reach::Loopback,
+            security: (self.security)(&format!("node-{n}")),
             limits: self.limits.clone(),
         };
         let wire = Wire::listen(&self.world, config, seen.clone()).await.unwrap();
@@ -60,12 +74,18 @@ pub(super) fn member(n: u64) -> MemberId {
     MemberId { node: NodeId(n), incarnation: Incarnation(n + 100) }
 }
 
+/// What nodes in the hands of a test are called.
+pub(super) const RAW: &str = "raw";
+
+/// A node that is a member called "named".
+pub(super) const NAMED: u64 = 77;
+
 /// What a raw connection says it is.
 pub(super) fn greeting(n: u64, purpose: Purpose) -> Greeting {
     let about = About {
         cluster: NodeName::new("c").unwrap(),
         generation: None,
-        name: NodeName::new(&format!("raw-{n}")).unwrap(),
+        name: NodeName::new(RAW).unwrap(),
         node: NodeId(n),
         incarnation: Some(Incarnation(n + 100)),
         to: None,
@@ -122,7 +142,7 @@ impl Raw {
 
 /// A connection to `wire` after its handshake.
 pub(super) async fn raw_dial(setup: &Setup, wire: &Wire, n: u64, purpose: Purpose) -> Raw {
-    let mut raw = Raw::new(setup.world.transport.dial(wire.address()).await.unwrap());
+    let mut raw = Raw::new(setup.raw.dial(wire.address()).await.unwrap());
     assert!(raw.write(&greeting(n, purpose).frame(frame::HELLO)).await);
     assert_eq!(raw.hear().await.unwrap().0, frame::WELCOME);
     raw
@@ -181,6 +201,10 @@ impl WireHandler for Seen {
         }
         lock(&self.data).push((from, kind, body.to_vec()));
         Ok(())
+    }
+
+    fn name_of(&self, node: NodeId) -> Option<NodeName> {
+        (node == NodeId(NAMED)).then(|| NodeName::new("named").unwrap())
     }
 
     fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {

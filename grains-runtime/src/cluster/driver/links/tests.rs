@@ -5,7 +5,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::*;
 use crate::{
     cluster::{MemberId, NodeName},
-    wire::{Limits, PeerInfo, Reach, Unreadable, WireConfig, WireHandler},
+    wire::{Limits, PeerInfo, Reach, Security, Unreadable, WireConfig, WireHandler},
     world::tokio_world,
 };
 
@@ -48,6 +48,7 @@ async fn node(node: u64) -> (Arc<Wire>, Arc<Numbered>) {
         listen: "127.0.0.1:0".to_owned(),
         advertise: None,
         reach: Reach::Loopback,
+        security: Security::Plain,
         limits: Limits::default(),
     };
     (Wire::listen(&tokio_world().unwrap(), config, handler.clone()).await.unwrap(), handler)
