@@ -10,15 +10,13 @@ use crate::{cluster::Cluster, facts, simulated, world};
 /// A name, and how it goes.
 pub(crate) type Directed = (&'static str, fn(u64));
 
-pub(crate) const LATE_ANSWERS: Directed = ("late answers", |seed| go(seed, SHORT, late_answers));
 pub(crate) const CLOCKS_APART: Directed = ("clocks apart", |seed| go(seed, LONG, clocks_apart));
 pub(crate) const LEADER_JUMPS: Directed = ("the leader's clock jumps", |seed| go(seed, SHORT, leader_jumps));
 pub(crate) const NAMESAKE: Directed = ("a namesake", |seed| go(seed, SHORT, namesake));
-pub(crate) const LATE_WELCOME: Directed = ("a late welcome", |seed| go(seed, SHORT, late_welcome));
 
 pub(crate) const OLD_LEADER: Directed = ("an old leader comes back", |seed| go(seed, SHORT, old_leader));
 
-const ALL: [Directed; 6] = [LATE_ANSWERS, CLOCKS_APART, LEADER_JUMPS, NAMESAKE, LATE_WELCOME, OLD_LEADER];
+const ALL: [Directed; 4] = [CLOCKS_APART, LEADER_JUMPS, NAMESAKE, OLD_LEADER];
 
 /// Leases as they are by default.
 const SHORT: Duration = Duration::from_secs(2);
@@ -46,23 +44,6 @@ fn go(seed: u64, lease: Duration, trouble: impl AsyncFnOnce(&Sim, &mut Cluster))
 }
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
-
-/// The answers to renewals come late, just before the node that they are for is cut off.
-async fn late_answers(sim: &Sim, cluster: &mut Cluster) {
-    for _ in 0..4 {
-        let Some((leader, other)) = cluster.leader_and_other() else { return };
-        let [from, to] = [leader, other].map(|n| cluster.hosts[n].machine.clone());
-        sim.net().partition_one_way(&from, &to);
-        sim.sleep(MILLIS(560)).await;
-        sim.net().partition_one_way(&to, &from);
-        sim.net().heal_one_way(&from, &to);
-        sim.sleep(MILLIS(10)).await;
-        cluster.cut_off(other);
-        sim.sleep(MILLIS(4_000)).await;
-        sim.net().heal();
-        sim.sleep(MILLIS(4_000)).await;
-    }
-}
 
 /// Clocks differ by as much as they may, and the node with the slow one is cut off.
 async fn clocks_apart(sim: &Sim, cluster: &mut Cluster) {
@@ -120,29 +101,4 @@ async fn namesake(sim: &Sim, cluster: &mut Cluster) {
     cluster.hosts.pop();
     sim.net().heal();
     sim.sleep(MILLIS(4_000)).await;
-}
-
-/// A node that joins hears so late, cannot renew its lease, and then hears nothing any more.
-async fn late_welcome(sim: &Sim, cluster: &mut Cluster) {
-    for _ in 0..3 {
-        let Some((leader, other)) = cluster.leader_and_other() else { return };
-        cluster.crash(other);
-        sim.sleep(MILLIS(3_500)).await;
-        let (to, from) = (cluster.hosts[other].machine.clone(), cluster.hosts[leader].machine.clone());
-        world::again(sim, cluster, other);
-        let until = sim.now() + MILLIS(10_000);
-        let is_member = || cluster.node(leader).is_some_and(|node| node.status().members.len() == 3);
-        while !is_member() && sim.now() < until {
-            sim.sleep(Duration::from_micros(50)).await;
-        }
-        sim.net().partition_one_way(&from, &to);
-        sim.net().partition_one_way(&to, &from);
-        sim.sleep(MILLIS(600)).await;
-        sim.net().heal_one_way(&from, &to);
-        sim.sleep(MILLIS(1_200)).await;
-        cluster.cut_off(other);
-        sim.sleep(MILLIS(3_000)).await;
-        sim.net().heal();
-        sim.sleep(MILLIS(4_000)).await;
-    }
 }

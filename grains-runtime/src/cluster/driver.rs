@@ -9,7 +9,7 @@ pub(crate) mod joining;
 mod leading;
 mod leaving;
 mod links;
-mod promise;
+pub(super) mod promise;
 mod renewing;
 mod states;
 mod waits;

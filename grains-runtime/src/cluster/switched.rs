@@ -8,7 +8,7 @@ use grains_core::switches::{
     Off,
 };
 
-use super::{directory::explorer, lease};
+use super::{directory::explorer, driver, lease, state};
 
 /// Within how many worlds of directories and hosts it must show.
 const DIRECTORIES_MAX: u64 = 20_000;
@@ -28,7 +28,10 @@ const DIRECTORY: &[Mechanism] = &[
 ];
 
 /// Mechanisms of leases.
-const LEASE: &[Mechanism] = &[MemberCheckedAfterRound, EvictBlocksRenewal];
+const LEASE: &[Mechanism] = &[CountFromSending, MemberCheckedAfterRound, EvictBlocksRenewal];
+
+/// Mechanisms of what the cluster agrees on, where no chance is needed.
+const STATE: &[Mechanism] = &[EvictNamesIncarnation, CommandsOnce];
 
 #[test]
 #[ignore = "for tests/switches"]
@@ -49,6 +52,12 @@ fn each_mechanism_is_needed() {
     }
     for mechanism in LEASE.iter().filter(is_wanted) {
         look(*mechanism, LEASES_MAX, "leases", &lease::tests::harm);
+    }
+    for mechanism in STATE.iter().filter(is_wanted) {
+        look(*mechanism, 1, "what is agreed on", &|_| state::tests::harm());
+    }
+    if is_wanted(&&PromiseIsDurable) {
+        look(PromiseIsDurable, 1, "promises", &|_| driver::promise::tests::harm());
     }
     assert!(missed.is_empty(), "nobody missed {missed:?}");
 }

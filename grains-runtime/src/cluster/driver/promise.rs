@@ -90,7 +90,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(all(test, feature = "sim"))]
-mod tests {
+pub(in crate::cluster) mod tests {
     use std::{path::Path, sync::Arc};
 
     use grains_core::world::Disk;
@@ -108,6 +108,19 @@ mod tests {
 
     fn founder(promise: Option<Promise>) -> Option<u64> {
         promise.map(|promise| promise.founder.0)
+    }
+
+    /// What goes wrong when a machine loses its power after a promise of its node was heard.
+    #[cfg(feature = "switches")]
+    pub(in crate::cluster) fn harm() -> Option<String> {
+        let mut left = None;
+        Sim::builder().without(&[Mechanism::PromiseIsDurable]).run(async |sim| {
+            let machine = sim.machine("a");
+            write(&machine.world(), "data".into(), &promise(1)).await.unwrap();
+            machine.crash();
+            left = founder(read(&machine.world(), "data".into()).await.unwrap());
+        });
+        left.is_none().then(|| "a node has forgotten whom it has promised to follow".into())
     }
 
     #[test]
