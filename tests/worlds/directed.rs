@@ -24,7 +24,7 @@ const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(20);
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
+#[ignore = "a minute: run by tests/switches"]
 fn directed_worlds_have_no_violation() {
     for (name, run) in ALL {
         eprintln!("{name}");

@@ -116,9 +116,9 @@ pub(in crate::cluster) mod tests {
         let mut left = None;
         Sim::builder().without(&[Mechanism::PromiseIsDurable]).run(async |sim| {
             let machine = sim.machine("a");
-            write(&machine.world(), "data".into(), &promise(1)).await.unwrap();
+            write(&machine.world(), "data".into(), &promise(1)).await.expect("the disk is in order");
             machine.crash();
-            left = founder(read(&machine.world(), "data".into()).await.unwrap());
+            left = founder(read(&machine.world(), "data".into()).await.expect("the disk is in order"));
         });
         left.is_none().then(|| "a node has forgotten whom it has promised to follow".into())
     }
