@@ -59,6 +59,9 @@ pub mod config {
     pub use grains_runtime::settings::{GrainSettings, Mistake, Origin, Settings, SettingsError, Sources};
 }
 
+#[cfg(feature = "switches")]
+#[doc(hidden)]
+pub use grains_core::switches;
 /// Your grains on a whole cluster in one thread, in virtual time, from one seed. `Sim` and `Machine` have the faults.
 ///
 /// A test of what survives the crash of a node; it takes a fraction of a second, and fails with the seed that shows it:

@@ -28,6 +28,8 @@ pub mod route;
 mod state;
 pub mod store;
 pub mod stream;
+#[doc(hidden)]
+pub mod switches;
 pub mod tasks;
 mod time;
 pub mod timeout;

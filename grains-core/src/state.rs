@@ -16,6 +16,7 @@ use crate::{
     reference::with_route,
     route::Route,
     store::{CommitError, LoadError, Write, WriteSet},
+    switches::{Mechanism, on},
 };
 
 /// A value of a grain that is kept in the store.
@@ -247,6 +248,13 @@ async fn store(drafts: &impl Drafts, home: &StateHome) -> Result<(), CommitError
     drafts.collect(&mut set)?;
     let writes = WriteSet { grain: home.grain.clone(), token: home.life.into(), writes: set.writes };
 
+    if !on(Mechanism::ReplyAfterCommit) {
+        let store = anchor.store();
+        let storing = async move { drop(store.commit(writes).await) };
+        return anchor
+            .spawn(home.life, Box::pin(storing))
+            .map_err(|why| CommitError::NotStored { why: why.to_string() });
+    }
     // From here until the store has answered, being dropped leaves open whether it has the change.
     let open = OpenCommit { anchor: &*anchor, home };
     let store = anchor.store();
@@ -257,6 +265,7 @@ async fn store(drafts: &impl Drafts, home: &StateHome) -> Result<(), CommitError
     match ended.unwrap_or_else(|| Err(CommitError::Unknown { why: "no answer in time".into() })) {
         Ok(()) => Ok(()),
         Err(error @ (CommitError::NotStored { .. } | CommitError::TooLarge { .. })) => Err(error),
+        Err(error) if !on(Mechanism::OpenCommitEndsLife) => Err(error),
         Err(error) => match anchor.lose(home.life, &error.to_string()) {
             AfterLoss::TurnEnds => std::future::pending().await,
             AfterLoss::TurnGoesOn => Err(error),
@@ -272,6 +281,9 @@ struct OpenCommit<'a> {
 
 impl Drop for OpenCommit<'_> {
     fn drop(&mut self) {
+        if !on(Mechanism::OpenCommitEndsLife) {
+            return;
+        }
         self.anchor.lose(self.home.life, "a commit was dropped before the store had answered");
     }
 }

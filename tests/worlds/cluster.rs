@@ -6,7 +6,8 @@ use std::{
 };
 
 use grains::{
-    ClusterConfig, ClusterStatus, Node, NodeBuilder,
+    ClusterConfig, ClusterStatus, GrainOptions, Node, NodeBuilder,
+    cluster::Strategy,
     sim::{Machine, Sim},
 };
 
@@ -26,19 +27,27 @@ pub(crate) struct Cluster {
     list: Vec<String>,
     /// What keeps the states of grains; none if the cluster does it itself.
     database: Option<Database>,
+    /// Where counters are placed.
+    placement: Strategy,
+    pub(crate) lease: Duration,
 }
 
 impl Cluster {
     pub(crate) fn new(sim: &Sim, nodes: usize) -> Self {
         let host = |n: usize| {
             let name = format!("n{n}");
-            Host { machine: sim.machine(&name), name, node: Arc::default() }
+            let machine = sim.machine(&name);
+            // No two machines have been running for the same time.
+            machine.clock_offset(sim.between(Duration::ZERO, Duration::from_secs(1_000)));
+            Host { machine, name, node: Arc::default() }
         };
         Self {
             sim: sim.clone(),
             hosts: (0..nodes).map(host).collect(),
             list: (1..=nodes.min(3)).map(|n| format!("127.0.0.{n}:7101")).collect(),
-            database: sim.happens(0.8).then(|| Database::new(sim)),
+            database: sim.happens(0.65).then(|| Database::new(sim)),
+            placement: if sim.happens(0.4) { Strategy::Hash } else { Strategy::Random },
+            lease: Duration::from_secs(2),
         }
     }
 
@@ -48,7 +57,10 @@ impl Cluster {
         let host = &mut self.hosts[n];
         host.node = place.clone();
         let config = ClusterConfig::new("sim").listen(format!("127.0.0.{}:7101", n + 1)).join(self.list.clone());
-        let config = config.configure(|config| config.join_timeout = Duration::from_secs(600));
+        let config = config.configure(|config| {
+            config.join_timeout = Duration::from_secs(600);
+            config.lease = self.lease;
+        });
         let builder = self.hosting(n).cluster(config);
         let builder = match &self.database {
             Some(database) => builder.store(database.of(&self.hosts[n].machine)),
@@ -77,8 +89,10 @@ impl Cluster {
                 config.encode_local_calls = true;
                 config.call_timeout = Duration::from_secs(3);
                 config.stop_timeout = Duration::from_secs(5);
+                // Less than some writes take.
+                config.store_timeout = Duration::from_secs(3);
             })
-            .host::<CounterGrain>()
+            .host_with::<CounterGrain>(GrainOptions::new().placement(self.placement))
             .host::<SourceGrain>()
             .singleton::<HeraldGrain>()
     }
@@ -102,6 +116,34 @@ impl Cluster {
         host.machine.resume();
         host.machine.crash();
         host.node.lock().expect("nothing panics while it is held").take();
+    }
+
+    /// A process with the name of machine `n`, on a machine of its own.
+    pub(crate) fn namesake(&mut self, n: usize) -> usize {
+        let machine = self.sim.machine("namesake");
+        self.hosts.push(Host { machine, name: self.hosts[n].name.clone(), node: Arc::default() });
+        self.start(self.hosts.len() - 1);
+        self.hosts.len() - 1
+    }
+
+    /// The machine whose node leads Raft, and one whose node does not.
+    pub(crate) fn leader_and_other(&self) -> Option<(usize, usize)> {
+        let leader = self.statuses().into_iter().flatten().find_map(|status| status.raft_leader)?;
+        let leader = self.hosts.iter().position(|host| host.name == leader)?;
+        Some((leader, (leader + 1) % self.hosts.len()))
+    }
+
+    /// Lets nothing through from others to machine `n`.
+    pub(crate) fn deafen(&self, n: usize) {
+        for other in (0..self.hosts.len()).filter(|other| *other != n) {
+            self.sim.net().partition_one_way(&self.hosts[other].machine, &self.hosts[n].machine);
+        }
+    }
+
+    /// Lets nothing through between machine `n` and others.
+    pub(crate) fn cut_off(&self, n: usize) {
+        let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, host)| &host.machine);
+        self.sim.net().partition([&self.hosts[n].machine], others);
     }
 
     pub(crate) fn statuses(&self) -> Vec<Option<ClusterStatus>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grains::prelude::*;
 
-use crate::facts::facts;
+use crate::facts::{facts, habits};
 
 #[rpc_trait]
 pub(crate) trait Counter {
@@ -20,6 +20,8 @@ pub(crate) trait Counter {
 pub(crate) struct CounterGrain {
     ctx: Ctx<Self>,
     sum: State<u64>,
+    /// How many of some calls it was asked for: a state that is written alone, now and then.
+    calls: State<u64>,
 }
 
 impl CounterGrain {
@@ -30,7 +32,15 @@ impl CounterGrain {
 
 impl Lifecycle for CounterGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
-        Ok(Self { sum: ctx.state("sum").await?, ctx })
+        Ok(Self { sum: ctx.state("sum").await?, calls: ctx.state("calls").await?, ctx })
+    }
+
+    /// Its last words take a while, and nobody else may begin before they are said.
+    async fn deactivate(&mut self, _: DeactivationReason) -> Result<()> {
+        self.acts();
+        self.ctx.sleep(Duration::from_millis(20)).await;
+        self.acts();
+        Ok(())
     }
 }
 
@@ -41,6 +51,15 @@ impl Counter for CounterGrain {
         if call.is_multiple_of(3) {
             self.ctx.sleep(Duration::from_millis(call % 20)).await;
             self.acts();
+        }
+        if call % 8 < 3 {
+            let mut calls = self.calls.edit();
+            *calls += 1;
+            calls.commit().await?;
+            self.acts();
+        }
+        if facts().happens(habits().ends_chance) {
+            self.ctx.deactivate_on_idle();
         }
         let mut sum = self.sum.edit();
         *sum += n;

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use grains::{
-    Node,
-    prelude::*,
-    sim::{DiskFault, run},
-};
+use grains::{Node, prelude::*, sim::DiskFault};
 
-use crate::scenarios::{Plan, Scene};
+use crate::{
+    run,
+    scenarios::{Plan, Scene},
+};
 
 /// Keeps as much as makes files grow.
 #[rpc_trait]

@@ -1,9 +1,14 @@
 //! What is recorded of a world while it runs. A simulation has one thread, so its facts are a thread's.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
 
 use grains::{
-    ActivationId,
+    ActivationId, FencingToken, GrainId,
     sim::{
         Sim,
         check::{Counter, CounterOp, History, Judge, OpId},
@@ -27,6 +32,7 @@ struct Told {
     /// Streams that are being read: the machine, and when it last heard anything.
     readings: BTreeMap<u64, (String, Duration)>,
     begun: u64,
+    habits: Habits,
     /// What no checker can see: a cluster that does not come back to itself.
     stuck: Vec<String>,
 }
@@ -79,6 +85,11 @@ impl Facts {
         self.judge.lives.turn(grain, activation, &self.sim.here(), self.now());
     }
 
+    /// Whether something that has this chance happens.
+    pub(crate) fn happens(&self, chance: f64) -> bool {
+        chance > 0.0 && self.sim.happens(chance)
+    }
+
     /// The machine whose code runs.
     pub(crate) fn here(&self) -> String {
         self.sim.here()
@@ -111,6 +122,13 @@ impl Facts {
 
     pub(crate) fn unknown(&self, op: OpId) {
         self.history.unknown(op);
+    }
+
+    /// A store has taken a write by this activation, and `newest` is the newest that has written.
+    pub(crate) fn wrote(&self, grain: &GrainId, token: FencingToken, newest: FencingToken) {
+        if token < newest {
+            stuck(&self.sim, &format!("{grain} was written by {token:?} after {newest:?}"));
+        }
     }
 
     /// A holder of a right uses it.
@@ -158,7 +176,28 @@ pub(crate) fn waiting_readers(sim: &Sim, long: Duration) -> Vec<(String, Duratio
     TOLD.with_borrow(|told| told.readings.values().filter(|(_, heard)| *heard + long < sim.now()).cloned().collect())
 }
 
+/// How those behave that are no part of the cluster.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Habits {
+    /// The chance of a write to a database to be on its way for seconds.
+    pub(crate) stuck_chance: f64,
+    /// The chance of a counter to end after a call.
+    pub(crate) ends_chance: f64,
+}
+
+pub(crate) fn habits() -> Habits {
+    TOLD.with_borrow(|told| told.habits)
+}
+
+pub(crate) fn set_habits(habits: Habits) {
+    TOLD.with_borrow_mut(|told| told.habits = habits);
+}
+
 /// The cluster is not as it should be.
 pub(crate) fn stuck(sim: &Sim, what: &str) {
     TOLD.with_borrow_mut(|told| told.stuck.push(format!("{:?}: {what}", sim.now())));
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it is held")
 }

@@ -21,6 +21,15 @@ impl Lifecycle for HeraldGrain {
         ctx.every(Duration::from_millis(100), Self::act)?;
         Ok(Self { ctx })
     }
+
+    /// It has the right until its last word is said.
+    async fn deactivate(&mut self, _: DeactivationReason) -> Result<()> {
+        for _ in 0..4 {
+            self.act().await?;
+            self.ctx.sleep(Duration::from_millis(10)).await;
+        }
+        self.act().await
+    }
 }
 
 impl HeraldGrain {

@@ -4,15 +4,18 @@
 mod cluster;
 mod counter;
 mod database;
+mod directed;
 mod disks;
 mod facts;
 mod herald;
 mod mill;
 mod scenarios;
 mod streams;
+#[cfg(feature = "switches")]
+mod switches;
 mod world;
 
-use grains::sim::{self, Sim};
+use grains::sim::{self, Builder, Report, Sim};
 
 use crate::facts::Verdict;
 
@@ -26,14 +29,14 @@ const REPLAYED: &[u64] = &[3, 7, 11];
 #[test]
 fn worlds_of_three_nodes_have_no_violation() {
     logs();
-    sim::seeds(THREE_NODES, |seed| run(seed, 3));
+    sim::seeds(THREE_NODES, |seed| world(seed, 3));
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn worlds_of_five_nodes_have_no_violation() {
     logs();
-    sim::seeds(FIVE_NODES, |seed| run(seed, 5));
+    sim::seeds(FIVE_NODES, |seed| world(seed, 5));
 }
 
 /// The canary: whatever a world does, it does again.
@@ -48,16 +51,36 @@ fn worlds_replay_event_for_event() {
     }
 }
 
-fn run(seed: u64, nodes: usize) {
-    // What a crash leaves of bytes that were not synced: nothing, or some of them, torn.
-    let kept = [0.0, 0.3, 0.7][seed as usize % 3];
-    let report = Sim::builder().seed(seed).unsynced_kept_chance(kept).run(async |sim| world::run(sim, nodes).await);
-    let Verdict { violations, counts } = facts::verdict();
+/// Runs a world, tells what it did, and fails if anything was wrong with it.
+fn world(seed: u64, nodes: usize) {
+    let (report, Verdict { violations, counts }) = judged(seed, nodes);
     // Read by `tests/seeds`.
     println!("world {nodes} {seed} {} {}", report.sim_time.as_millis(), violations.len());
     println!("    {} events, {counts:?}", report.events);
     let shown = violations.iter().take(10).map(String::as_str).collect::<Vec<_>>().join("\n");
     assert!(violations.is_empty(), "{} violations\n{shown}", violations.len());
+}
+
+/// Runs a world and gives what was wrong with it.
+fn judged(seed: u64, nodes: usize) -> (Report, Verdict) {
+    // What a crash leaves of bytes that were not synced: nothing, or some of them, torn.
+    let kept = [0.0, 0.3, 0.7][seed as usize % 3];
+    let report = simulated(seed).unsynced_kept_chance(kept).run(async |sim| world::run(sim, nodes).await);
+    (report, facts::verdict())
+}
+
+/// Runs a scenario.
+pub(crate) fn run<F: AsyncFnOnce(Sim)>(seed: u64, scenario: F) -> Report {
+    simulated(seed).run(scenario)
+}
+
+/// A simulation with this seed, in which every mechanism of safety works but those that this thread is to do without.
+pub(crate) fn simulated(seed: u64) -> Builder {
+    #[cfg(feature = "switches")]
+    let builder = switches::without_what_is_lacking(Sim::builder());
+    #[cfg(not(feature = "switches"))]
+    let builder = Sim::builder();
+    builder.seed(seed)
 }
 
 fn logs() {

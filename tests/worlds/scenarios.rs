@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -11,10 +11,10 @@ use grains::{
     ClusterConfig, GrainOptions, Node, StartError,
     cluster::{JoinError, Strategy},
     prelude::*,
-    sim::{Machine, Sim, run},
+    sim::{Machine, Sim},
 };
 
-use crate::{disks::PileGrain, streams::SourceGrain};
+use crate::{disks::PileGrain, facts::lock, run, simulated, streams::SourceGrain};
 
 thread_local! {
     /// The grains with a turn that lasts, wherever it runs.
@@ -122,10 +122,6 @@ impl Plan {
 
 /// Nodes that have started, or not, as they come.
 type Started = Arc<Mutex<Vec<(usize, Result<Node, StartError>)>>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it is held")
-}
 
 /// Machines and what was started on them.
 pub(crate) struct Scene {
@@ -659,7 +655,7 @@ fn a_voter_of_long_ago_takes_nobody_along() {
 fn the_first_of_the_list_that_starts_late_founds_no_second_cluster() {
     for millis in 104..112 {
         let disk = Duration::from_millis(5)..=Duration::from_millis(15);
-        Sim::builder().seed(1).blocking_latency(disk).run(async |sim| {
+        simulated(1).blocking_latency(disk).run(async |sim| {
             let scene = Scene::new(&sim, 3);
             let others = scene.begin(vec![Plan::new("b", 1), Plan::new("c", 2)]);
             sim.sleep(Duration::from_millis(millis)).await;

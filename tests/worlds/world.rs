@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use grains::{
     Node, Outcome,
-    sim::{Sim, check::CounterOp},
+    sim::{DiskFault, Sim, check::CounterOp},
 };
 
 use crate::{
     cluster::Cluster,
     counter::CounterRef,
-    facts::{self, Reading, count, facts, stuck},
+    facts::{self, Habits, Reading, count, facts, stuck},
     herald::HeraldRef,
     mill::MillRef,
     streams::SourceRef,
@@ -19,24 +19,31 @@ use crate::{
 
 /// How long work and faults go on.
 const FAULTS_LAST: Duration = Duration::from_secs(30);
-/// How long a cluster without faults may take to agree again: leases to end, leaders to be elected, members to join.
-const SETTLES_WITHIN: Duration = Duration::from_secs(20);
-/// A lease and a moment.
-const LEASES_END_WITHIN: Duration = Duration::from_millis(2500);
+/// How many leases a cluster without faults may take to agree again: leases to end, leaders to be elected, members to join.
+const SETTLES_WITHIN_LEASES: u32 = 10;
+/// A lease, and this moment.
+const AFTER_LEASES: Duration = Duration::from_millis(500);
 /// A stream has an item at least every 50 ms, and who holds a dead connection finds out in 8 s.
 const READERS_HEAR_WITHIN: Duration = Duration::from_secs(10);
 const KEYS: u64 = 8;
 const CLIENTS: u64 = 3;
 
-/// Runs one world. Gives what was wrong with it.
+/// Runs one world, in which anything goes wrong that can.
 pub(crate) async fn run(sim: Sim, nodes: usize) {
+    let cluster = Cluster::new(&sim, nodes);
+    run_with(sim, cluster, trouble).await;
+}
+
+/// Runs a world in which this goes wrong.
+pub(crate) async fn run_with(sim: Sim, mut cluster: Cluster, trouble: impl AsyncFnOnce(&Sim, &mut Cluster)) {
     facts::begin(&sim);
-    let mut cluster = Cluster::new(&sim, nodes);
+    let nodes = cluster.hosts.len();
+    let settles_within = cluster.lease * SETTLES_WITHIN_LEASES;
     for n in 0..nodes {
         cluster.start(n);
         sim.sleep(sim.between(Duration::ZERO, Duration::from_millis(800))).await;
     }
-    if !cluster.settled(SETTLES_WITHIN).await {
+    if !cluster.settled(settles_within).await {
         stuck(&sim, &format!("it never came to be: {:#?}", cluster.statuses()));
         return;
     }
@@ -47,8 +54,8 @@ pub(crate) async fn run(sim: Sim, nodes: usize) {
     calm(&sim, &mut cluster).await;
     let calm_since = sim.now();
     // Whose renewals the faults have stopped may still think for a moment that all is well.
-    sim.sleep(LEASES_END_WITHIN).await;
-    if !cluster.settled(SETTLES_WITHIN).await {
+    sim.sleep(cluster.lease + AFTER_LEASES).await;
+    if !cluster.settled(settles_within).await {
         stuck(&sim, &format!("it did not come back to itself: {:#?}", cluster.statuses()));
         return;
     }
@@ -68,12 +75,34 @@ pub(crate) async fn run(sim: Sim, nodes: usize) {
 /// Callers on node `n`, for as long as its process lives.
 fn work(sim: &Sim, cluster: &Cluster, n: usize) {
     let Some(node) = cluster.node(n) else { return };
-    for _ in 0..CLIENTS {
-        let _detached = cluster.hosts[n].machine.spawn(client(sim.clone(), node.clone()));
+    let _detached = cluster.hosts[n].machine.spawn(at_work(sim.clone(), node));
+}
+
+/// All that a node has to do.
+async fn at_work(sim: Sim, node: Node) {
+    let clients = (0..CLIENTS).map(|_| client(sim.clone(), node.clone()));
+    futures_util::future::join5(
+        futures_util::future::join_all(clients),
+        glancer(sim.clone(), node.clone()),
+        miller(sim.clone(), node.clone()),
+        reader(sim.clone(), node.clone()),
+        leader(sim, node),
+    )
+    .await;
+}
+
+/// Looks at one counter after the other and waits for none: so there is always somebody who calls what lives on this node, however
+/// far away others are.
+async fn glancer(sim: Sim, node: Node) {
+    loop {
+        sim_sleep(&node, sim.between(Duration::from_millis(1), Duration::from_millis(40))).await;
+        let counter: CounterRef = node.get(sim.below(KEYS).to_string());
+        let call = sim.random() >> 1;
+        let glance = counter.read(call).timeout(Duration::from_millis(30)).await;
+        if glance.is_err_and(|error| error.outcome() == Outcome::NotExecuted) {
+            facts().never_executed(call);
+        }
     }
-    let _detached = cluster.hosts[n].machine.spawn(miller(sim.clone(), node.clone()));
-    let _detached = cluster.hosts[n].machine.spawn(reader(sim.clone(), node.clone()));
-    let _detached = cluster.hosts[n].machine.spawn(leader(sim.clone(), node));
 }
 
 /// Reads one stream after the other: what arrives is in order and whole, up to the end or an error.
@@ -116,6 +145,7 @@ async fn client(sim: Sim, node: Node) {
                 // What the one in between says of the other is its own error: of that the outcome is not known here.
                 (op, answer)
             }
+            4..6 => (facts().begin(&key, CounterOp::Add(1)), counter.add(call, 1).timeout(timeout).retry(3).await),
             _ => (facts().begin(&key, CounterOp::Add(1)), counter.add(call, 1).timeout(timeout).await),
         };
         match answer {
@@ -177,12 +207,13 @@ async fn sim_sleep(node: &Node, time: Duration) {
 
 async fn trouble(sim: &Sim, cluster: &mut Cluster) {
     sim.net().control(grains::sim::is_control_connection);
+    facts::set_habits(Habits { stuck_chance: 0.02, ends_chance: [0.0, 0.05, 0.3][sim.below(3) as usize] });
     let end = sim.now() + FAULTS_LAST;
     let nodes = cluster.hosts.len() as u64;
     while sim.now() < end {
         sim.sleep(sim.between(Duration::from_millis(200), Duration::from_millis(1800))).await;
         let n = sim.below(nodes) as usize;
-        match sim.below(12) {
+        match sim.below(17) {
             0 | 1 => crash(sim, cluster, n).await,
             2 => leave(sim, cluster, &[n]).await,
             // In a cluster of three the last active member owns everything, and may die while they leave.
@@ -215,8 +246,41 @@ async fn trouble(sim: &Sim, cluster: &mut Cluster) {
                 // Two clocks differ by at most 1 %: what leases assume.
                 let rate = [-4_900, 0, 4_900][sim.below(3) as usize];
                 cluster.hosts[n].machine.clock_rate_ppm(rate);
+                // What people and time servers do to the time of day is nobody's business.
+                cluster.hosts[n].machine.wall_offset_ms(sim.below(20_000) as i64 - 10_000);
             }
-            _ => unreachable!("twelve kinds of trouble"),
+            12 => {
+                count("outage");
+                (0..cluster.hosts.len()).for_each(|n| cluster.crash(n));
+                for n in 0..cluster.hosts.len() {
+                    sim.sleep(sim.between(Duration::from_millis(10), Duration::from_secs(1))).await;
+                    again(sim, cluster, n);
+                }
+            }
+            13 => {
+                count("disk fault");
+                let fault = if sim.happens(0.5) { DiskFault::Full } else { DiskFault::Fails };
+                cluster.hosts[n].machine.disk_fault(Some(fault));
+                sim.sleep(sim.between(Duration::from_millis(100), Duration::from_secs(4))).await;
+                cluster.hosts[n].machine.disk_fault(None);
+                // Its part in Raft may be over until it starts again.
+                crash(sim, cluster, n).await;
+            }
+            14 => {
+                let slow = [None, Some((10, 60)), Some((50, 300))][sim.below(3) as usize];
+                let millis = Duration::from_millis;
+                cluster.hosts[n].machine.blocking_latency(slow.map(|(least, most)| millis(least)..=millis(most)));
+            }
+            15 => {
+                count("two cut");
+                let m = sim.below(nodes) as usize;
+                sim.net().partition([&cluster.hosts[n].machine], [&cluster.hosts[m].machine]);
+            }
+            16 => {
+                let m = sim.below(nodes) as usize;
+                sim.net().heal_one_way(&cluster.hosts[n].machine, &cluster.hosts[m].machine);
+            }
+            _ => unreachable!("seventeen kinds of trouble"),
         }
         // What came back meanwhile goes to work again.
         sim.sleep(Duration::from_millis(1)).await;
@@ -246,7 +310,7 @@ async fn leave(sim: &Sim, cluster: &mut Cluster, leaving: &[usize]) {
 }
 
 /// Starts a process again, whose callers go to work as soon as it is a member.
-fn again(sim: &Sim, cluster: &mut Cluster, n: usize) {
+pub(crate) fn again(sim: &Sim, cluster: &mut Cluster, n: usize) {
     cluster.start(n);
     let place = cluster.place(n);
     let (sim, machine) = (sim.clone(), cluster.hosts[n].machine.clone());
@@ -256,14 +320,7 @@ fn again(sim: &Sim, cluster: &mut Cluster, n: usize) {
             clock.sleep_until(clock.now() + Duration::from_millis(100)).await;
             let node = place.lock().expect("nothing panics while it is held").clone();
             if let Some(node) = node {
-                let clients = (0..CLIENTS).map(|_| client(sim.clone(), node.clone()));
-                let all = futures_util::future::join4(
-                    futures_util::future::join_all(clients),
-                    miller(sim.clone(), node.clone()),
-                    reader(sim.clone(), node.clone()),
-                    leader(sim.clone(), node.clone()),
-                );
-                all.await;
+                at_work(sim.clone(), node).await;
             }
         }
     });
@@ -272,6 +329,7 @@ fn again(sim: &Sim, cluster: &mut Cluster, n: usize) {
 
 /// No more faults.
 async fn calm(sim: &Sim, cluster: &mut Cluster) {
+    facts::set_habits(Habits::default());
     let net = sim.net();
     net.heal();
     net.reset_chance(0.0);
@@ -279,6 +337,7 @@ async fn calm(sim: &Sim, cluster: &mut Cluster) {
     net.duplicate_chance(0.0);
     for n in 0..cluster.hosts.len() {
         cluster.hosts[n].machine.resume();
+        cluster.hosts[n].machine.blocking_latency(None);
         if !cluster.hosts[n].machine.is_up() {
             again(sim, cluster, n);
         }
@@ -296,6 +355,14 @@ async fn everything_answers(sim: &Sim, cluster: &Cluster) {
                 let counter: CounterRef = node.get(key.to_string());
                 let answer = counter.read(calls[key as usize]).timeout(Duration::from_secs(5)).retry(20).await;
                 failed.extend(answer.err().map(|error| format!("{key}: {error}")));
+                let (call, op) = (calls[key as usize] ^ 2, facts().begin(&key.to_string(), CounterOp::Add(1)));
+                match counter.add(call, 1).timeout(Duration::from_secs(5)).retry(20).await {
+                    Ok(sum) => facts().answered(op, sum),
+                    Err(error) => {
+                        facts().unknown(op);
+                        failed.push(format!("{key} could not be added to: {error}"));
+                    }
+                }
             }
             let mill: MillRef = node.get("0");
             let answer = mill.grind(calls[0] ^ 1, Duration::ZERO).timeout(Duration::from_secs(5)).retry(20).await;

@@ -10,6 +10,7 @@ use std::{
 use grains_core::{
     AccessKind, ActivationId, CallError, Ctx, DeactivationReason, Error, Failure, Lifecycle, Outcome, catch_unwind,
     route::{AnySlot, WaitEdge},
+    switches::{Mechanism, on},
     tasks::TaskId,
     world::BoxFuture,
 };
@@ -140,6 +141,9 @@ impl<G: Lifecycle> Activation<G> {
     async fn closing(mut closer: Closer<G>) {
         // Beats that come now would only wait for a life of their own.
         let activation = closer.activation();
+        if !on(Mechanism::GoneAfterLastTurn) {
+            activation.node.ended(&**activation);
+        }
         activation.extras.end_timers(&activation.tenure.tasks);
         if !closer.activation().broken.load(Ordering::Acquire) {
             deactivate(&mut closer).await;

@@ -16,7 +16,11 @@ use std::{
 
 use grains_core::{
     Access, AccessKind, ActivationId, AnsweredBy, CallError, Failure, Lifecycle, Method, MethodInfo, Outcome, Reply,
-    codec, route::Answer, with_route, world::Clock,
+    codec,
+    route::Answer,
+    switches::{Mechanism, on},
+    with_route,
+    world::Clock,
 };
 use pin_project_lite::pin_project;
 
@@ -244,7 +248,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let me = self.project();
         let (holder, method) = holder(me.frame);
-        if !holder.tenure().may_act() {
+        if !holder.tenure().may_act() && on(Mechanism::EveryPollAsks) {
             return Poll::Ready(Err(holder.fenced().widen()));
         }
         if let Some(lost) = holder.lost() {
@@ -259,7 +263,9 @@ where
                 None => Poll::Pending,
             },
             // Nothing of an activation whose lease ended meanwhile is heard any more.
-            Ok(Poll::Ready(_)) if !holder.tenure().may_act() => Poll::Ready(Err(holder.fenced().widen())),
+            Ok(Poll::Ready(_)) if !holder.tenure().may_act() && on(Mechanism::EveryPollAsks) => {
+                Poll::Ready(Err(holder.fenced().widen()))
+            }
             Ok(polled) => polled,
         }
     }

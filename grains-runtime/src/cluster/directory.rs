@@ -12,7 +12,7 @@ mod acquire;
 mod early;
 mod exchange;
 #[cfg(test)]
-mod explorer;
+pub(crate) mod explorer;
 pub(crate) mod message;
 pub(crate) mod pages;
 pub(crate) mod rules;

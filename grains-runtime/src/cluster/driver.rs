@@ -2,13 +2,14 @@
 //! the view, leaves. One per node; its tasks end with the node.
 
 mod asking;
+mod confirmed;
 mod following;
 mod hearing;
 pub(crate) mod joining;
 mod leading;
 mod leaving;
 mod links;
-mod promise;
+pub(super) mod promise;
 mod renewing;
 mod states;
 mod waits;
@@ -25,8 +26,8 @@ use grains_core::{tasks::TaskSet, world::World};
 use litemap::LiteMap;
 use tokio::sync::{Notify, watch};
 
-use self::following::Followed;
 pub(crate) use self::states::States;
+use self::{confirmed::Confirmed, following::Followed};
 pub(crate) use self::{
     hearing::Ears,
     joining::JoinError,
@@ -60,6 +61,7 @@ pub(crate) struct Driver {
     states: States,
     rules: LeaseRules,
     grants: Mutex<Grants>,
+    last_confirmed: Mutex<Confirmed>,
     lease: Mutex<Option<Lease>>,
     founding: Mutex<Option<Founding>>,
     followed: Mutex<Followed>,
@@ -120,6 +122,7 @@ impl Driver {
             states,
             rules,
             grants: Mutex::new(Grants::new(rules)),
+            last_confirmed: Mutex::default(),
             lease: Mutex::new(None),
             founding: Mutex::new(None),
             followed: Mutex::default(),

@@ -156,7 +156,9 @@ impl Host {
         }
         let refusal = self.refusal(order, here);
         let place = self.places.entry(order.partition).or_default();
-        place.seen = place.seen.max(Some(activation));
+        if refusal.is_none() || self.rules.keep(Rule::Mark) {
+            place.seen = place.seen.max(Some(activation));
+        }
         if let Some(why) = refusal {
             return Verdict::Refuse(why);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use grains_core::switches::{Mechanism, on};
 use tokio::sync::watch;
 
 use super::names::{NodeName, ViewVersion};
@@ -46,7 +47,8 @@ impl Leadership {
     pub fn mine(&self) -> Option<u64> {
         let known = self.known.borrow();
         let tenure = known.mine.as_ref()?;
-        tenure.may_act().then(|| known.leader.as_ref().map(|leader| leader.term))?
+        (tenure.may_act() || !on(Mechanism::LeaderAsksItsLease))
+            .then(|| known.leader.as_ref().map(|leader| leader.term))?
     }
 
     /// Waits until who leads is not as at the last `changed` (or the making of this window), and says who does.

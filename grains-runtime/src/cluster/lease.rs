@@ -12,9 +12,11 @@
 mod grants;
 mod holder;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
+
+use grains_core::switches::{Mechanism, on};
 
 pub(crate) use self::{
     grants::{Grants, RenewRefused},
@@ -52,7 +54,9 @@ impl LeaseRules {
 
     /// A lease as its holder counts it: over on a slow clock before `length` is over on a fast one.
     pub(crate) fn at_holder(&self) -> Duration {
-        let (slow, fast) = (1_000_u32.saturating_sub(self.drift_permille), 1_000 + self.drift_permille);
-        (self.length * slow / fast).saturating_sub(self.guard)
+        let drift = if on(Mechanism::DriftMargin) { self.drift_permille } else { 0 };
+        let guard = if on(Mechanism::Guard) { self.guard } else { Duration::ZERO };
+        let (slow, fast) = (1_000_u32.saturating_sub(drift), 1_000 + drift);
+        (self.length * slow / fast).saturating_sub(guard)
     }
 }

@@ -22,6 +22,8 @@ pub(crate) mod placement;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod streams;
+#[cfg(all(test, feature = "switches"))]
+mod switched;
 pub(crate) mod view;
 pub(crate) mod voters;
 

@@ -14,6 +14,7 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
+use grains_core::switches::{Mechanism, on};
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +106,7 @@ impl ClusterState {
     /// state machine that panics takes every node with it.
     pub(crate) fn apply(&mut self, index: u64, term: u64, command: Numbered) -> Outcome {
         let Numbered { client, serial, command } = command;
-        if let Some(outcome) = self.seen.before(index, client, serial) {
+        if let Some(outcome) = self.seen.before(index, client, serial).filter(|_| on(Mechanism::CommandsOnce)) {
             return outcome;
         }
         let first = self.founded.as_ref().map_or(0, |founded| founded.first_epoch);

@@ -2,6 +2,9 @@
 
 use std::{ops::RangeInclusive, panic::resume_unwind, time::Duration};
 
+#[cfg(feature = "switches")]
+use grains_core::switches::{Mechanism, Off};
+
 use super::{
     Report, Sim,
     engine::Engine,
@@ -17,6 +20,8 @@ pub struct Builder {
     settings: Settings,
     limits: Limits,
     panics: Panics,
+    #[cfg(feature = "switches")]
+    without: Vec<Mechanism>,
 }
 
 /// Which of the ready tasks runs next.
@@ -61,7 +66,13 @@ impl Default for Builder {
             keep: Keep::Nothing,
         };
         let limits = Limits { time_nanos_max: 3_600_000_000_000, polls_at_once_max: 5_000_000 };
-        Self { settings, limits, panics: Panics::Fail }
+        Self {
+            settings,
+            limits,
+            panics: Panics::Fail,
+            #[cfg(feature = "switches")]
+            without: Vec::new(),
+        }
     }
 }
 
@@ -133,6 +144,14 @@ impl Builder {
         self
     }
 
+    /// Lets the simulation lack these mechanisms of safety.
+    #[cfg(feature = "switches")]
+    #[doc(hidden)]
+    pub fn without(mut self, mechanisms: &[Mechanism]) -> Self {
+        self.without = mechanisms.to_vec();
+        self
+    }
+
     /// Runs `test`, and whatever it starts on machines, in virtual time until it ends; then everything is dropped.
     ///
     /// # Panics
@@ -149,6 +168,8 @@ impl Builder {
 
     pub(super) fn run_kept<F: AsyncFnOnce(Sim)>(self, test: F) -> (Report, Kept) {
         let seed = self.settings.seed;
+        #[cfg(feature = "switches")]
+        let _off = Off::new(&self.without);
         let (ended, report, kept) = run_to_its_end(self.settings, self.limits, test);
         if let Err(panic) = ended {
             eprintln!("the simulation with seed {seed} failed after {:?} of its time", report.sim_time);

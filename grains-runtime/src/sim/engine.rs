@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     mem,
+    ops::RangeInclusive,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -91,6 +92,8 @@ pub(super) struct MachineState {
     pub(super) overdue: Vec<TimerId>,
     pub(super) files: BTreeMap<PathBuf, FileState>,
     pub(super) disk_fault: Option<DiskFault>,
+    /// How long its blocking work takes, if not as long as everywhere.
+    pub(super) blocking_latency: Option<RangeInclusive<u64>>,
     /// How many worlds it has given.
     pub(super) worlds: u64,
 }
@@ -190,6 +193,7 @@ impl MachineState {
             overdue: Vec::new(),
             files: BTreeMap::new(),
             disk_fault: None,
+            blocking_latency: None,
             worlds: 0,
         }
     }

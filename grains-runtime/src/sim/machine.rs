@@ -115,6 +115,17 @@ impl Machine {
         });
     }
 
+    /// From now on blocking work of it, such as an fsync, takes this long: a slow disk. With `None` it takes as long as
+    /// everywhere.
+    pub fn blocking_latency(&self, range: Option<RangeInclusive<Duration>>) {
+        let range = range.as_ref().map(nanos_range);
+        self.engine.with(|state| {
+            let slowest = range.as_ref().map_or(0, |range| *range.end());
+            state.machines[self.id.index()].blocking_latency = range;
+            state.note(self.id, What::Disk, [0, 1, slowest]);
+        });
+    }
+
     /// Lets its clock run faster (or slower, below zero) than the true time by so many parts per million, from now on.
     ///
     /// # Panics

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::SimClock,
-    engine::{Engine, Life, State},
+    engine::{Engine, Life, MachineId, State},
     here,
     ready::waker_of,
     trace::What,
@@ -132,7 +132,7 @@ impl Tasks for SimTasks {
         let (done, ended) = oneshot::channel();
         let clock = SimClock::new(self.engine.clone(), self.life.machine);
         let from = clock.now();
-        let to = self.engine.with(|state| from + state.blocking_latency());
+        let to = self.engine.with(|state| from + state.blocking_latency(self.life.machine));
         self.spawn(Box::pin(async move {
             clock.sleep_until(to).await;
             // Nobody may be waiting any more.
@@ -162,7 +162,8 @@ impl Tasks for SimTasks {
 const CALLS_PER_WAY: u64 = 32;
 
 impl State {
-    fn blocking_latency(&mut self) -> Duration {
-        Duration::from_nanos(self.chance.disk.within(&self.settings.blocking_latency))
+    fn blocking_latency(&mut self, machine: MachineId) -> Duration {
+        let of_machine = self.machines[machine.index()].blocking_latency.as_ref();
+        Duration::from_nanos(self.chance.disk.within(of_machine.unwrap_or(&self.settings.blocking_latency)))
     }
 }

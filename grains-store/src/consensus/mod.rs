@@ -36,7 +36,10 @@ use std::{
     time::Duration,
 };
 
-use grains_core::world::{BoxFuture, World};
+use grains_core::{
+    switches::{Mechanism, on},
+    world::{BoxFuture, World},
+};
 use openraft::{
     BasicNode, Config, Raft, SnapshotPolicy,
     errors::{Fatal, RaftError},
@@ -392,7 +395,7 @@ fn config(timing: Timing, state: &State) -> Config {
         // A voter may have lost what it said was durable: its disk lied, or was put back. The leader is not to die of that.
         allow_log_reversion: Some(true),
         // A leader that comes back starts as a follower: its state may be older than what it has answered before.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(!on(Mechanism::NoLeaderRestore)),
         // A voter that was cut off does not depose a leader that the others hear.
         enable_pre_vote: Some(true),
         ..Config::default()

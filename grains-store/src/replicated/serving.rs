@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use grains_core::codec;
+use grains_core::{
+    codec,
+    switches::{Mechanism, on},
+};
 
 use super::{
     Running, Shared,
@@ -71,7 +74,9 @@ impl Shared {
         read: impl FnOnce() -> T + Send + 'static,
         answer: impl FnOnce(T) -> Answer,
     ) -> Answer {
-        if let Err(error) = running.consensus.read_index().await {
+        if on(Mechanism::LoadAsksQuorum)
+            && let Err(error) = running.consensus.read_index().await
+        {
             return match refused(error) {
                 // A question that reads does nothing, however often it is asked.
                 Answer::Unknown(_) => Answer::NotLeader(None),

@@ -6,7 +6,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use grains_core::{ActivationId, CallError, Failure, GrainId, Instant, MethodId, RequestContext, route::ReplySink};
+use grains_core::{
+    ActivationId, CallError, Failure, GrainId, Instant, MethodId, RequestContext,
+    route::ReplySink,
+    switches::{Mechanism, on},
+};
 use hashbrown::HashTable;
 
 use super::super::names::MemberId;
@@ -159,7 +163,7 @@ impl Pending {
     pub(crate) fn link_ended(&mut self, link: u64, written: u64) -> (Vec<Call>, Vec<Call>) {
         let (mut unknown, mut unsent) = (Vec::new(), Vec::new());
         for sent in self.take_sent(|sent| sent.link == link) {
-            match sent.sequence <= written {
+            match sent.sequence <= written && on(Mechanism::ResendsOnlyUnsent) {
                 true => unknown.push(sent.call),
                 false => unsent.push(sent.call),
             }

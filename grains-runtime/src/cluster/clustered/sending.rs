@@ -8,6 +8,7 @@ use std::{sync::Arc, task::Context, time::Duration};
 use grains_core::{
     ActivationId, CallError, Failure, GrainId, Instant, MethodInfo, Outcome, RawRef,
     route::{AnySlot, Departure, WaitEdge},
+    switches::{Mechanism, on},
     timed_out,
 };
 
@@ -320,7 +321,9 @@ impl Clustered {
     /// The activation that a call was sent to is not there, and never will be again.
     pub(super) fn not_there(&self, mut call: Call, activation: Option<ActivationId>) {
         lock(&self.table).places.forget(call.hash, &call.grain);
-        call.void = activation.or(call.void);
+        if on(Mechanism::RefusalIsTold) {
+            call.void = activation.or(call.void);
+        }
         self.submit(call);
     }
 

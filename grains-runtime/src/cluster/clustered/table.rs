@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use grains_core::{CallError, Failure, GrainId, Instant, world::World};
+use grains_core::{
+    CallError, Failure, GrainId, Instant,
+    switches::{Mechanism, on},
+    world::World,
+};
 use litemap::LiteMap;
 use tokio::sync::watch;
 
@@ -140,6 +144,9 @@ impl Table {
             return way;
         }
         let Some(standing) = &mut self.standing else { return Way::Wait };
+        if !on(Mechanism::OwnerDecides) {
+            return standing.unasked(node, grain, hash);
+        }
         (0..PLACED_MAX).find_map(|_| standing.way_by_directory(node, grain, hash, from)).unwrap_or(Way::Wait)
     }
 
@@ -241,6 +248,15 @@ impl Standing {
                 self.ended(world, grain, &order);
                 None
             }
+        }
+    }
+
+    /// To an activation here, of which no owner knows: what no node does that keeps the rules.
+    fn unasked(&self, node: &NodeInner, grain: &GrainId, hash: u64) -> Way {
+        let numbering = Numbering::Here { epoch: self.me.incarnation.0 };
+        match node.make(Place { id: grain.clone(), hash, tenure: self.tenure.clone(), numbering }) {
+            Ok(made) => Way::Here(made),
+            Err(failure) => Way::Fails(failure),
         }
     }
 

@@ -200,7 +200,6 @@ impl Directory {
     }
 }
 
-#[cfg(test)]
 impl Directory {
     /// Without the rule that a view comes before the seal, a request seals by itself.
     fn seal_unapplied(&mut self, id: PartitionId, served: Epoch) {
@@ -211,11 +210,6 @@ impl Directory {
             self.slices.insert(id, Slice::Sealed(sealed));
         }
     }
-}
-
-#[cfg(not(test))]
-impl Directory {
-    fn seal_unapplied(&mut self, _: PartitionId, _: Epoch) {}
 }
 
 /// What one member is asked for.

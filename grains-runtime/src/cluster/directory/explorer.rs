@@ -119,6 +119,12 @@ pub(crate) fn explore(seed: u64, broken: Broken) -> Result<(), Violation> {
     World::new(seed, broken, None).run().map(drop)
 }
 
+/// What goes wrong in one world that breaks no rule itself.
+#[cfg(feature = "switches")]
+pub(crate) fn harm(seed: u64) -> Option<String> {
+    explore(seed, Broken::Nothing).err().map(|violation| format!("{violation:?}"))
+}
+
 /// The steps of one world, for people.
 pub(crate) fn trace(seed: u64, broken: Broken) -> String {
     let mut world = World::new(seed, broken, Some(Vec::new()));

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use grains_core::Instant;
+use grains_core::{
+    Instant,
+    switches::{Mechanism, on},
+};
 use litemap::LiteMap;
 
 use super::Driver;
@@ -11,7 +14,7 @@ use crate::{
     activation::lock,
     cluster::{
         command::{Command, Ended, Numbered, Outcome},
-        control::Answer,
+        control::{Answer, Ask},
         lease::RenewRefused,
         member::Joiner,
         names::{MemberId, NodeId, NodeName, ViewVersion},
@@ -90,6 +93,16 @@ impl Driver {
                     certain = false;
                     self.world.clock.sleep_until(self.world.clock.now() + TICK).await;
                 }
+                _ if !on(Mechanism::EvictStaysInTerm) => {
+                    let ask = Ask::Propose { command: command.clone() };
+                    let next = self.consensus.leadership().borrow().leader.clone();
+                    if let Some((_, address)) = next
+                        && let Some(Answer::Committed(_)) = self.ask(&address, &ask, VOTERS_EVERY * 4).await
+                    {
+                        return;
+                    }
+                    self.world.clock.sleep_until(self.world.clock.now() + TICK).await;
+                }
                 answer => {
                     tracing::debug!(?answer, "it was not removed");
                     if certain && !matches!(answer, Answer::Unknown) {
@@ -109,9 +122,11 @@ impl Driver {
             Err(why) => return self.not_renewed(&why).await,
         };
         // A leader that was deposed meanwhile must not acknowledge: asked after the renewal came, a majority says.
-        if self.consensus.read_index().await.is_err() {
+        if on(Mechanism::AckAfterQuorumRound) && !self.was_confirmed(term) && self.consensus.read_index().await.is_err()
+        {
             return self.not_leader();
         }
+        self.confirmed(term);
         self.mind_company();
         let confirmed = {
             let mut grants = lock(&self.grants);
@@ -159,7 +174,8 @@ impl Driver {
             // This very node in an earlier process, which is dead: this one holds the lock of its data directory. (For
             // another node that would be its word only, and a directory may have been copied.)
             true => Some(Ended { member: earlier.id, term }),
-            false => lock(&self.grants).ended(now, earlier.id),
+            false if on(Mechanism::JoinNeedsProof) => lock(&self.grants).ended(now, earlier.id),
+            false => Some(Ended { member: earlier.id, term }),
         };
         match ended {
             Some(ended) => self.add(joiner, Some(ended), request).await,

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use grains_core::{
     codec,
+    switches::{Mechanism, on},
     world::{DiskFile, World},
 };
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub(super) async fn read(world: &World, folder: PathBuf) -> io::Result<Option<Pr
 
 /// Makes `promise` durable. Until it is, the one before it stands.
 pub(super) async fn write(world: &World, folder: PathBuf, promise: &Promise) -> io::Result<()> {
+    if !on(Mechanism::PromiseIsDurable) {
+        return Ok(());
+    }
     let (disk, promise) = (world.disk.clone(), promise.clone());
     blocking(world, move || {
         let file = disk.open(&folder.join(FILE))?;
@@ -86,7 +90,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(all(test, feature = "sim"))]
-mod tests {
+pub(in crate::cluster) mod tests {
     use std::{path::Path, sync::Arc};
 
     use grains_core::world::Disk;
@@ -104,6 +108,19 @@ mod tests {
 
     fn founder(promise: Option<Promise>) -> Option<u64> {
         promise.map(|promise| promise.founder.0)
+    }
+
+    /// What goes wrong when a machine loses its power after a promise of its node was heard.
+    #[cfg(feature = "switches")]
+    pub(in crate::cluster) fn harm() -> Option<String> {
+        let mut left = None;
+        Sim::builder().without(&[Mechanism::PromiseIsDurable]).run(async |sim| {
+            let machine = sim.machine("a");
+            write(&machine.world(), "data".into(), &promise(1)).await.expect("the disk is in order");
+            machine.crash();
+            left = founder(read(&machine.world(), "data".into()).await.expect("the disk is in order"));
+        });
+        left.is_none().then(|| "a node has forgotten whom it has promised to follow".into())
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use grains_core::Instant;
+use grains_core::{
+    Instant,
+    switches::{Mechanism, on},
+};
 
 use super::{Driver, Progress};
 use crate::{
@@ -29,6 +32,13 @@ impl Driver {
         *lock(&self.lease) = Some(Lease::new(self.rules));
         self.removed.store(false, Ordering::Release);
         self.clustered.begin(me, tenure.clone());
+        if !on(Mechanism::ActsAfterFirstAck)
+            && let Some(lease) = &mut *lock(&self.lease)
+        {
+            let (now, number) = (self.world.clock.now(), lease.sent(self.world.clock.now()));
+            lease.acknowledged(now, number);
+            tenure.set(lease.until());
+        }
         *lock(&self.refused) = None;
         if let Some(wire) = self.wire.get() {
             wire.set_incarnation(Some(me.incarnation));
@@ -37,6 +47,9 @@ impl Driver {
         let clock = self.world.clock.clone();
         while !self.is_over(&tenure) {
             let now = clock.now();
+            if !on(Mechanism::ActsAfterFirstAck) && self.knows(me) {
+                self.now_ready(&tenure);
+            }
             if self.renewing.fetch_add(1, Ordering::AcqRel) < RENEWALS_MAX {
                 let number = lock(&self.lease).as_mut().map(|lease| lease.sent(now));
                 let (me_too, tenure) = (self.arc(), tenure.clone());

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use grains_core::Instant;
+use grains_core::{
+    Instant,
+    switches::{Mechanism, on},
+};
 
 use super::LeaseRules;
 use crate::cluster::{
@@ -101,7 +104,10 @@ impl Grants {
         if self.members.len() == 1 {
             self.extend_all(now);
         }
-        let whole = Granted { until: now + self.rules.length, ending: false };
+        // All that a leader sees first in its term held leases of others, but one that is alone.
+        let is_new = self.members.is_empty() && view.members.len() > 1;
+        let waits = !is_new || on(Mechanism::NewLeaderWaits);
+        let whole = Granted { until: if waits { now + self.granted() } else { now }, ending: false };
         let ids = view.members.values().map(|member| member.id);
         self.members = ids.map(|id| (id, self.members.get(&id).copied().unwrap_or(whole))).collect();
         self.views.entry(view.version).or_insert(now);
@@ -120,13 +126,14 @@ impl Grants {
         applied: ViewVersion,
     ) -> Result<u64, RenewRefused> {
         self.notice(now);
-        self.confirm(member, self.term)?;
+        self.may_renew(member, self.term)?;
         let needed = self.needed(now);
         if applied < needed {
             return Err(RenewRefused::Behind { member, applied, needed });
         }
+        let length = self.granted();
         if let Some(granted) = self.members.get_mut(&member) {
-            granted.until = granted.until.max(now + self.rules.length);
+            granted.until = granted.until.max(now + length);
         }
         Ok(self.term)
     }
@@ -135,12 +142,16 @@ impl Grants {
     /// until then has been applied and told to [`members`](Self::members). Whether the renewal may be acknowledged: the
     /// member may have been removed by an earlier leader's entry in the meantime.
     pub(crate) fn confirm(&self, member: MemberId, term: u64) -> Result<(), RenewRefused> {
+        if on(Mechanism::MemberCheckedAfterRound) { self.may_renew(member, term) } else { Ok(()) }
+    }
+
+    fn may_renew(&self, member: MemberId, term: u64) -> Result<(), RenewRefused> {
         if !self.leads || term != self.term {
             return Err(RenewRefused::NotLeading);
         }
         match self.members.get(&member) {
             None => Err(RenewRefused::NotMember { member }),
-            Some(granted) if granted.ending => Err(RenewRefused::Ended { member }),
+            Some(granted) if granted.ending && on(Mechanism::EvictBlocksRenewal) => Err(RenewRefused::Ended { member }),
             Some(_) => Ok(()),
         }
     }
@@ -186,9 +197,14 @@ impl Grants {
         needed
     }
 
+    /// How long nobody is evicted whose renewal has come.
+    fn granted(&self) -> Duration {
+        if on(Mechanism::EvictWaits) { self.rules.length } else { self.rules.length / 2 }
+    }
+
     /// A leader that was itself stopped has heard of no renewal meanwhile: what it granted before says nothing.
     fn notice(&mut self, now: Instant) {
-        if now.since(self.noticed) > self.rules.tick_interval_max() {
+        if now.since(self.noticed) > self.rules.tick_interval_max() && on(Mechanism::StoppedLeaderWaits) {
             self.start_anew(now);
         }
         self.noticed = self.noticed.max(now);
@@ -202,7 +218,7 @@ impl Grants {
     }
 
     fn extend_all(&mut self, now: Instant) {
-        let until = now + self.rules.length;
+        let until = now + self.granted();
         self.members.values_mut().for_each(|granted| granted.until = granted.until.max(until));
     }
 }

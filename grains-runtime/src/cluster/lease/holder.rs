@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 #[cfg(test)]
 use std::time::Duration;
 
-use grains_core::Instant;
+use grains_core::{
+    Instant,
+    switches::{Mechanism, on},
+};
 use serde::{Deserialize, Serialize};
 
 use super::LeaseRules;
@@ -62,7 +65,8 @@ impl Lease {
         let Some(sent) = self.open.remove(&number) else { return };
         // Renewals sent before it can extend nothing any more.
         self.open = self.open.split_off(&number);
-        let until = sent + self.rules.at_holder();
+        let from = if on(Mechanism::CountFromSending) { sent } else { now };
+        let until = from + self.rules.at_holder();
         self.standing = match self.standing {
             Standing::Waiting if now < until => Standing::Until(until),
             Standing::Until(old) => Standing::Until(old.max(until)),
@@ -82,7 +86,7 @@ impl Lease {
     /// This node is no longer the only member: its lease ends again, the first time a whole one from now. Call it before
     /// [`Grants::members`](super::Grants::members) hears of the second member, and before another node becomes a voter.
     pub(crate) fn ends_again(&mut self, now: Instant) {
-        if self.standing == Standing::Endless {
+        if self.standing == Standing::Endless && on(Mechanism::CompanyEndsEndlessLease) {
             self.standing = Standing::Until(now + self.rules.at_holder());
         }
     }

@@ -416,6 +416,13 @@ fn world(seed: u64, broken: Broken) -> World {
     world
 }
 
+/// What goes wrong in one world that breaks no rule itself.
+#[cfg(feature = "switches")]
+pub(crate) fn harm(seed: u64) -> Option<String> {
+    let violation = world(seed, Broken::Nothing).violation;
+    violation.map(|at| format!("a removed member could act after {:?}", Duration::from_nanos(at)))
+}
+
 #[test]
 fn nobody_acts_once_its_removal_is_committed() {
     let mut evictions = 0;

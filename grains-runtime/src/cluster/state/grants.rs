@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use grains_core::switches::{Mechanism, on};
+
 use crate::cluster::{
     command::{LEADERSHIP, Outcome},
     member::{Member, MemberState},
@@ -38,8 +40,8 @@ fn assign(view: &View, token: u64, grain_type: &str, old: Assignment) -> Assignm
     };
     match view.member(grant.holder).map(|member| member.state) {
         Some(MemberState::Active) => Assignment::Held(grant),
-        Some(MemberState::Leaving) => Assignment::Releasing(grant),
-        None => next(view, token, grain_type),
+        Some(MemberState::Leaving) if on(Mechanism::SingletonWaitsForRelease) => Assignment::Releasing(grant),
+        Some(MemberState::Leaving) | None => next(view, token, grain_type),
     }
 }
 

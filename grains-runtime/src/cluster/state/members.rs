@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use grains_core::switches::{Mechanism, on};
+
 use super::{Entry, grants, owners};
 use crate::cluster::{
     command::{Ended, Outcome},
@@ -23,7 +25,10 @@ pub(super) fn join(view: &mut View, entry: Entry, joiner: Joiner, over: Option<E
     }
     // At most two: one has the node's number, another one its name.
     let earlier: Vec<_> = view.members.values().filter(|member| same(member, &joiner)).cloned().collect();
-    let has_ended = |member: &Member| over == Some(Ended { member: member.id, term: entry.term });
+    let checks_term = on(Mechanism::EvictChecksTerm);
+    let has_ended = |member: &Member| {
+        over.is_some_and(|ended| ended.member == member.id && (ended.term == entry.term || !checks_term))
+    };
     if let Some(live) = earlier.iter().find(|member| !has_ended(member)) {
         return Outcome::Taken { by: live.id, address: live.joiner.address.clone() };
     }
@@ -105,10 +110,14 @@ fn check(joiner: &Joiner) -> Result<(), String> {
 
 pub(super) fn evict(view: &mut View, entry: Entry, ended: Ended) -> Outcome {
     // A later leader has given everybody a lease anew: what an earlier one found no longer holds.
-    if ended.term != entry.term || view.member(ended.member).is_none() {
+    if ended.term != entry.term && on(Mechanism::EvictChecksTerm) {
         return Outcome::Stale;
     }
-    remove(view, entry, ended.member)
+    let named = view.members.get(&ended.member.node).map(|member| member.id);
+    match named.filter(|id| *id == ended.member || !on(Mechanism::EvictNamesIncarnation)) {
+        Some(id) => remove(view, entry, id),
+        None => Outcome::Stale,
+    }
 }
 
 pub(super) fn leave(view: &mut View, entry: Entry, id: MemberId) -> Outcome {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use grains_core::switches::{Mechanism, on};
+
 use crate::cluster::{
     member::MemberState,
     names::{Epoch, MemberId, NodeId, PartitionId},
@@ -28,7 +30,11 @@ pub(super) fn settle(view: &mut View, token: u64) {
         // further back may have handed over already, and its memory may be old. If nobody owned it, the last owner was
         // removed, and members that are leaving may still host what it had placed: it is asked for, and then everybody.
         let previous = old.owner.map(|owner| (owner, old.epoch)).or(old.previous);
-        partitions[place] = Partition { owner, epoch: Epoch(token), previous };
+        let is_rejoin = old.owner.zip(owner).is_some_and(|(old, new)| old.node == new.node);
+        partitions[place] = match is_rejoin && !on(Mechanism::RejoinMakesEpoch) {
+            true => Partition { owner, ..old },
+            false => Partition { owner, epoch: Epoch(token), previous },
+        };
     }
 }
 

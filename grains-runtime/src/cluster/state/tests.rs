@@ -154,6 +154,26 @@ fn a_live_member_keeps_its_number_and_its_name() {
     assert_eq!(*cluster.view(), before);
 }
 
+/// What goes wrong when commands come twice, or late.
+#[cfg(feature = "switches")]
+pub(crate) fn harm() -> Option<String> {
+    let mut cluster = Cluster::of(&[1, 2]);
+    let before = cluster.id(1);
+    cluster.evict(before);
+    let joined = Numbered { client: 7, serial: 1, command: Command::Join { joiner: joiner(1, "m1"), over: None } };
+    let outcomes = [900, 910].map(|index| cluster.state.apply(index, TERM, joined.clone()));
+    if outcomes[0] != outcomes[1] {
+        return Some(format!("one command came to {:?} and then to {:?}", outcomes[0], outcomes[1]));
+    }
+    let evicted = cluster.state.apply(
+        920,
+        TERM,
+        Numbered { client: 8, serial: 1, command: Command::Evict(Ended { member: before, term: TERM }) },
+    );
+    (evicted != Outcome::Stale)
+        .then(|| format!("the eviction of {before} came to {evicted:?} after it had joined anew"))
+}
+
 #[test]
 fn joining_over_a_member_needs_the_proof_of_this_terms_leader_for_that_very_life() {
     let mut cluster = Cluster::of(&[1, 2]);

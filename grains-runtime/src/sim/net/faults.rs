@@ -44,6 +44,12 @@ impl Network {
         self.engine.with(|state| state.heal(|_, _| true));
     }
 
+    /// Ends what [`partition_one_way`](Self::partition_one_way) began: what has waited arrives.
+    pub fn heal_one_way(&self, from: &Machine, to: &Machine) {
+        let ends = (from.id(), to.id());
+        self.engine.with(|state| state.heal(|from, to| (from, to) == ends));
+    }
+
     /// Ends a partition between two machines, in both directions.
     pub fn heal_pair(&self, a: &Machine, b: &Machine) {
         let (a, b) = (a.id(), b.id());

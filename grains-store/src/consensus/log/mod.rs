@@ -19,6 +19,7 @@ use std::{
 
 use grains_core::{
     codec,
+    switches::{Mechanism, on},
     world::{BoxFuture, World},
 };
 use openraft::{
@@ -196,7 +197,9 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.written(Change::Facts(vec![(Fact::Vote, Value(encoded(vote)?))])).await?;
+        if on(Mechanism::VoteIsDurable) {
+            self.written(Change::Facts(vec![(Fact::Vote, Value(encoded(vote)?))])).await?;
+        }
         self.kept().vote = Some(*vote);
         Ok(())
     }

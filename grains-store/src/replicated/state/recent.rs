@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use grains_core::{
     Version, codec,
     store::{CommitError, LoadError, Stored},
+    switches::{Mechanism, on},
 };
 use litemap::LiteMap;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, WriteTransaction};
@@ -168,6 +169,7 @@ impl Recent {
         };
         match clients.hear(client, serial) {
             Heard::New => {}
+            _ if !on(Mechanism::CommitsOnce) => {}
             Heard::Before(outcome) => return Ok(outcome),
             Heard::BeforeInFile => return Clients::outcome_in(file(&mut below)?.database, client),
             Heard::Overtaken => return codec::encode(&Outcome::Overtaken).map_err(corrupted),
