@@ -98,20 +98,21 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) 
 /// The handshake of the side that was dialled.
 async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted, Arc<Outbox>, Registered)> {
     let peer = connection.peer.clone();
-    let Secured { mut reader, mut writer, proven } = match shared.config.security.accepted(connection).await {
-        Ok(secured) => secured,
-        // Whoever looks whether the port is open says nothing, and means no harm.
-        Err(Unsecured::Broken(why)) if why.kind() == io::ErrorKind::UnexpectedEof => return None,
-        Err(Unsecured::Broken(reason)) => {
-            tracing::debug!(peer, %reason, "no connection came about");
-            return None;
-        }
-        #[cfg(feature = "tls")]
-        Err(Unsecured::Untrusted(why)) => {
-            tell(shared, &peer, &super::dial::untrusted(&peer, &why));
-            return None;
-        }
-    };
+    let Secured { mut reader, mut writer, proven } =
+        match shared.config.security.accepted(connection, &shared.world.clock).await {
+            Ok(secured) => secured,
+            // Whoever looks whether the port is open says nothing, and means no harm.
+            Err(Unsecured::Broken(why)) if why.kind() == io::ErrorKind::UnexpectedEof => return None,
+            Err(Unsecured::Broken(reason)) => {
+                tracing::debug!(peer, %reason, "no connection came about");
+                return None;
+            }
+            #[cfg(feature = "tls")]
+            Err(Unsecured::Untrusted(why)) => {
+                tell(shared, &peer, &super::dial::untrusted(&peer, &why));
+                return None;
+            }
+        };
     let mut decoder = Decoder::new(HANDSHAKE_BYTES_MAX);
     let (kind, body) = match read_frame(&mut reader, &mut decoder).await {
         Ok(frame) => frame,
