@@ -157,3 +157,26 @@ async fn a_certificate_of_another_cluster_is_refused_though_its_root_is_trusted(
     let text = String::from_utf8_lossy(&body);
     assert!(text.contains("for cluster \"d\", and this is \"c\""), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_turns_out_to_be_anothers_ends_what_came_under_it() {
+    for purpose in [Purpose::Data, Purpose::Control] {
+        let setup = Setup::over_tls();
+        let (a, seen) = setup.node(1).await;
+        let mut raw = raw_dial(&setup, &a, 5, purpose).await;
+        let kind = if purpose == Purpose::Data { 1 } else { frame::REQUEST };
+        let heard = || lock(&seen.data).len() + lock(&seen.asked).len();
+        assert!(raw.say(kind, &question(1)).await);
+        until("it is heard, as nobody knows better", || heard() == 1).await;
+        *lock(&seen.named_since) = Some(NodeId(5));
+        raw.say(kind, &question(2)).await;
+        while raw.hear().await.is_some() {}
+        assert_eq!(heard(), 1, "and no more, once the view says whose number that is");
+    }
+}
+
+fn question(id: u64) -> Vec<u8> {
+    let mut body = id.to_le_bytes().to_vec();
+    body.extend([0; 32]);
+    body
+}
