@@ -151,6 +151,31 @@ async fn an_older_tls_and_no_tls_at_all_get_nothing() {
     alone.works_on().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_and_stays_does_not_hide_why() {
+    let alone = Alone::new().await;
+    let mut stays = std::net::TcpStream::connect(&alone.address).unwrap();
+    stays.write_all(&HELLO).unwrap();
+    log::says(&["connection refused", &stays.local_addr().unwrap().to_string(), "does not speak TLS"]).await;
+    alone.works_on().await;
+    // The other way round: another service is at that address, which speaks first and waits.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut dialled = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.write_all(b"220 ready\r\n").unwrap();
+            dialled.push(stream);
+        }
+    });
+    let authorities = Authorities::make();
+    let config = ClusterConfig::new("test").join([address.clone()]).tls_folder(authorities.certify("b"));
+    let config = config.configure(|config| config.join_timeout = Duration::from_millis(1500));
+    let why = describe("b", config).start().await.expect_err("nobody is there").to_string();
+    assert!(why.contains(&address) && why.contains("does not speak TLS"), "{why}");
+}
+
 /// Why a node with these certificates does not become a member of the cluster of `alone`.
 async fn why_not(alone: &Alone, name: &str, tls: impl FnOnce(ClusterConfig) -> ClusterConfig) -> String {
     let config = ClusterConfig::new("test").join([alone.address.clone()]);
@@ -265,8 +290,6 @@ async fn settings_say_where_certificates_are_and_mistakes_where_they_were_said()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_handshake_holds_nobody_up() {
     let alone = Alone::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    drop(listener);
     let begun: Vec<_> = (0..20)
         .map(|_| {
             let mut stream = std::net::TcpStream::connect(&alone.address).unwrap();

@@ -39,7 +39,8 @@ impl Validity {
         Self { from: now - BEFORE, until: now + u64::from(days) * DAY }
     }
 
-    /// Of a root, unless somebody says otherwise: ten years. To change it takes people, on all nodes.
+    /// Of a root, unless somebody says otherwise: ten years. To change it takes people, on all nodes; nodes trust it until
+    /// then, and do not look at its dates.
     pub fn of_root() -> Self {
         Self::days(3650)
     }

@@ -202,13 +202,22 @@ impl Authority {
     /// # Errors
     /// [`CaError::NotRotating`] if there is no old one.
     pub fn finish_rotation(&mut self) -> Result<(), CaError> {
-        let [old, new] = self.roots[..] else { return Err(CaError::NotRotating) };
-        let text = self.roots()?;
-        let last = making::last_root(&text).ok_or(CaError::NotRotating)?;
-        put(&self.folder, ROOTS, last.as_bytes(), Secrecy::Open, Existing::Replace)?;
-        self.roots = vec![new];
-        let path = self.key_file(old);
-        fs::remove_file(&path).map_err(|why| CaError::File { path, why })
+        let has_begun = self.roots.len() > 1;
+        if let [_, new] = self.roots[..] {
+            let text = self.roots()?;
+            let last = making::last_root(&text).ok_or(CaError::NotRotating)?;
+            put(&self.folder, ROOTS, last.as_bytes(), Secrecy::Open, Existing::Replace)?;
+            self.roots = vec![new];
+        }
+        // Also that of a change whose end was cut short here.
+        let path = self.key_file(self.issuing().saturating_sub(1));
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(CaError::File { path, why }),
+            // Somebody has removed it already.
+            Err(_) if has_begun => Ok(()),
+            Err(_) => Err(CaError::NotRotating),
+        }
     }
 
     /// The key first: roots without keys would be of no use, and are what makes the folder an authority.

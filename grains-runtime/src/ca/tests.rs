@@ -155,6 +155,22 @@ fn a_crash_leaves_a_key_without_a_root_and_harms_nobody() {
 }
 
 #[test]
+fn the_end_of_a_change_that_was_cut_short_can_be_made_up_for() {
+    let folder = Folder::new();
+    let mut authority = Authority::init(&folder.0, "shop", Validity::of_root()).unwrap();
+    authority.rotate(Validity::of_root()).unwrap();
+    let old_key = fs::read(folder.0.join("root-1.key.pem")).unwrap();
+    authority.finish_rotation().unwrap();
+    // As if it had ended before it removed the key.
+    fs::write(folder.0.join("root-1.key.pem"), old_key).unwrap();
+    drop(authority);
+    let mut authority = Authority::open(&folder.0).unwrap();
+    authority.finish_rotation().unwrap();
+    assert_eq!(folder.files(), ["lock", "root-2.key.pem", "roots.pem"]);
+    assert!(matches!(authority.finish_rotation(), Err(CaError::NotRotating)));
+}
+
+#[test]
 fn nodes_that_start_together_share_one_authority_for_development() {
     let folder = Folder::new();
     let issued: Vec<Pem> = thread::scope(|scope| {

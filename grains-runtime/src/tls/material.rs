@@ -93,7 +93,8 @@ pub(crate) struct Pem {
 /// What connections are made with from now on.
 pub(super) struct Material {
     pem: Pem,
-    own: CertificateDer<'static>,
+    /// Its certificate, and those between it and its root.
+    chain: Vec<CertificateDer<'static>>,
     trust: Arc<Trust>,
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
@@ -108,7 +109,6 @@ impl Material {
         let provider = Arc::new(provider());
         let chain = certificates(What::Certificate, &pem.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|why| bad_pem(What::Key, &why))?;
-        let own = chain.first().cloned().expect("`certificates` gives one at least");
         let certified = CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|why| match why {
             rustls::Error::InconsistentKeys(_) => Bad::OtherKey,
             why => library(why),
@@ -122,7 +122,7 @@ impl Material {
             })?;
         }
         let trust = Arc::new(Trust::new(roots, &provider).map_err(Bad::Library)?);
-        let identity = trust.proven(&own, &chain[1..], now);
+        let identity = trust.proven_by(&chain, now);
         let identity = identity.map_err(|why| Bad::Untrusted(telling::untrusted(&why)))?;
         if identity != (Identity { cluster: cluster.clone(), role: Role::Node(name.clone()) }) {
             return Err(Bad::OtherHolder { found: identity.to_string(), name: name.clone(), cluster: cluster.clone() });
@@ -147,7 +147,7 @@ impl Material {
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
         server.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Ok(Self { pem, own, trust, client: Arc::new(client), server: Arc::new(server) })
+        Ok(Self { pem, chain, trust, client: Arc::new(client), server: Arc::new(server) })
     }
 
     /// Whether it was made of the same.
@@ -155,10 +155,11 @@ impl Material {
         self.pem == *pem
     }
 
-    /// Whether its certificate, or what it rests on, will have expired `later` than `now`.
+    /// Whether its certificate, or one between it and its root, will have expired `later` than `now`. (Dates of roots do not
+    /// count: whatever is among the roots is trusted.)
     pub(super) fn expires_before(&self, now: UnixTime, later: Duration) -> bool {
         let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + later);
-        self.trust.proven(&self.own, &[], then).is_err_and(|why| telling::is_expiry(&why))
+        self.trust.proven_by(&self.chain, then).is_err_and(|why| telling::is_expiry(&why))
     }
 
     /// Whether what was agreed on inside of TLS is our protocol.
@@ -198,3 +199,7 @@ fn bad_pem(what: What, why: &rustls::pki_types::pem::Error) -> Bad {
     };
     Bad::Pem { what, why, section }
 }
+
+#[cfg(test)]
+#[cfg(feature = "ca")]
+mod tests;

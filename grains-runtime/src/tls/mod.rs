@@ -15,7 +15,7 @@ mod verify;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use grains_core::world::{Connection, World};
+use grains_core::world::{Clock, Connection, World};
 use rustls::pki_types::UnixTime;
 use tokio::sync::Notify;
 
@@ -28,7 +28,7 @@ use crate::{
     cluster::NodeName,
     sync::{Mutex, lock},
     timeout::timeout,
-    wire::{Identity, Unsecured},
+    wire::Unsecured,
 };
 
 /// Certificate, key and trust roots of a node, as they are now.
@@ -78,15 +78,15 @@ impl Tls {
     }
 
     /// Makes a connection of the side that dialled secret, and says who the other side has proven to be.
-    pub(crate) async fn dialled(&self, connection: Connection) -> Result<(Connection, Identity), Unsecured> {
+    pub(crate) async fn dialled(&self, connection: Connection, clock: &Arc<dyn Clock>) -> Result<Opened, Unsecured> {
         let material = lock(&self.now).clone();
-        self.noted(opening::dialled(&material, connection).await)
+        self.noted(opening::dialled(&material, connection, clock).await)
     }
 
     /// The same for the side that was dialled.
-    pub(crate) async fn accepted(&self, connection: Connection) -> Result<(Connection, Identity), Unsecured> {
+    pub(crate) async fn accepted(&self, connection: Connection, clock: &Arc<dyn Clock>) -> Result<Opened, Unsecured> {
         let material = lock(&self.now).clone();
-        self.noted(opening::accepted(&material, connection).await)
+        self.noted(opening::accepted(&material, connection, clock).await)
     }
 
     fn noted(&self, opened: Result<Opened, Unsecured>) -> Result<Opened, Unsecured> {

@@ -1,8 +1,8 @@
 //! How a TLS connection comes about, over a connection of any transport.
 
-use std::{future::poll_fn, io};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
 
-use grains_core::world::{ByteReader, ByteWriter, Connection};
+use grains_core::world::{ByteReader, ByteWriter, Clock, Connection};
 use rustls::{ClientConnection, Connection as Tls, ServerConnection, pki_types::ServerName};
 
 use super::{
@@ -11,21 +11,32 @@ use super::{
     telling,
     verify::identity,
 };
-use crate::wire::{Identity, Unsecured};
+use crate::{
+    timeout::timeout,
+    wire::{Identity, Unsecured},
+};
 
 /// A secret connection, and who is at its other end.
-pub(super) type Opened = (Connection, Identity);
+pub(crate) type Opened = (Connection, Identity);
 
-pub(super) async fn dialled(material: &Material, connection: Connection) -> Result<Opened, Unsecured> {
+pub(super) async fn dialled(
+    material: &Material,
+    connection: Connection,
+    clock: &Arc<dyn Clock>,
+) -> Result<Opened, Unsecured> {
     // No name is asked for or sent: the certificate says which node it is.
     let nobody = ServerName::try_from("node.invalid").expect("it is a name");
     let tls = ClientConnection::new(material.client.clone(), nobody).map_err(untrusted)?;
-    open(tls.into(), connection).await
+    open(tls.into(), connection, clock).await
 }
 
-pub(super) async fn accepted(material: &Material, connection: Connection) -> Result<Opened, Unsecured> {
+pub(super) async fn accepted(
+    material: &Material,
+    connection: Connection,
+    clock: &Arc<dyn Clock>,
+) -> Result<Opened, Unsecured> {
     let tls = ServerConnection::new(material.server.clone()).map_err(untrusted)?;
-    open(tls.into(), connection).await
+    open(tls.into(), connection, clock).await
 }
 
 fn untrusted(why: rustls::Error) -> Unsecured {
@@ -33,12 +44,12 @@ fn untrusted(why: rustls::Error) -> Unsecured {
 }
 
 /// Whoever calls this limits its time.
-async fn open(mut tls: Tls, connection: Connection) -> Result<Opened, Unsecured> {
+async fn open(mut tls: Tls, connection: Connection, clock: &Arc<dyn Clock>) -> Result<Opened, Unsecured> {
     let Connection { peer, mut reader, mut writer } = connection;
     let mut incoming = Incoming::default();
     if let Err(why) = shake(&mut tls, &mut reader, &mut incoming, &mut writer).await {
         if let Unsecured::Untrusted(_) = &why {
-            part(&mut tls, &mut reader, &mut writer).await;
+            timeout(clock, PARTING_MAX, pin!(part(&mut tls, &mut reader, &mut writer))).await;
         }
         return Err(why);
     }
@@ -88,6 +99,9 @@ async fn shake(
 
 /// How much is read of a connection that has failed, so that what is under way does not make the system forget the alert.
 const LEFT_BYTES_MAX: usize = 64 * 1024;
+
+/// How long that may take: whoever goes on hears it in a trip, and whoever stays must not hide the reason from this side's log.
+const PARTING_MAX: Duration = Duration::from_millis(200);
 
 /// Says why, as far as TLS has words for it. It may be lost.
 async fn part(tls: &mut Tls, reader: &mut Box<dyn ByteReader>, writer: &mut Box<dyn ByteWriter>) {

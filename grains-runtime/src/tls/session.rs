@@ -148,9 +148,10 @@ impl ByteReader for Reader {
 }
 
 fn broken(why: &Error) -> io::Error {
-    match telling::is_refusal(why) {
-        true => io::Error::new(io::ErrorKind::PermissionDenied, telling::untrusted(why)),
-        false => io::Error::new(io::ErrorKind::InvalidData, format!("what came is not what was sent: {why}")),
+    match why {
+        why if telling::is_refusal(why) => io::Error::new(io::ErrorKind::PermissionDenied, telling::untrusted(why)),
+        Error::AlertReceived(_) => io::Error::new(io::ErrorKind::ConnectionAborted, telling::untrusted(why)),
+        why => io::Error::new(io::ErrorKind::InvalidData, format!("what came is not what was sent: {why}")),
     }
 }
 

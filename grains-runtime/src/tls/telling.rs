@@ -55,11 +55,26 @@ pub(super) fn is_expiry(why: &Error) -> bool {
 
 /// Whether the other side has ended the connection because it does not trust this one.
 pub(super) fn is_refusal(why: &Error) -> bool {
-    !matches!(why, Error::AlertReceived(AlertDescription::CloseNotify | AlertDescription::UserCanceled))
-        && matches!(why, Error::AlertReceived(_))
+    matches!(why, Error::AlertReceived(alert) if is_about_certificates(*alert))
 }
 
-/// Why the other side does not trust this one, as far as TLS lets it say.
+/// Others are about bytes, such as one that has come otherwise than it was sent.
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateRequired
+    )
+}
+
+/// Why the other side has ended the connection, as far as TLS lets it say.
 fn refused(alert: AlertDescription) -> String {
     let why = match alert {
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
@@ -73,7 +88,31 @@ fn refused(alert: AlertDescription) -> String {
         AlertDescription::NoApplicationProtocol => {
             return "it speaks TLS, but not as a node: is it another service?".to_owned();
         }
-        alert => return format!("it refused this node's certificate ({alert:?}): its log says why"),
+        alert if is_about_certificates(alert) => {
+            return format!("it refused this node's certificate ({alert:?}): its log says why");
+        }
+        alert => return format!("it ended the connection by the word {alert:?} of TLS: its log may say why"),
     };
     format!("it refused this node's certificate: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_about_certificates_are_taken_for_a_refusal() {
+        for (alert, is_about_it) in [
+            (AlertDescription::UnknownCA, true),
+            (AlertDescription::CertificateUnknown, true),
+            (AlertDescription::CertificateRequired, true),
+            (AlertDescription::BadRecordMac, false),
+            (AlertDescription::InternalError, false),
+            (AlertDescription::CloseNotify, false),
+        ] {
+            let why = Error::AlertReceived(alert);
+            assert_eq!(is_refusal(&why), is_about_it, "{alert:?}");
+            assert_eq!(untrusted(&why).contains("refused this node's certificate"), is_about_it, "{alert:?}");
+        }
+    }
 }

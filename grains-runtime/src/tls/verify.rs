@@ -40,13 +40,9 @@ impl Trust {
         Ok(Self { roots, algorithms: provider.signature_verification_algorithms, dialler })
     }
 
-    /// The identity of the holder of `certificate`, if it is good for both sides of a connection at `at`.
-    pub(super) fn proven(
-        &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        at: UnixTime,
-    ) -> Result<Identity, Error> {
+    /// The identity of the holder of a chain's first certificate, if that is good for both sides of a connection at `at`.
+    pub(super) fn proven_by(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<Identity, Error> {
+        let Some((certificate, between)) = chain.split_first() else { return Err(Error::NoCertificatesPresented) };
         self.verify_client_cert(certificate, between, at)?;
         self.listener(certificate, between, at)?;
         identity(certificate)

@@ -56,7 +56,7 @@ pub(super) async fn dial(
         None => return Err(DialError::Unreachable(format!("no connection within {limit:?}"))),
     };
     let Secured { mut reader, mut writer, proven } =
-        match timeout(clock, limit, shared.config.security.dialled(connection)).await {
+        match timeout(clock, limit, shared.config.security.dialled(connection, clock)).await {
             Some(Ok(secured)) => secured,
             // Somebody is there, and does not know what TLS is, or is just ending.
             Some(Err(Unsecured::Broken(why))) => {

@@ -101,6 +101,31 @@ pub(crate) fn fits(proven: &NodeName, peer: &str, them: &Greeting, member: Optio
     })
 }
 
+/// The name that a certificate has proven, as long as the view has not said what the node of that number is called: one that
+/// starts has no view yet, and connections outlive that. Nothing, once it has.
+#[derive(Debug, Default)]
+pub(crate) struct Unconfirmed(Option<NodeName>);
+
+impl Unconfirmed {
+    /// Of a node that came with a certificate for `proven`, if with any, when the view said this of its number.
+    pub(crate) fn new(proven: Option<&NodeName>, member: Option<&NodeName>) -> Self {
+        Self(proven.filter(|_| member.is_none()).cloned())
+    }
+
+    /// Asks again, if that is still open. The error is for people.
+    pub(crate) fn confirm(&mut self, member: impl FnOnce() -> Option<NodeName>) -> Result<(), String> {
+        let Some(proven) = &self.0 else { return Ok(()) };
+        match member() {
+            None => Ok(()),
+            Some(member) if member == *proven => {
+                self.0 = None;
+                Ok(())
+            }
+            Some(member) => Err(format!("its certificate is for node \"{proven}\", and it said it was \"{member}\"")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use super::{
     frame::{self, Decoder},
     handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
     heard::Heard,
-    identity,
+    identity::{self, Unconfirmed},
     outbox::Outbox,
     pump::Duty,
     security::{Secured, Unsecured},
@@ -71,8 +71,8 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) 
     let limit = shared.config.limits.handshake_timeout;
     let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection)).await;
     drop(slot);
-    let (greeted, outbox, registered) = match greeted {
-        Some(Some(greeted)) => greeted,
+    let Admitted { greeted, outbox, registered, unconfirmed } = match greeted {
+        Some(Some(admitted)) => admitted,
         Some(None) => return,
         None => return tracing::warn!(peer, ?limit, "no greeting in time: connection closed"),
     };
@@ -80,11 +80,11 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) 
     let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
         (Purpose::Data, Some(from)) => {
             let heard = Heard::new(&shared, from, them.about.link.unwrap_or(0));
-            Box::new(Receive { shared: shared.clone(), heard })
+            Box::new(Receive { shared: shared.clone(), heard, unconfirmed })
         }
         // The handshake refuses calls of nobody.
         (Purpose::Data, None) => return,
-        (Purpose::Control | Purpose::Bulk, _) => Box::new(Serve::new(&shared, &them, &outbox)),
+        (Purpose::Control | Purpose::Bulk, _) => Box::new(Serve::new(&shared, &them, &outbox, unconfirmed)),
     };
     let ended = greeted.pump(&shared, Side::Accepted, &outbox, &registered).run(&mut *duty).await;
     let (name, purpose) = (&them.about.name, them.purpose);
@@ -95,23 +95,32 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) 
     }
 }
 
+/// What a good handshake has come to.
+struct Admitted {
+    greeted: Greeted,
+    outbox: Arc<Outbox>,
+    registered: Registered,
+    unconfirmed: Unconfirmed,
+}
+
 /// The handshake of the side that was dialled.
-async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted, Arc<Outbox>, Registered)> {
+async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted> {
     let peer = connection.peer.clone();
-    let Secured { mut reader, mut writer, proven } = match shared.config.security.accepted(connection).await {
-        Ok(secured) => secured,
-        // Whoever looks whether the port is open says nothing, and means no harm.
-        Err(Unsecured::Broken(why)) if why.kind() == io::ErrorKind::UnexpectedEof => return None,
-        Err(Unsecured::Broken(reason)) => {
-            tracing::debug!(peer, %reason, "no connection came about");
-            return None;
-        }
-        #[cfg(feature = "tls")]
-        Err(Unsecured::Untrusted(why)) => {
-            tell(shared, &peer, &super::dial::untrusted(&peer, &why));
-            return None;
-        }
-    };
+    let Secured { mut reader, mut writer, proven } =
+        match shared.config.security.accepted(connection, &shared.world.clock).await {
+            Ok(secured) => secured,
+            // Whoever looks whether the port is open says nothing, and means no harm.
+            Err(Unsecured::Broken(why)) if why.kind() == io::ErrorKind::UnexpectedEof => return None,
+            Err(Unsecured::Broken(reason)) => {
+                tracing::debug!(peer, %reason, "no connection came about");
+                return None;
+            }
+            #[cfg(feature = "tls")]
+            Err(Unsecured::Untrusted(why)) => {
+                tell(shared, &peer, &super::dial::untrusted(&peer, &why));
+                return None;
+            }
+        };
     let mut decoder = Decoder::new(HANDSHAKE_BYTES_MAX);
     let (kind, body) = match read_frame(&mut reader, &mut decoder).await {
         Ok(frame) => frame,
@@ -139,11 +148,13 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted,
             return None;
         }
     };
+    let member = called.and_then(|_| shared.handler.name_of(them.about.node));
     if let Some(called) = called
-        && let Err(why) = identity::fits(called, &peer, &them, shared.handler.name_of(them.about.node).as_ref())
+        && let Err(why) = identity::fits(called, &peer, &them, member.as_ref())
     {
         return refuse(shared, &peer, &mut writer, &why).await;
     }
+    let unconfirmed = Unconfirmed::new(called, member.as_ref());
     let limits = &shared.config.limits;
     let takes = limits.frame_bytes_max(them.purpose);
     let outbox = Outbox::new(limits.outgoing_bytes_max, takes.min(them.about.frame_bytes_max as usize));
@@ -160,7 +171,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<(Greeted,
     };
     write_all(&mut writer, &me.frame(frame::WELCOME)).await.ok()?;
     decoder.set_frame_bytes_max(takes);
-    Some((Greeted { reader, writer, decoder, me, them }, outbox, registered))
+    Some(Admitted { greeted: Greeted { reader, writer, decoder, me, them }, outbox, registered, unconfirmed })
 }
 
 /// Says to the other side that its certificate does not do, and ends.
@@ -188,10 +199,13 @@ async fn part(writer: &mut Box<dyn ByteWriter>, say: &[u8]) {
 struct Receive {
     shared: Arc<Shared>,
     heard: Heard,
+    unconfirmed: Unconfirmed,
 }
 
 impl Duty for Receive {
     fn frame(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
+        let confirmed = self.unconfirmed.confirm(|| self.shared.handler.name_of(self.heard.from.node));
+        confirmed.map_err(Ended::Protocol)?;
         if kind == frame::LOST
             && let Ok(link) = body.try_into()
         {

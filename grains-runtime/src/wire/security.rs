@@ -1,12 +1,9 @@
 //! How connections are kept from others: in the clear, or over TLS with certificates on both sides. `dial` and `listener` have
 //! every connection pass through here before the handshake.
 
-use std::io;
+use std::{io, sync::Arc};
 
-#[cfg(feature = "tls")]
-use std::sync::Arc;
-
-use grains_core::world::{BoxFuture, ByteReader, ByteWriter, Connection, World};
+use grains_core::world::{BoxFuture, ByteReader, ByteWriter, Clock, Connection, World};
 
 use super::identity::Identity;
 #[cfg(feature = "tls")]
@@ -48,20 +45,26 @@ impl From<io::Error> for Unsecured {
 
 impl Security {
     /// The side that dialled.
-    pub(super) async fn dialled(&self, connection: Connection) -> Result<Secured, Unsecured> {
+    pub(super) async fn dialled(&self, connection: Connection, clock: &Arc<dyn Clock>) -> Result<Secured, Unsecured> {
         match self {
-            Self::Plain => Ok(Secured::plain(connection)),
+            Self::Plain => {
+                let _ = clock;
+                Ok(Secured::plain(connection))
+            }
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.dialled(connection).await.map(Secured::proven),
+            Self::Tls(tls) => tls.dialled(connection, clock).await.map(Secured::proven),
         }
     }
 
     /// The side that was dialled.
-    pub(super) async fn accepted(&self, connection: Connection) -> Result<Secured, Unsecured> {
+    pub(super) async fn accepted(&self, connection: Connection, clock: &Arc<dyn Clock>) -> Result<Secured, Unsecured> {
         match self {
-            Self::Plain => Ok(Secured::plain(connection)),
+            Self::Plain => {
+                let _ = clock;
+                Ok(Secured::plain(connection))
+            }
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.accepted(connection).await.map(Secured::proven),
+            Self::Tls(tls) => tls.accepted(connection, clock).await.map(Secured::proven),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     ended::Ended,
     frame,
     handshake::Greeting,
+    identity::Unconfirmed,
     outbox::{Outbox, SendError},
     pump::Duty,
     shared::Shared,
@@ -25,15 +26,17 @@ pub(super) struct Serve {
     outbox: Arc<Outbox>,
     name: NodeName,
     node: NodeId,
+    unconfirmed: Unconfirmed,
     /// The last question. Numbers grow, so one that does not is a copy of one that was answered or is about to be.
     last: u64,
     serving: Arc<AtomicUsize>,
 }
 
 impl Serve {
-    pub(super) fn new(shared: &Arc<Shared>, them: &Greeting, outbox: &Arc<Outbox>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, them: &Greeting, outbox: &Arc<Outbox>, unconfirmed: Unconfirmed) -> Self {
         let (name, node) = (them.about.name.clone(), them.about.node);
-        Self { shared: shared.clone(), outbox: outbox.clone(), name, node, last: 0, serving: Arc::default() }
+        let (shared, outbox) = (shared.clone(), outbox.clone());
+        Self { shared, outbox, name, node, unconfirmed, last: 0, serving: Arc::default() }
     }
 
     fn slots(&self) -> Option<[Slot; 2]> {
@@ -50,6 +53,8 @@ impl Duty for Serve {
         if head.id <= self.last {
             return Ok(());
         }
+        let confirmed = self.unconfirmed.confirm(|| self.shared.handler.name_of(self.node));
+        confirmed.map_err(Ended::Protocol)?;
         self.last = head.id;
         let Some(slots) = self.slots() else {
             // Whoever asks on and does not read hears it by the end of the connection.

@@ -8,7 +8,7 @@ use super::Driver;
 use crate::{
     cluster::{
         clustered::Clustered,
-        command::Numbered,
+        command::{Command, Numbered},
         consensus::ProposeError,
         control::{Answer, Ask},
         names::{MemberId, NodeId, NodeName},
@@ -27,7 +27,7 @@ impl WireHandler for Ears {
         let driver = self.driver.upgrade();
         Box::pin(async move {
             let answer = match (codec::decode::<Ask>(&body), driver) {
-                (Ok(ask), Some(driver)) => driver.answer(Some(from.node), ask).await,
+                (Ok(ask), Some(driver)) => driver.answer(Some(&from), ask).await,
                 _ => Answer::Unreadable,
             };
             codec::encode(&answer).expect("answers are made of texts and numbers")
@@ -57,23 +57,17 @@ impl WireHandler for Ears {
 
 impl Driver {
     /// Answers a question of another node, or of this one.
-    pub(super) async fn answer(self: Arc<Self>, from: Option<NodeId>, ask: Ask) -> Answer {
+    pub(super) async fn answer(self: Arc<Self>, from: Option<&PeerInfo>, ask: Ask) -> Answer {
+        if let Some(why) = from.and_then(|from| not_its_own(from, &ask)) {
+            return Answer::Refused(why.to_owned());
+        }
         match ask {
             Ask::Raft(body) => Answer::Raft(self.consensus.handle(body).await),
             Ask::States(body) => self.answer_states(body).await,
             Ask::Founding(question) => self.answer_founding(question).await,
-            Ask::Join { joiner, request } if from.is_none_or(|from| from == joiner.node) => {
-                self.take_in(joiner, request).await
-            }
-            Ask::Join { .. } => Answer::Refused("a node joins for itself only".into()),
-            Ask::Renew { member, view } if from.is_none_or(|from| from == member.node) => {
-                self.renew(member, view).await
-            }
-            Ask::Renew { .. } => Answer::Refused("a node renews its own lease only".into()),
-            Ask::Waits { member, report } if from.is_none_or(|from| from == member.node) => {
-                self.look_for_cycles(member, report)
-            }
-            Ask::Waits { .. } => Answer::Refused("a node says what waits on itself only".into()),
+            Ask::Join { joiner, request } => self.take_in(joiner, request).await,
+            Ask::Renew { member, view } => self.renew(member, view).await,
+            Ask::Waits { member, report } => self.look_for_cycles(member, report),
             Ask::Propose { command } => self.put(command).await,
             Ask::Follow { after } => self.tell_changes(after).await,
         }
@@ -95,3 +89,27 @@ impl Driver {
         Answer::NotLeader(leader.map(|(_, address)| address))
     }
 }
+
+/// Why this is not for `from` to ask, if it speaks of another node than itself. A certificate binds its name, and the view
+/// its number to that name; so a name that it joins under has to be its own, or a certificate of one node would do for all.
+fn not_its_own(from: &PeerInfo, ask: &Ask) -> Option<&'static str> {
+    let is_its_own = |member: &MemberId| member.node == from.node;
+    match ask {
+        Ask::Join { joiner, .. } if joiner.node != from.node || joiner.name != from.name => {
+            Some("a node joins for itself only, by its own name")
+        }
+        Ask::Renew { member, .. } if !is_its_own(member) => Some("a node renews its own lease only"),
+        Ask::Waits { member, .. } if !is_its_own(member) => Some("a node says what waits on itself only"),
+        Ask::Propose { command } => match &command.command {
+            Command::Join { .. } | Command::Evict(_) => Some("who joins and who is removed is for the leader to say"),
+            Command::Leave(who) | Command::Left(who) | Command::Release { holder: who, .. } if !is_its_own(who) => {
+                Some("a node leaves for itself only")
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::{io, sync::OnceLock};
 
-use grains_core::world::{Listener, Transport};
+use grains_core::world::{Clock, Listener, Transport};
 
 use super::{
     dial::{read_frame, write_all},
@@ -36,6 +36,10 @@ pub(super) fn security(name: &str) -> Security {
 /// Connections in the hands of a test, with a certificate for [`RAW`].
 pub(super) struct Raws(pub(super) Arc<dyn Transport>);
 
+fn clock() -> Arc<dyn Clock> {
+    tokio_world().unwrap().clock
+}
+
 fn failed(why: Unsecured) -> io::Error {
     match why {
         Unsecured::Broken(why) => why,
@@ -49,7 +53,7 @@ impl Transport for Raws {
     }
 
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Connection>> {
-        Box::pin(async { Ok(tls(RAW).dialled(self.0.dial(address).await?).await.map_err(failed)?.0) })
+        Box::pin(async { Ok(tls(RAW).dialled(self.0.dial(address).await?, &clock()).await.map_err(failed)?.0) })
     }
 }
 
@@ -61,7 +65,7 @@ impl Listener for Port {
     }
 
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>> {
-        Box::pin(async { Ok(self.1.accepted(self.0.accept().await?).await.map_err(failed)?.0) })
+        Box::pin(async { Ok(self.1.accepted(self.0.accept().await?, &clock()).await.map_err(failed)?.0) })
     }
 }
 
@@ -142,7 +146,7 @@ async fn a_certificate_of_another_cluster_is_refused_though_its_root_is_trusted(
     let other = root().issue_for(&cluster, &Holder::Node(name.clone()), Validity::days(1));
     let other = Tls::of_pem(other, &cluster, &name).unwrap();
     let connection = setup.world.transport.dial(a.address()).await.unwrap();
-    let (mut connection, proven) = other.dialled(connection).await.unwrap();
+    let (mut connection, proven) = other.dialled(connection, &setup.world.clock).await.unwrap();
     // The other way round as well: it is the name of the cluster in the certificate that counts, not who vouches for it.
     let mine = identity::node_of(&cluster, a.address(), &proven).unwrap_err();
     assert!(mine.text.contains("for cluster \"c\", and this is \"d\""), "{mine}");
@@ -152,4 +156,27 @@ async fn a_certificate_of_another_cluster_is_refused_though_its_root_is_trusted(
     assert_eq!(kind, frame::REFUSE);
     let text = String::from_utf8_lossy(&body);
     assert!(text.contains("for cluster \"d\", and this is \"c\""), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_turns_out_to_be_anothers_ends_what_came_under_it() {
+    for purpose in [Purpose::Data, Purpose::Control] {
+        let setup = Setup::over_tls();
+        let (a, seen) = setup.node(1).await;
+        let mut raw = raw_dial(&setup, &a, 5, purpose).await;
+        let kind = if purpose == Purpose::Data { 1 } else { frame::REQUEST };
+        let heard = || lock(&seen.data).len() + lock(&seen.asked).len();
+        assert!(raw.say(kind, &question(1)).await);
+        until("it is heard, as nobody knows better", || heard() == 1).await;
+        *lock(&seen.named_since) = Some(NodeId(5));
+        raw.say(kind, &question(2)).await;
+        while raw.hear().await.is_some() {}
+        assert_eq!(heard(), 1, "and no more, once the view says whose number that is");
+    }
+}
+
+fn question(id: u64) -> Vec<u8> {
+    let mut body = id.to_le_bytes().to_vec();
+    body.extend([0; 32]);
+    body
 }

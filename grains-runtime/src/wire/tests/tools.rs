@@ -166,6 +166,8 @@ pub(super) struct Seen {
     pub(super) data: Mutex<Vec<(MemberId, u8, Vec<u8>)>>,
     pub(super) asked: Mutex<Vec<(PeerInfo, Vec<u8>)>>,
     pub(super) down: Mutex<Vec<(MemberId, u64, u64)>>,
+    /// A node that has become a member called "named" since.
+    pub(super) named_since: Mutex<Option<NodeId>>,
     /// What has ended, and how many frames had come by then.
     pub(super) ended: Mutex<Vec<EndSeen>>,
 }
@@ -204,7 +206,7 @@ impl WireHandler for Seen {
     }
 
     fn name_of(&self, node: NodeId) -> Option<NodeName> {
-        (node == NodeId(NAMED)).then(|| NodeName::new("named").unwrap())
+        (node == NodeId(NAMED) || Some(node) == *lock(&self.named_since)).then(|| NodeName::new("named").unwrap())
     }
 
     fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
