@@ -486,7 +486,7 @@ fn race_seconds() -> u64 {
     std::env::var("GRAINS_RACE_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(3)
 }
 
-/// `GRAINS_RACE_SECONDS` sets how long (3 unless set; `tests/run` races for 20).
+/// `GRAINS_RACE_SECONDS` sets how long (3 unless set; `tests/run` races for 5).
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_racing_with_deactivation_are_never_lost_and_never_see_a_dead_instance() {
     let idle = GrainOptions::new().idle_timeout(Duration::from_millis(1));
