@@ -45,6 +45,13 @@ pub trait Young: Send + Sync {
     fn grow_up(&self);
 }
 
+impl<T> Stage<T> {
+    /// Whether the caller waits and there is no answer yet.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Queued | Self::Running)
+    }
+}
+
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -98,7 +105,7 @@ impl<T> ReplySender<T> {
 
     fn close(&self, answer: Option<T>) {
         let mut shared = lock(&self.shared);
-        if let Stage::Queued | Stage::Running = shared.stage {
+        if shared.stage.is_open() {
             shared.stage = Stage::Answered(answer);
             let (waker, watch) = (shared.waker.take(), shared.watch.take());
             drop(shared);
@@ -125,12 +132,12 @@ impl<T: Send> Watched for Mutex<Shared<T>> {
 
 impl<T: Send> Young for Mutex<Shared<T>> {
     fn waits(&self) -> bool {
-        matches!(lock(self).stage, Stage::Queued | Stage::Running)
+        lock(self).stage.is_open()
     }
 
     fn grow_up(&self) {
         let mut shared = lock(self);
-        if !matches!(shared.stage, Stage::Queued | Stage::Running) {
+        if !shared.stage.is_open() {
             return;
         }
         shared.is_old = true;

@@ -95,10 +95,9 @@ impl<M: Method> Waiting<M> {
     }
 
     /// The same with a caller that waits, and the queue it waits in.
-    pub fn with(self, edge: Option<WaitEdge>, queue: Option<Arc<dyn Queue>>) -> Self {
-        let mut waiting = self;
-        (waiting.edge, waiting.queue) = (edge, queue);
-        waiting
+    pub fn with(mut self, edge: Option<WaitEdge>, queue: Option<Arc<dyn Queue>>) -> Self {
+        (self.edge, self.queue) = (edge, queue);
+        self
     }
 
     /// Whether it needs no timer now.

@@ -3,12 +3,13 @@
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
     path::Path,
 };
 
 use super::CaError;
+use crate::world::sync_folder;
 
 /// What to do about a file that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +92,4 @@ fn write(path: &Path, bytes: &[u8], secrecy: Secrecy) -> io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
-}
-
-/// Its names survive a crash after this, where a folder can be synced.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(folder)?.sync_all(),
-        false => Ok(()),
-    }
 }

@@ -91,7 +91,7 @@ impl Tls {
 
     fn noted(&self, opened: Result<Opened, Unsecured>) -> Result<Opened, Unsecured> {
         if let Err(Unsecured::Untrusted(_)) = opened {
-            self.failed.notify_one();
+            self.look_soon();
         }
         opened
     }

@@ -15,6 +15,9 @@ mod random;
 mod tasks;
 mod transport;
 
+#[cfg(feature = "ca")]
+pub(crate) use self::disk::sync_folder;
+
 #[cfg(test)]
 mod testing;
 

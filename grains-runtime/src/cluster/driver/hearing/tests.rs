@@ -7,7 +7,11 @@ use grains_core::codec;
 use super::*;
 use crate::{
     ClusterConfig, Node,
-    cluster::{Incarnation, member::Joiner},
+    cluster::{
+        Incarnation,
+        directory::testing::{member, member_id},
+        member::Joiner,
+    },
     wire::{Lane, Limits, Reach, Security, Wire, WireConfig},
     world::tokio_world,
 };
@@ -30,19 +34,8 @@ impl WireHandler for Deaf {
 }
 
 fn joiner(node: u64, name: &str) -> Joiner {
-    Joiner {
-        node: NodeId(node),
-        name: NodeName::new(name).unwrap(),
-        address: "127.0.0.1:1".to_owned(),
-        process: 1,
-        roles: Default::default(),
-        capacity: 1,
-        grain_types: Default::default(),
-        singletons: Default::default(),
-        uses_states: false,
-        kept_elsewhere: Default::default(),
-        workers: Default::default(),
-    }
+    let name = NodeName::new(name).unwrap();
+    Joiner { name, address: "127.0.0.1:1".to_owned(), process: 1, ..member(member_id(node)).joiner }
 }
 
 /// Node 77, called "c", as whoever has a certificate for "c" can be. In the clear: a name is worth less there, but is judged
