@@ -37,7 +37,7 @@ use super::{
 use crate::{
     activation::lock,
     node::NodeInner,
-    wire::{Link, SendError, Wire},
+    wire::{Link, Order, SendError, Wire},
 };
 
 pub(crate) struct Clustered {
@@ -158,8 +158,14 @@ impl Clustered {
     }
 
     /// Sends one small frame to another member, which does not wait for it: it may be lost, and is sent again then.
-    fn send_frame(&self, to: MemberId, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
-        self.link_to(to)?.send_small(kind, write).map(drop)
+    fn send_frame(
+        &self,
+        to: MemberId,
+        order: Order,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), SendError> {
+        self.link_to(to)?.send_small(order, kind, write).map(drop)
     }
 
     fn link_to(&self, to: MemberId) -> Result<Arc<Link>, SendError> {

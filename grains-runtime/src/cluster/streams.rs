@@ -63,7 +63,14 @@ pub(crate) trait StreamLink: Send + Sync + 'static {
     fn tell(&self, frame: &StreamFrame) -> Result<(), LinkGone>;
 
     /// Sends an encoded frame as soon as there is room, for which `cx` waits by `ticket`: one for each frame.
-    fn poll_send(&self, cx: &mut Context<'_>, ticket: &mut Ticket, frame: &[u8]) -> Poll<Result<(), NotSent>>;
+    /// `call` is the one whose answer it is part of: only frames of other calls may overtake it.
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut Ticket,
+        call: u64,
+        frame: &[u8],
+    ) -> Poll<Result<(), NotSent>>;
 }
 
 /// The link has ended. What has begun on it is told by [`Streams::link_ended`].
@@ -267,9 +274,10 @@ impl Hub {
         link: &dyn StreamLink,
         cx: &mut Context<'_>,
         ticket: &mut Ticket,
+        call: u64,
         frame: &[u8],
     ) -> Poll<Result<(), NotSent>> {
-        if self.tenure.may_act() { link.poll_send(cx, ticket, frame) } else { Poll::Ready(Err(NotSent::Gone)) }
+        if self.tenure.may_act() { link.poll_send(cx, ticket, call, frame) } else { Poll::Ready(Err(NotSent::Gone)) }
     }
 
     /// Stops a stream that nobody reads here.

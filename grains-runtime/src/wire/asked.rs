@@ -12,7 +12,7 @@ use super::{
     ended::Ended,
     frame,
     handshake::Greeting,
-    outbox::{Outbox, SendError, Sent},
+    outbox::{Marks, Outbox, SendError, Sent},
     pump::Duty,
     shared::Shared,
 };
@@ -100,12 +100,12 @@ impl Open {
         self.outbox.close();
         let questions = std::mem::take(&mut lock(&self.waiting).questions);
         // Not known only if the writer is still there, and then anything may have left.
-        let written = self.outbox.written().unwrap_or(Sent(u64::MAX));
+        let written = self.outbox.written().unwrap_or(Marks::ALL);
         for question in questions.into_values() {
             let (address, why) = (self.address.clone(), why.to_owned());
-            let failure = match question.sent > written {
-                true => RequestError::Unreachable { address, why },
-                false => RequestError::Unanswered { address, why },
+            let failure = match written.have(question.sent) {
+                true => RequestError::Unanswered { address, why },
+                false => RequestError::Unreachable { address, why },
             };
             drop(question.answer.send(Err(failure)));
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     handshake::{Purpose, VERSIONS, Versions},
+    outbox::SHORT_BYTES_MAX,
     security::Security,
 };
 use crate::cluster::{NodeId, NodeName};
@@ -44,16 +45,20 @@ pub(crate) enum Reach {
 pub(crate) struct Limits {
     /// The versions of the protocol it speaks.
     pub(crate) versions: Versions,
-    /// The longest frame with a call, or with a question that nothing large may hold up. A call carries an argument list
-    /// and a state is at most 1 MiB: this leaves room for several, and one such frame holds up those behind it for some
-    /// 4 ms on a link of 10 Gbit/s.
+    /// The longest question that nothing large may hold up: one such frame holds up those behind it for some 4 ms on a link
+    /// of 10 Gbit/s.
     pub(crate) frame_bytes_max: usize,
+    /// The longest call, answer or item of a stream. Nothing short waits behind a long one, so what bounds it is the memory
+    /// that one takes at its ends: its arguments, the message, and its parts over there.
+    pub(crate) message_bytes_max: usize,
     /// The longest frame of a bulk question: a snapshot of the cluster's state or the directory of a partition, of which
     /// each is sent whole. Nothing small waits behind it.
     pub(crate) bulk_frame_bytes_max: usize,
     /// How many bytes of calls and questions wait for one connection before more are refused as overload. As many of
     /// answers and items of streams wait beside them; more of these wait for room.
     pub(crate) outgoing_bytes_max: usize,
+    /// The same of long calls, and of long answers and items, beside those.
+    pub(crate) long_bytes_max: usize,
     /// How many questions may wait for an answer on one connection, on either side of it.
     pub(crate) requests_max: usize,
     /// How many questions of all connections together are answered at the same time.
@@ -79,11 +84,20 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The longest frame this node takes on a connection for `purpose`.
+    /// The longest message this node takes on a connection for `purpose`.
+    pub(super) fn message_bytes_max(&self, purpose: Purpose) -> usize {
+        match purpose {
+            Purpose::Control => self.frame_bytes_max,
+            Purpose::Data => self.message_bytes_max,
+            Purpose::Bulk => self.bulk_frame_bytes_max,
+        }
+    }
+
+    /// The longest frame this node takes on it: longer messages come in parts between calls.
     pub(super) fn frame_bytes_max(&self, purpose: Purpose) -> usize {
         match purpose {
-            Purpose::Control | Purpose::Data => self.frame_bytes_max,
-            Purpose::Bulk => self.bulk_frame_bytes_max,
+            Purpose::Data => self.message_bytes_max.min(SHORT_BYTES_MAX),
+            Purpose::Control | Purpose::Bulk => self.message_bytes_max(purpose),
         }
     }
 }
@@ -93,8 +107,10 @@ impl Default for Limits {
         Self {
             versions: VERSIONS,
             frame_bytes_max: 4 << 20,
+            message_bytes_max: 16 << 20,
             bulk_frame_bytes_max: 16 << 20,
             outgoing_bytes_max: 16 << 20,
+            long_bytes_max: 64 << 20,
             requests_max: 1024,
             serving_max: 8192,
             connections_max: 1024,

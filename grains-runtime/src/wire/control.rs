@@ -172,7 +172,7 @@ pub(super) async fn request(
     body: Arc<Vec<u8>>,
     limit: Duration,
 ) -> Result<Response, RequestError> {
-    let (bytes, max) = (body.len() + HEAD_BYTES + 1, shared.config.limits.frame_bytes_max(lane.purpose()));
+    let (bytes, max) = (body.len() + HEAD_BYTES + 1, shared.config.limits.message_bytes_max(lane.purpose()));
     if bytes > max {
         return Err(RequestError::TooLarge { bytes, max });
     }
@@ -296,7 +296,7 @@ impl Attempt {
                 return self.failed(RequestError::Refused(refused));
             }
         };
-        let frame_bytes_max = limits.frame_bytes_max(self.caller.lane.purpose()).min(greeted.frame_bytes_max());
+        let frame_bytes_max = limits.message_bytes_max(self.caller.lane.purpose()).min(greeted.message_bytes_max());
         let open = Arc::new(Open::new(address, &greeted.them, limits, frame_bytes_max, clock.now()));
         let registered = self.shared.register(Side::Dialled, &greeted.me, &greeted.them, open.outbox());
         let registered = match registered {

@@ -124,8 +124,8 @@ impl Greeted {
         }
     }
 
-    /// The longest frame the other side takes.
-    pub(super) fn frame_bytes_max(&self) -> usize {
+    /// The longest message the other side takes.
+    pub(super) fn message_bytes_max(&self) -> usize {
         self.them.about.frame_bytes_max as usize
     }
 }

@@ -20,6 +20,9 @@ pub(crate) const PONG: u8 = 0x87;
 /// The link of this number of the other side has ended here: whatever was on it may be lost.
 pub(crate) const LOST: u8 = 0x88;
 
+/// A part of a long message: whether it is the last one, and its bytes. The first of these is the message's kind.
+pub(crate) const PART: u8 = 0x89;
+
 /// Whether frames of this kind belong to the wire; the others are data, and their kind is the call layer's.
 pub(crate) fn is_control(kind: u8) -> bool {
     kind & 0x80 != 0
@@ -28,7 +31,7 @@ pub(crate) fn is_control(kind: u8) -> bool {
 /// How many bytes stand before the body.
 pub(crate) const HEAD_BYTES: usize = LENGTH_BYTES + 1;
 
-const LENGTH_BYTES: usize = 4;
+pub(crate) const LENGTH_BYTES: usize = 4;
 
 /// Appends a frame to `out`; `body` appends its body and nothing else. Answers the length that counts against limits.
 pub(crate) fn write(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> usize {
@@ -40,6 +43,46 @@ pub(crate) fn write(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)
     let length = u32::try_from(bytes).unwrap_or(u32::MAX);
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     bytes
+}
+
+const MORE: u8 = 0;
+const LAST: u8 = 1;
+
+/// Appends a part of a long message.
+pub(crate) fn write_part(out: &mut Vec<u8>, bytes: &[u8], is_last: bool) {
+    write(out, PART, |out| {
+        out.push(if is_last { LAST } else { MORE });
+        out.extend_from_slice(bytes);
+    });
+}
+
+/// Puts parts together to the messages they are of. Memory grows with bytes that came.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    message: Vec<u8>,
+    message_bytes_max: usize,
+}
+
+impl Parts {
+    /// For messages of up to `message_bytes_max`, kind included.
+    pub(crate) fn new(message_bytes_max: usize) -> Self {
+        Self { message: Vec::new(), message_bytes_max }
+    }
+
+    /// The body of a [`PART`] has come. With the last one of a message gives that: its kind, and behind it its body.
+    pub(crate) fn add(&mut self, part: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+        let (is_last, bytes) = match part {
+            [MORE, bytes @ ..] if !bytes.is_empty() => (false, bytes),
+            [LAST, bytes @ ..] if !bytes.is_empty() => (true, bytes),
+            _ => return Err(FrameError::Part),
+        };
+        let len = self.message.len() + bytes.len();
+        if len > self.message_bytes_max {
+            return Err(FrameError::TooLong { bytes: len, max: self.message_bytes_max });
+        }
+        self.message.extend_from_slice(bytes);
+        Ok(is_last.then(|| std::mem::take(&mut self.message)))
+    }
 }
 
 /// How many whole frames stand in the first `reached` of `bytes`, which are whole frames one after the other.
@@ -80,6 +123,9 @@ pub(crate) enum FrameError {
     /// It has not even a kind.
     #[error("a frame of 0 bytes, and the kind alone is one")]
     Empty,
+    /// It has nothing of a message, or does not say whether that is the last of it.
+    #[error("a part of a message that has no bytes, or does not say whether it is the last")]
+    Part,
 }
 
 /// Cuts a stream of bytes into frames, however they arrive. Memory grows with bytes that came, not with what they say.
@@ -255,6 +301,21 @@ mod tests {
             whole_frames(&garbage, garbage.len());
             longest_frame(&garbage);
         }
+    }
+
+    #[test]
+    fn parts_make_whole_messages_of_bounded_length() {
+        let mut parts = Parts::new(10);
+        for _ in 0..2 {
+            assert_eq!(parts.add(&[MORE, 7, 1, 2]), Ok(None));
+            assert_eq!(parts.add(&[MORE, 3]), Ok(None));
+            assert_eq!(parts.add(&[LAST, 4]), Ok(Some(vec![7, 1, 2, 3, 4])));
+        }
+        for wrong in [&[][..], &[LAST], &[MORE], &[2, 1]] {
+            assert_eq!(parts.add(wrong), Err(FrameError::Part), "{wrong:?}");
+        }
+        assert_eq!(parts.add(&[MORE; 11]), Ok(None));
+        assert_eq!(parts.add(&[LAST, 0]), Err(FrameError::TooLong { bytes: 11, max: 10 }));
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Drop for Heard {
             }
         };
         // A link that is dead already has lost everything, and the next one begins with this.
-        let told = link.and_then(|link| Some((link.id(), link.say_lost(self.link)?.0)));
+        let told = link.and_then(|link| Some((link.id(), link.say_lost(self.link)?)));
         shared.handler.data_ended(from, self.link, replaced.or(told));
     }
 }

@@ -19,7 +19,7 @@ use super::{
     ended::Ended,
     frame,
     handshake::{HANDSHAKE_BYTES_MAX, Purpose},
-    outbox::{Chunk, Company, Outbox, SendError, Sent, Ticket},
+    outbox::{Chunk, Company, Marks, Order, Outbox, SendError, Sent, Ticket},
     pump::Duty,
     shared::{Shared, Side, State},
 };
@@ -48,36 +48,42 @@ impl Link {
     /// others wait meanwhile. It never waits for the network. That it may be lost is told to this side only.
     #[cfg(test)]
     pub(crate) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        self.send_in(Company::Alone, kind, write)
+        self.send_in(Company::Alone, Order::Free, kind, write)
     }
 
-    /// The same in `company`.
+    /// The same in `company`, and in `order`.
     pub(crate) fn send_in(
         &self,
         company: Company,
+        order: Order,
         kind: u8,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent, SendError> {
         debug_assert!(!super::is_control(kind), "kind {kind:#04x} is not for calls");
-        self.outbox.send_in(company, kind, write)
+        self.outbox.send_in(company, order, kind, write)
     }
 
     /// The same for a small frame, which finds room also where calls are refused as overload.
-    pub(crate) fn send_small(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        self.outbox.send_small(kind, write)
+    pub(crate) fn send_small(
+        &self,
+        order: Order,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
+        self.outbox.send_small(order, kind, write)
     }
 
     /// The same for a small frame for which the other side waits: it hears if it was lost. When even the room of small
     /// frames is used up, the other side takes nothing: then the link ends, which both sides hear.
-    pub(crate) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+    pub(crate) fn tell(&self, order: Order, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         self.owed.store(true, Ordering::Release);
-        self.outbox.tell(kind, write)
+        self.outbox.tell(order, kind, write)
     }
 
     /// The same for a frame that can wait for room, if nobody does.
-    pub(crate) fn answer(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+    pub(crate) fn answer(&self, order: Order, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         self.owed.store(true, Ordering::Release);
-        self.outbox.send_in_turn(kind, write)
+        self.outbox.send_in_turn(order, kind, write)
     }
 
     /// The same as soon as there is room, for which `cx` waits by `ticket`: never [`SendError::Overloaded`].
@@ -85,11 +91,12 @@ impl Link {
         &self,
         cx: &mut Context<'_>,
         ticket: &mut Ticket,
+        order: Order,
         kind: u8,
         body: &[u8],
     ) -> Poll<Result<Sent, SendError>> {
         self.owed.store(true, Ordering::Release);
-        self.outbox.poll_send(cx, ticket, kind, &[body])
+        self.outbox.poll_send(cx, ticket, order, kind, &[body])
     }
 
     /// Whether a frame with a body of so many bytes can be sent at all.
@@ -121,10 +128,10 @@ impl Link {
         self.outbox.is_closed()
     }
 
-    /// Once it is dead, and before the handler is told: no frame above this has left or will. So whoever sent a frame and
+    /// Once it is dead, and before the handler is told: no frame beyond these has left or will. So whoever sent a frame and
     /// then finds none here will hear of the end.
-    pub(crate) fn written(&self) -> Option<u64> {
-        self.outbox.written().map(|Sent(written)| written)
+    pub(crate) fn written(&self) -> Option<Marks> {
+        self.outbox.written()
     }
 }
 
@@ -139,13 +146,13 @@ pub(super) struct Place {
     pub(super) lost: u64,
 }
 
-/// A link of this node and one of its frames.
-pub(super) type Asked = (u64, u64);
+/// A link of this node, and how much was sent on it.
+pub(super) type Asked = (u64, Marks);
 
 impl Place {
-    /// The link there is, and the last frame that was given to it. Link 0 is none.
+    /// The link there is, and what was given to it. Link 0 is none.
     pub(super) fn asked(&self) -> Asked {
-        self.link.as_ref().map_or((0, 0), |link| (link.id, link.outbox.sent().0))
+        self.link.as_ref().map_or((0, Marks::default()), |link| (link.id, link.outbox.sent()))
     }
 
     pub(super) fn link(&self) -> Option<Arc<Link>> {
@@ -165,7 +172,8 @@ pub(super) fn get(shared: &Arc<Shared>, to: MemberId, address: &str) -> Arc<Link
     {
         return link.clone();
     }
-    let outbox = Arc::new(Outbox::new(limits.outgoing_bytes_max, limits.frame_bytes_max));
+    let outbox = Outbox::in_parts(limits.outgoing_bytes_max, limits.long_bytes_max, limits.message_bytes_max);
+    let outbox = Arc::new(outbox);
     let (connected, owed) = (AtomicBool::new(false), AtomicBool::new(false));
     let id = Shared::serial(&mut state);
     let link = Arc::new(Link { to, id, outbox, connected, owed, answers_waiting: AtomicUsize::new(0) });
@@ -195,9 +203,11 @@ pub(super) fn place(state: &mut State, peers_max: usize, member: MemberId) -> Op
 }
 
 impl Link {
-    /// Says that the other side's link of this number has ended here.
-    pub(super) fn say_lost(&self, theirs: u64) -> Option<Sent> {
-        self.outbox.tell(frame::LOST, |out| out.extend_from_slice(&theirs.to_le_bytes())).ok()
+    /// Says that the other side's link of this number has ended here. Gives what was sent until then: of long messages that
+    /// are under way still, answers come on another link, and are not hoped for.
+    pub(super) fn say_lost(&self, theirs: u64) -> Option<Marks> {
+        self.outbox.tell(Order::Free, frame::LOST, |out| out.extend_from_slice(&theirs.to_le_bytes())).ok()?;
+        Some(self.outbox.sent())
     }
 }
 
@@ -232,9 +242,9 @@ async fn connect(shared: &Arc<Shared>, link: &Link, address: &str, from: Instant
         clock.sleep_until(from).await;
     }
     let greeted = dial(shared, address, Purpose::Data, Some(link)).await.map_err(|why| why.to_string())?;
-    let max = greeted.frame_bytes_max();
+    let max = greeted.message_bytes_max();
     link.outbox.limit_frames(max).map_err(|bytes| {
-        format!("a frame of {bytes} bytes waits, and {address} takes {max}: give both the same `frame_bytes_max`")
+        format!("a message of {bytes} bytes waits, and {address} takes {max}: give both the same `message_bytes_max`")
     })?;
     link.connected.store(true, Ordering::Release);
     let registered = shared.register(Side::Dialled, &greeted.me, &greeted.them, &link.outbox);
@@ -294,7 +304,7 @@ impl Drop for End {
         if link.owed.load(Ordering::Acquire) && !link.connected.load(Ordering::Acquire) {
             self.shared.close_heard(link.to);
         }
-        let written = link.written().unwrap_or(u64::MAX);
+        let written = link.written().unwrap_or(Marks::ALL);
         self.shared.handler.link_down(link.to, link.id, written);
     }
 }

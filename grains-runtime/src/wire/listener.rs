@@ -8,7 +8,7 @@ use super::{
     Unreadable,
     dial::{Greeted, read_frame, write_all},
     ended::Ended,
-    frame::{self, Decoder},
+    frame::{self, Decoder, Parts},
     handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
     heard::Heard,
     identity::{self, Unconfirmed},
@@ -80,7 +80,8 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) 
     let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
         (Purpose::Data, Some(from)) => {
             let heard = Heard::new(&shared, from, them.about.link.unwrap_or(0));
-            Box::new(Receive { shared: shared.clone(), heard, unconfirmed })
+            let parts = Parts::new(shared.config.limits.message_bytes_max);
+            Box::new(Receive { shared: shared.clone(), heard, unconfirmed, parts })
         }
         // The handshake refuses calls of nobody.
         (Purpose::Data, None) => return,
@@ -156,7 +157,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
     }
     let unconfirmed = Unconfirmed::new(called, member.as_ref());
     let limits = &shared.config.limits;
-    let takes = limits.frame_bytes_max(them.purpose);
+    let takes = limits.message_bytes_max(them.purpose);
     let outbox = Outbox::new(limits.outgoing_bytes_max, takes.min(them.about.frame_bytes_max as usize));
     let outbox = Arc::new(outbox);
     let registered = match shared.register(Side::Accepted, &me, &them, &outbox) {
@@ -170,7 +171,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
         }
     };
     write_all(&mut writer, &me.frame(frame::WELCOME)).await.ok()?;
-    decoder.set_frame_bytes_max(takes);
+    decoder.set_frame_bytes_max(limits.frame_bytes_max(them.purpose));
     Some(Admitted { greeted: Greeted { reader, writer, decoder, me, them }, outbox, registered, unconfirmed })
 }
 
@@ -200,6 +201,20 @@ struct Receive {
     shared: Arc<Shared>,
     heard: Heard,
     unconfirmed: Unconfirmed,
+    parts: Parts,
+}
+
+impl Receive {
+    fn data(&self, kind: u8, body: &[u8]) -> Result<(), Ended> {
+        if frame::is_control(kind) {
+            return Err(Ended::Protocol(format!("a frame of kind {kind:#04x} on a data connection")));
+        }
+        let read = self.shared.handler.data(self.heard.from, self.heard.link, kind, body);
+        // What it meant, and whoever waits for it, is unknown. Both sides hear of the end.
+        read.map_err(|Unreadable(why)| {
+            Ended::Protocol(format!("a frame of kind {kind:#04x} that cannot be read: {why}"))
+        })
+    }
 }
 
 impl Duty for Receive {
@@ -212,14 +227,13 @@ impl Duty for Receive {
             self.heard.lost(u64::from_le_bytes(link));
             return Ok(());
         }
-        if frame::is_control(kind) {
-            return Err(Ended::Protocol(format!("a frame of kind {kind:#04x} on a data connection")));
+        if kind != frame::PART {
+            return self.data(kind, body);
         }
-        let read = self.shared.handler.data(self.heard.from, self.heard.link, kind, body);
-        // What it meant, and whoever waits for it, is unknown. Both sides hear of the end.
-        read.map_err(|Unreadable(why)| {
-            Ended::Protocol(format!("a frame of kind {kind:#04x} that cannot be read: {why}"))
-        })
+        match self.parts.add(body)?.as_deref() {
+            Some([kind, body @ ..]) => self.data(*kind, body),
+            Some([]) | None => Ok(()),
+        }
     }
 
     /// An older one may be half open for long: its end was lost, or was not read because this side was stopped.

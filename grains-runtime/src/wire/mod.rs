@@ -42,7 +42,7 @@ pub(crate) use self::{
     control::{Lane, RequestError, Response},
     frame::is_control,
     link::Link,
-    outbox::{Company, SendError, Sent, Ticket},
+    outbox::{Company, Marks, Order, SendError, Sent, Ticket},
     security::Security,
 };
 use self::{address::advertised, shared::Shared};
@@ -82,10 +82,10 @@ pub(crate) trait WireHandler: Send + Sync + 'static {
     fn data(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable>;
 
     /// The link of number `link` of `from` has ended, behind the last frame that came over it; what else was on it is lost.
-    /// `asked` is a link of this node to that member, and one of its frames: what was sent on it up to that frame may have
-    /// been answered in vain. What was sent behind it, or on a later link, is answered on another link of `from`; what was
-    /// sent on an earlier one is told by [`link_down`](Self::link_down).
-    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>);
+    /// `asked` is a link of this node to that member, and how much was sent on it: that may have been answered in vain.
+    /// What was sent behind it, or on a later link, is answered on another link of `from`; what was sent on an earlier one
+    /// is told by [`link_down`](Self::link_down).
+    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, Marks)>);
 
     /// What the node of this number is called, if it is a member. Asked of nodes with certificates, which say a name.
     fn name_of(&self, node: NodeId) -> Option<NodeName> {
@@ -93,9 +93,9 @@ pub(crate) trait WireHandler: Send + Sync + 'static {
         None
     }
 
-    /// The link of this number is dead. No frame of it above `written` has left this node or ever will; those up to it may
-    /// have arrived. Told exactly once for each link, also when it was closed here.
-    fn link_down(&self, to: MemberId, link: u64, written: u64);
+    /// The link of this number is dead. No frame of it beyond `written` has left this node whole or ever will; those up to it
+    /// may have arrived. Told exactly once for each link, also when it was closed here.
+    fn link_down(&self, to: MemberId, link: u64, written: Marks);
 }
 
 /// The connections of one node. Dropped without [`close`](Self::close), it ends its tasks but does not wait for them.

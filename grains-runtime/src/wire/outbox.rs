@@ -1,5 +1,6 @@
 //! The outgoing side of a connection: frames are encoded straight into bounded chunks, and the pump, its one writer, takes
 //! a chunk at a time. So batches grow with load, nothing waits when there is none, and what never left is known for sure.
+//! Long messages leave in parts between short frames: see `lanes`.
 //!
 //! Who may take room when:
 //!
@@ -11,7 +12,8 @@
 //!    wants much and those behind it little. From then on its room is kept for it. While anybody stands there who was not
 //!    woken, nobody who comes later takes room. So it is woken at the latest when all has left that was sent before it came,
 //!    and by those who came before it.
-//! 4. Whoever stands there holds a [`Ticket`]. Dropped, it leaves the line, or gives up what is kept for it, and those are
+//! 4. Long messages have room of their own, of both kinds, so that they keep no short one out, nor in line.
+//! 5. Whoever stands there holds a [`Ticket`]. Dropped, it leaves the line, or gives up what is kept for it, and those are
 //!    woken for whom there is room now: no wake-up is lost with the one it was for.
 
 use std::{
@@ -25,15 +27,17 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use self::line::{Line, Number};
+pub(super) use self::lanes::{Chunk, SHORT_BYTES_MAX};
+pub(crate) use self::lanes::{Marks, Order, Sent};
+use self::{
+    lanes::{CHUNK_BYTES, LongLane, Size},
+    line::{Line, Number},
+};
 use super::frame;
 use crate::sync::{Mutex, MutexGuard, lock};
 
+mod lanes;
 mod line;
-
-/// The number of a frame among those of its outbox: it grows by one, from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Sent(pub(crate) u64);
 
 /// The frame was not taken, and nothing of it will be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,40 +61,12 @@ pub(crate) enum SendError {
     Closed,
 }
 
-/// Frames of up to this many bytes together leave in one write. Larger batches make both sides take turns instead of
-/// working at the same time: 522 calls a write were slower than 111.
-const CHUNK_BYTES: usize = 64 * 1024;
-
 /// A writer that comes upon fewer frames than this lets others run once, for theirs to join them. Of more frames than this the
 /// price of a write is a small part.
 const GATHERED: u64 = 64;
 
 /// Room for small frames beyond that for calls: some 40,000 credits or bounces, or dozens of the longest failures.
 const SMALL_BYTES_MAX: usize = 1 << 20;
-
-/// Frames one after the other, all of them whole.
-#[derive(Debug, Default)]
-pub(super) struct Chunk {
-    pub(super) bytes: Vec<u8>,
-    /// All of it may wait for more.
-    patient: bool,
-    /// How many frames were sent before the first of these.
-    before: u64,
-    frames: u64,
-    /// How many of its bytes are of those who can wait.
-    in_turn: usize,
-}
-
-impl Chunk {
-    pub(super) fn frames(&self) -> u64 {
-        self.frames
-    }
-
-    /// The last frame that may have arrived if `reached` bytes of this chunk have left.
-    fn reached(&self, reached: usize) -> Sent {
-        Sent(self.before + frame::whole_frames(&self.bytes, reached))
-    }
-}
 
 /// Whether others are about to send, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,17 +104,21 @@ pub(super) struct Outbox {
     state: Mutex<State>,
     /// As the phase says, for those who look often.
     closed: AtomicBool,
-    bytes_max: usize,
 }
 
 struct State {
+    /// Short frames.
     queue: VecDeque<Chunk>,
+    long: LongLane,
+    /// It is the turn of the long lane.
+    long_next: bool,
+    /// Messages of more bytes than this are long.
+    short_bytes_max: usize,
     /// A used buffer, so that a busy connection allocates none.
     spare: Vec<u8>,
-    /// Bytes of those who cannot wait, in the queue and in the chunk that is being written.
-    at_once: usize,
-    /// The room of the others.
-    line: Line,
+    short_room: Rooms,
+    long_room: Rooms,
+    /// How many short frames were sent.
     sent: u64,
     frame_bytes_max: usize,
     /// That of the frame that is appended next.
@@ -152,25 +132,80 @@ struct State {
     enders: Vec<Waker>,
 }
 
+/// The room of messages of one size.
+struct Rooms {
+    /// Bytes of those who cannot wait, in the lanes and in the chunk that is being written.
+    at_once: usize,
+    /// The room of the others.
+    line: Line,
+    bytes_max: usize,
+}
+
+impl Rooms {
+    fn new(bytes_max: usize) -> Self {
+        Self { at_once: 0, line: Line::new(bytes_max), bytes_max }
+    }
+
+    fn waiting(&self) -> usize {
+        self.at_once + self.line.taken()
+    }
+
+    /// Takes room for so many bytes.
+    fn take(&mut self, room: Room, bytes: usize) -> Result<(), SendError> {
+        let taken = match room {
+            Room::AtOnce { beyond } => {
+                let fits = self.at_once + bytes <= self.bytes_max + beyond;
+                self.at_once += if fits { bytes } else { 0 };
+                fits
+            }
+            Room::InTurn => self.line.take(bytes),
+            Room::Taken => true,
+        };
+        if taken { Ok(()) } else { Err(self.overloaded(room)) }
+    }
+
+    /// Whether there is none for anything. Asked first: what is written for the length of it alone is written in vain.
+    fn is_full(&self, room: Room) -> bool {
+        match room {
+            Room::AtOnce { beyond } => self.at_once >= self.bytes_max + beyond,
+            Room::InTurn => !self.line.is_open(),
+            Room::Taken => false,
+        }
+    }
+
+    fn overloaded(&self, room: Room) -> SendError {
+        let beyond = if let Room::AtOnce { beyond } = room { beyond } else { 0 };
+        SendError::Overloaded { limit: self.bytes_max + beyond }
+    }
+}
+
 /// Whose room a frame takes.
 #[derive(Clone, Copy)]
 enum Room {
-    /// That of those who cannot wait, up to so many bytes together.
-    AtOnce(usize),
+    /// That of those who cannot wait, and so many bytes beyond it.
+    AtOnce { beyond: usize },
     /// That of those who can, if nobody waits.
     InTurn,
     /// Such that was taken for it already.
     Taken,
 }
 
+impl Room {
+    const USUAL: Self = Self::AtOnce { beyond: 0 };
+
+    fn waits(self) -> bool {
+        !matches!(self, Self::AtOnce { .. })
+    }
+}
+
 /// A place in line, for one frame and one outbox. It is had from the first poll that finds no room.
 #[derive(Default)]
-pub(crate) struct Ticket(Option<(Arc<Outbox>, Number)>);
+pub(crate) struct Ticket(Option<(Arc<Outbox>, Size, Number)>);
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some((outbox, number)) = self.0.take() {
-            let (_left, woken) = lock(&outbox.state).line.leave(number);
+        if let Some((outbox, size, number)) = self.0.take() {
+            let (_left, woken) = lock(&outbox.state).room(size).line.leave(number);
             woken.into_iter().for_each(Waker::wake);
         }
     }
@@ -180,19 +215,34 @@ enum Phase {
     Open,
     /// It takes no more. Whether the writer has bytes of the last chunk on their way is not known yet.
     Closing,
-    /// Nothing after this frame has left or will leave.
-    Closed(Sent),
+    /// Nothing but this has left or will leave.
+    Closed(Marks),
 }
 
 impl Outbox {
+    /// One where all frames are short: up to `frame_bytes_max` each, kind included, and of all that wait about `bytes_max`.
     pub(super) fn new(bytes_max: usize, frame_bytes_max: usize) -> Self {
+        Self::with_lanes(bytes_max, 0, frame_bytes_max, usize::MAX)
+    }
+
+    /// One where messages of more than [`SHORT_BYTES_MAX`] leave in parts: up to `message_bytes_max` each, kind included, and of
+    /// all that wait about `long_bytes_max`, beside `bytes_max` of short ones.
+    pub(super) fn in_parts(bytes_max: usize, long_bytes_max: usize, message_bytes_max: usize) -> Self {
+        Self::with_lanes(bytes_max, long_bytes_max, message_bytes_max, SHORT_BYTES_MAX)
+    }
+
+    fn with_lanes(bytes_max: usize, long_bytes_max: usize, frame_bytes_max: usize, short_bytes_max: usize) -> Self {
         // The largest frame must fit when it is alone.
-        let bytes_max = bytes_max.max(frame_bytes_max + frame::HEAD_BYTES);
+        let bytes_max = bytes_max.max(frame_bytes_max.min(short_bytes_max) + frame::HEAD_BYTES);
+        let long_bytes_max = long_bytes_max.max(frame_bytes_max + frame::HEAD_BYTES);
         let state = State {
             queue: VecDeque::new(),
+            long: LongLane::default(),
+            long_next: false,
+            short_bytes_max,
             spare: Vec::new(),
-            at_once: 0,
-            line: Line::new(bytes_max),
+            short_room: Rooms::new(bytes_max),
+            long_room: Rooms::new(long_bytes_max),
             sent: 0,
             frame_bytes_max,
             company: Company::Alone,
@@ -201,37 +251,43 @@ impl Outbox {
             closer: None,
             enders: Vec::new(),
         };
-        Self { state: Mutex::new(state), closed: AtomicBool::new(false), bytes_max }
+        Self { state: Mutex::new(state), closed: AtomicBool::new(false) }
     }
 
     /// Appends a frame whose body `write` appends to what it is given, and nothing else. It runs under the outbox's lock:
     /// it is short and sends nothing itself.
     pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        append(lock(&self.state), Room::AtOnce(self.bytes_max), kind, write)
+        append(lock(&self.state), Room::USUAL, Order::Free, kind, write)
     }
 
-    /// The same in `company`.
+    /// The same in `company`, and in `order`.
     pub(super) fn send_in(
         &self,
         company: Company,
+        order: Order,
         kind: u8,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent, SendError> {
         let mut state = lock(&self.state);
         state.company = company;
-        append(state, Room::AtOnce(self.bytes_max), kind, write)
+        append(state, Room::USUAL, order, kind, write)
     }
 
     /// The same for a small frame, also where calls are refused as overload.
-    pub(super) fn send_small(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        append(lock(&self.state), Room::AtOnce(self.bytes_max + SMALL_BYTES_MAX / 2), kind, write)
+    pub(super) fn send_small(
+        &self,
+        order: Order,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
+        append(lock(&self.state), Room::AtOnce { beyond: SMALL_BYTES_MAX / 2 }, order, kind, write)
     }
 
     /// The same for one that must not be lost in silence, since it is waited for. Where that has no room either, the outbox
     /// is closed, which is told. Then the other side has left [`SMALL_BYTES_MAX`] of small words unread: no single one comes
     /// near that, failures included, whose texts are cut.
-    pub(super) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        match append(lock(&self.state), Room::AtOnce(self.bytes_max + SMALL_BYTES_MAX), kind, write) {
+    pub(super) fn tell(&self, order: Order, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
+        match append(lock(&self.state), Room::AtOnce { beyond: SMALL_BYTES_MAX }, order, kind, write) {
             Err(SendError::Overloaded { .. }) => {
                 self.close();
                 Err(SendError::Closed)
@@ -241,8 +297,13 @@ impl Outbox {
     }
 
     /// The same for what can wait for room, if nobody does. Otherwise it is overload, and [`poll_send`](Self::poll_send) waits.
-    pub(super) fn send_in_turn(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        append(lock(&self.state), Room::InTurn, kind, write)
+    pub(super) fn send_in_turn(
+        &self,
+        order: Order,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
+        append(lock(&self.state), Room::InTurn, order, kind, write)
     }
 
     /// Sends as soon as there is room, for which `cx` waits by `ticket`; also until this is closed.
@@ -250,6 +311,7 @@ impl Outbox {
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         ticket: &mut Ticket,
+        order: Order,
         kind: u8,
         body: &[&[u8]],
     ) -> Poll<Result<Sent, SendError>> {
@@ -260,12 +322,13 @@ impl Outbox {
             *ticket = Ticket::default();
             return Poll::Ready(Err(why));
         }
-        let bytes = frame::HEAD_BYTES + body_len;
+        let (bytes, size) = (frame::HEAD_BYTES + body_len, state.size(body_len + 1));
+        let line = &mut state.room(size).line;
         let turn = match &ticket.0 {
-            Some((_, number)) => state.line.take_kept(*number, cx.waker()),
-            None if state.line.take(bytes) => Ok(()),
+            Some((_, _, number)) => line.take_kept(*number, cx.waker()),
+            None if line.take(bytes) => Ok(()),
             None => {
-                ticket.0 = Some((self.clone(), state.line.join(bytes, cx.waker().clone())));
+                ticket.0 = Some((self.clone(), size, line.join(bytes, cx.waker().clone())));
                 Err(None)
             }
         };
@@ -276,13 +339,13 @@ impl Outbox {
         }
         ticket.0 = None;
         let write = |out: &mut Vec<u8>| body.iter().for_each(|part| out.extend_from_slice(part));
-        Poll::Ready(append(state, Room::Taken, kind, write))
+        Poll::Ready(append(state, Room::Taken, order, kind, write))
     }
 
     /// Sends as soon as there is room.
     pub(super) async fn send_when_room(self: &Arc<Self>, kind: u8, body: &[&[u8]]) -> Result<Sent, SendError> {
         let mut ticket = Ticket::default();
-        poll_fn(|cx| self.poll_send(cx, &mut ticket, kind, body)).await
+        poll_fn(|cx| self.poll_send(cx, &mut ticket, Order::Free, kind, body)).await
     }
 
     /// Whether a frame with a body of so many bytes can be sent at all.
@@ -295,6 +358,7 @@ impl Outbox {
         let mut state = lock(&self.state);
         state.frame_bytes_max = state.frame_bytes_max.min(frame_bytes_max);
         let longest = state.queue.iter().map(|chunk| frame::longest_frame(&chunk.bytes)).max().unwrap_or(0);
+        let longest = longest.max(state.long.longest());
         if longest > state.frame_bytes_max { Err(longest) } else { Ok(()) }
     }
 
@@ -304,7 +368,7 @@ impl Outbox {
         let woken = state.give_back(std::mem::take(used));
         let taken = match state.phase {
             Phase::Open if pace == Pace::Gather && state.has_few() => Take::Few,
-            Phase::Open => match state.queue.pop_front() {
+            Phase::Open => match state.next() {
                 Some(chunk) => Take::Chunk(chunk),
                 None => {
                     state.writer = Some(cx.waker().clone());
@@ -318,9 +382,9 @@ impl Outbox {
         taken
     }
 
-    /// The last frame that was taken.
-    pub(super) fn sent(&self) -> Sent {
-        Sent(lock(&self.state).sent)
+    /// What was taken until now.
+    pub(super) fn sent(&self) -> Marks {
+        lock(&self.state).marks()
     }
 
     /// Whether bytes wait to be sent.
@@ -345,12 +409,12 @@ impl Outbox {
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Closed(_)) {
             // With no chunk in hand, all that was taken has left, and the queue begins right behind it.
-            let first_waiting = state.queue.front().map_or(state.sent, |chunk| chunk.before);
-            let written = if chunk.frames > 0 { chunk.reached(reached) } else { Sent(first_waiting) };
+            let written = if chunk.bytes.is_empty() { state.given() } else { chunk.reached(reached) };
             state.phase = Phase::Closed(written);
         }
         self.closed.store(true, Ordering::Release);
         state.queue.clear();
+        state.long.clear();
         let wakers = state.wakers();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -372,8 +436,8 @@ impl Outbox {
         !matches!(state.phase, Phase::Open)
     }
 
-    /// Once the writer has stopped: the last frame that may have arrived.
-    pub(super) fn written(&self) -> Option<Sent> {
+    /// Once the writer has stopped: what may have arrived.
+    pub(super) fn written(&self) -> Option<Marks> {
         match lock(&self.state).phase {
             Phase::Closed(written) => Some(written),
             _ => None,
@@ -402,11 +466,11 @@ impl Outbox {
 fn append(
     mut state: MutexGuard<'_, State>,
     room: Room,
+    order: Order,
     kind: u8,
     write: impl FnOnce(&mut Vec<u8>),
 ) -> Result<Sent, SendError> {
-    state.append(room, kind, write)?;
-    let sent = Sent(state.sent);
+    let sent = state.append(room, order, kind, write)?;
     let writer = state.writer.take();
     drop(state);
     if let Some(writer) = writer {
@@ -417,12 +481,53 @@ fn append(
 
 impl State {
     fn waiting(&self) -> usize {
-        self.at_once + self.line.taken()
+        self.short_room.waiting() + self.long_room.waiting()
+    }
+
+    fn size(&self, bytes: usize) -> Size {
+        if bytes > self.short_bytes_max { Size::Long } else { Size::Short }
+    }
+
+    fn room(&mut self, size: Size) -> &mut Rooms {
+        match size {
+            Size::Short => &mut self.short_room,
+            Size::Long => &mut self.long_room,
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks { short: self.sent, long: self.long.sent }
+    }
+
+    /// What was given to the writer.
+    fn given(&self) -> Marks {
+        let short = self.queue.front().map_or(self.sent, |chunk| chunk.before.short);
+        Marks { short, long: self.long.given() }
     }
 
     /// Whether what waits is something that may wait, and less than a write is best for.
     fn has_few(&self) -> bool {
-        self.queue.len() == 1 && self.queue[0].patient && self.queue[0].frames < GATHERED
+        self.queue.len() == 1 && self.queue[0].patient && self.queue[0].frames < GATHERED && self.long.is_empty()
+    }
+
+    /// The next chunk. Both lanes have turns.
+    fn next(&mut self) -> Option<Chunk> {
+        while self.queue.front().is_some_and(|chunk| chunk.frames == 0) {
+            self.queue.pop_front(); // what was to be its first frame was refused, or is long
+        }
+        if self.long_next || self.queue.is_empty() {
+            self.long_next = false;
+            let given = self.given();
+            let part = self.long.next(given.short, &mut self.spare);
+            if part.is_some() {
+                return part;
+            }
+        }
+        let mut chunk = self.queue.pop_front()?;
+        chunk.before.long = self.long.given();
+        chunk.room = chunk.bytes.len();
+        self.long_next = !self.long.is_empty();
+        Some(chunk)
     }
 
     fn fits(&self, body_len: usize) -> Result<(), SendError> {
@@ -434,24 +539,24 @@ impl State {
         }
     }
 
-    fn append(&mut self, room: Room, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+    fn append(
+        &mut self,
+        room: Room,
+        order: Order,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
         let company = std::mem::replace(&mut self.company, Company::Alone);
         if !matches!(self.phase, Phase::Open) {
             return Err(SendError::Closed);
         }
-        // Asked first: what is written for the length of it alone is written in vain.
-        let (full, limit) = match room {
-            Room::AtOnce(max) => (self.at_once >= max, max),
-            Room::InTurn => (!self.line.is_open(), self.line.bytes_max()),
-            Room::Taken => (false, self.line.bytes_max()),
-        };
-        if full {
-            return Err(SendError::Overloaded { limit });
+        if self.short_room.is_full(room) {
+            return Err(self.short_room.overloaded(room));
         }
         if self.queue.back().is_none_or(|chunk| chunk.bytes.len() >= CHUNK_BYTES) {
             let bytes = std::mem::take(&mut self.spare);
-            let chunk = Chunk { bytes, patient: true, before: self.sent, ..Chunk::default() };
-            self.queue.push_back(chunk);
+            let before = self.marks();
+            self.queue.push_back(Chunk { bytes, patient: true, before, ..Chunk::default() });
         }
         let chunk = self.queue.back_mut().expect("one was just pushed if there was none");
         let mut undo = Undo { start: chunk.bytes.len(), chunk, keep: false };
@@ -460,23 +565,21 @@ impl State {
         if bytes > self.frame_bytes_max {
             return Err(SendError::TooLarge { bytes, max: self.frame_bytes_max });
         }
-        let takes = match room {
-            Room::AtOnce(max) => self.at_once + grown <= max,
-            Room::InTurn => self.line.take(grown),
-            Room::Taken => true,
+        let (size, rooms) = match bytes > self.short_bytes_max {
+            true => (Size::Long, &mut self.long_room),
+            false => (Size::Short, &mut self.short_room),
         };
-        if !takes {
-            return Err(SendError::Overloaded { limit });
+        rooms.take(room, grown)?;
+        if size == Size::Long || self.long.holds(order) {
+            let frame = undo.take();
+            return Ok(self.long.push(frame, order, self.sent, size, room.waits()));
         }
-        match room {
-            Room::AtOnce(_) => self.at_once += grown,
-            Room::InTurn | Room::Taken => undo.chunk.in_turn += grown,
-        }
+        undo.chunk.in_turn += if room.waits() { grown } else { 0 };
         undo.keep = true;
         undo.chunk.frames += 1;
         undo.chunk.patient &= company == Company::Expected;
         self.sent += 1;
-        Ok(())
+        Ok(Sent::Short(self.sent))
     }
 
     /// The writer is done with a chunk. Gives the wakers of those for whom there is room now.
@@ -484,32 +587,45 @@ impl State {
         if used.bytes.is_empty() {
             return Vec::new();
         }
-        self.at_once -= used.bytes.len() - used.in_turn;
         let mut bytes = used.bytes;
         bytes.clear();
         if bytes.capacity() <= 2 * CHUNK_BYTES && self.spare.capacity() == 0 {
             self.spare = bytes;
         }
-        self.line.give_back(used.in_turn)
+        let rooms = self.room(used.size);
+        rooms.at_once -= used.room - used.in_turn;
+        rooms.line.give_back(used.in_turn)
     }
 
     fn wakers(&mut self) -> Vec<Waker> {
-        let waiters = self.line.end().into_iter();
+        let waiters = self.short_room.line.end().into_iter().chain(self.long_room.line.end());
         waiters.chain(self.enders.drain(..)).chain(self.writer.take()).chain(self.closer.take()).collect()
     }
 }
 
-/// Takes back a frame that is not to be sent, also when encoding it panicked.
+/// Takes back a frame that is not to be sent here, also when encoding it panicked.
 struct Undo<'c> {
     chunk: &'c mut Chunk,
     start: usize,
     keep: bool,
 }
 
+impl Undo<'_> {
+    /// The frame, which leaves elsewhere.
+    fn take(self) -> Vec<u8> {
+        match self.start {
+            0 => std::mem::take(&mut self.chunk.bytes),
+            start => self.chunk.bytes.split_off(start),
+        }
+    }
+}
+
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if !self.keep {
             self.chunk.bytes.truncate(self.start);
+            // What was long grew it.
+            self.chunk.bytes.shrink_to(2 * CHUNK_BYTES);
         }
     }
 }

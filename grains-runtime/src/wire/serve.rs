@@ -14,7 +14,7 @@ use super::{
     frame,
     handshake::Greeting,
     identity::Unconfirmed,
-    outbox::{Outbox, SendError},
+    outbox::{Order, Outbox, SendError},
     pump::Duty,
     shared::Shared,
 };
@@ -59,7 +59,7 @@ impl Duty for Serve {
         let Some(slots) = self.slots() else {
             // Whoever asks on and does not read hears it by the end of the connection.
             let no = [&head.answered(None)[..], &[OVERLOADED]].concat();
-            self.outbox.tell(frame::FAILED, |out| out.extend(no)).ok();
+            self.outbox.tell(Order::Free, frame::FAILED, |out| out.extend(no)).ok();
             return Ok(());
         };
         let from = PeerInfo { name: self.name.clone(), node: self.node, incarnation: head.incarnation };

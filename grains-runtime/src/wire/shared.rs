@@ -94,7 +94,7 @@ impl Shared {
             incarnation: state.incarnation,
             to: to.map(Link::to),
             link: to.map(Link::id),
-            frame_bytes_max: u32::try_from(config.limits.frame_bytes_max(purpose)).unwrap_or(u32::MAX),
+            frame_bytes_max: u32::try_from(config.limits.message_bytes_max(purpose)).unwrap_or(u32::MAX),
         };
         Greeting { purpose, versions: config.limits.versions, about }
     }

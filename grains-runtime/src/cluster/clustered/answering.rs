@@ -18,12 +18,12 @@ use super::{
     envelope::{
         BOUNCE, Bounce, Found, Ordered, REDIRECT, REPLY, ReplyFrame, TAKEN, write_bounce, write_redirect, write_taken,
     },
-    streaming::LinkWay,
+    streaming::{LinkWay, order},
 };
 use crate::{
     activation::turn::drop_quietly,
     cluster::{names::MemberId, streams::StreamLink},
-    wire::{Link, SendError, Sent, Ticket},
+    wire::{Link, Order, SendError, Sent, Ticket},
 };
 
 /// The bytes of the answers that wait for room on one link. Over it, whoever does not take its answers loses that link.
@@ -43,24 +43,24 @@ pub(super) struct Back {
 
 impl Back {
     pub(super) fn bounce(&self, why: Bounce) {
-        self.tell(BOUNCE, |out| write_bounce(out, self.call, why)).ok();
+        self.tell(Order::Free, BOUNCE, |out| write_bounce(out, self.call, why)).ok();
     }
 
     pub(super) fn redirect(&self, order: Ordered) {
-        self.tell(REDIRECT, |out| write_redirect(out, self.call, order)).ok();
+        self.tell(Order::Free, REDIRECT, |out| write_redirect(out, self.call, order)).ok();
     }
 
     pub(super) fn taken(&self) {
-        self.tell(TAKEN, |out| write_taken(out, self.call)).ok();
+        self.tell(Order::Free, TAKEN, |out| write_taken(out, self.call)).ok();
     }
 
     pub(super) fn fail(&self, found: Option<Found>, failure: Failure) {
         let outcome = failure.outcome();
         let frame = ReplyFrame::failed(self.call, found, failure);
-        if let Err(why @ SendError::TooLarge { .. }) = self.tell(REPLY, |out| frame.write(out)) {
+        if let Err(why @ SendError::TooLarge { .. }) = self.tell(Order::Free, REPLY, |out| frame.write(out)) {
             let why = format!("its failure: {why}").into();
             let frame = ReplyFrame::failed(self.call, found, CallError::Codec { why, outcome });
-            self.tell(REPLY, |out| frame.write(out)).ok();
+            self.tell(Order::Free, REPLY, |out| frame.write(out)).ok();
         }
     }
 
@@ -69,7 +69,7 @@ impl Back {
         let frame = ReplyFrame { call: self.call, found: Some(found), answer: Ok(bytes) };
         let mut full = None;
         let sent = self.over_link(|link| {
-            let sent = link.answer(REPLY, |out| frame.write(out));
+            let sent = link.answer(order(self.call), REPLY, |out| frame.write(out));
             full = matches!(sent, Err(SendError::Overloaded { .. })).then(|| link.clone());
             sent
         });
@@ -123,7 +123,7 @@ impl Back {
         tasks.tasks.spawn(async move {
             let mut ticket = Ticket::default();
             let sent = poll_fn(|cx| match acting.tenure.may_act() {
-                true => link.poll_answer(cx, &mut ticket, REPLY, &body),
+                true => link.poll_answer(cx, &mut ticket, order(back.call), REPLY, &body),
                 false => Poll::Ready(Err(SendError::Closed)),
             });
             let sent = sent.await;
@@ -136,8 +136,8 @@ impl Back {
         });
     }
 
-    fn tell(&self, kind: u8, write: impl Fn(&mut Vec<u8>)) -> Result<Arc<Link>, SendError> {
-        self.over_link(|link| link.tell(kind, &write))
+    fn tell(&self, order: Order, kind: u8, write: impl Fn(&mut Vec<u8>)) -> Result<Arc<Link>, SendError> {
+        self.over_link(|link| link.tell(order, kind, &write))
     }
 
     /// Sends over the link there is. What is given to a link and lost with it is told by its end; if none takes it, the

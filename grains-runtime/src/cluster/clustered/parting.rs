@@ -9,7 +9,7 @@ use super::{
     Clustered,
     envelope::{FAREWELL, HEARD, write_round},
 };
-use crate::{activation::lock, cluster::names::MemberId};
+use crate::{activation::lock, cluster::names::MemberId, wire::Order};
 
 /// One farewell for what the others have sent, one for what this node has said to it.
 pub(crate) const ROUNDS: u64 = 2;
@@ -18,7 +18,7 @@ impl Clustered {
     /// Says farewell to every other member that has not heard it in this round.
     pub(crate) fn say_farewell(&self, round: u64) {
         for member in self.not_heard(round) {
-            if let Err(why) = self.send_frame(member, FAREWELL, |out| write_round(out, round)) {
+            if let Err(why) = self.send_frame(member, Order::BehindAll, FAREWELL, |out| write_round(out, round)) {
                 tracing::debug!(to = %member, %why, "a farewell was not sent; it is said again");
             }
         }
@@ -44,7 +44,7 @@ impl Clustered {
             let Some(standing) = &mut table.standing else { return };
             standing.parted.insert(from);
         }
-        if let Err(why) = self.send_frame(from, HEARD, |out| write_round(out, round)) {
+        if let Err(why) = self.send_frame(from, Order::BehindAll, HEARD, |out| write_round(out, round)) {
             tracing::debug!(to = %from, %why, "not told that its farewell was heard; it says it again");
         }
     }

@@ -17,7 +17,7 @@ use super::super::names::MemberId;
 use super::envelope::Target;
 use crate::{
     ambient::{Inherited, Link},
-    wire::Company,
+    wire::{self, Company, Marks},
 };
 
 /// One such call.
@@ -66,7 +66,7 @@ struct Sent {
     call: Call,
     to: MemberId,
     link: u64,
-    sequence: u64,
+    sequence: wire::Sent,
     target: Target,
 }
 
@@ -125,7 +125,15 @@ impl Pending {
     }
 
     /// The call was handed to a link under this number.
-    pub(crate) fn sent(&mut self, number: u64, call: Call, to: MemberId, link: u64, sequence: u64, target: Target) {
+    pub(crate) fn sent(
+        &mut self,
+        number: u64,
+        call: Call,
+        to: MemberId,
+        link: u64,
+        sequence: wire::Sent,
+        target: Target,
+    ) {
         let sent = Sent { number, call, to, link, sequence, target };
         self.sent.insert_unique(hash(number), sent, |sent| hash(sent.number));
     }
@@ -159,11 +167,11 @@ impl Pending {
         taken
     }
 
-    /// A link has ended; frames up to `written` may have arrived. Gives the calls that may have, and those that have not.
-    pub(crate) fn link_ended(&mut self, link: u64, written: u64) -> (Vec<Call>, Vec<Call>) {
+    /// A link has ended; of its frames `written` may have arrived. Gives the calls that may have, and those that have not.
+    pub(crate) fn link_ended(&mut self, link: u64, written: Marks) -> (Vec<Call>, Vec<Call>) {
         let (mut unknown, mut unsent) = (Vec::new(), Vec::new());
         for sent in self.take_sent(|sent| sent.link == link) {
-            match sent.sequence <= written && on(Mechanism::ResendsOnlyUnsent) {
+            match written.have(sent.sequence) && on(Mechanism::ResendsOnlyUnsent) {
                 true => unknown.push(sent.call),
                 false => unsent.push(sent.call),
             }
@@ -171,9 +179,9 @@ impl Pending {
         (unknown, unsent)
     }
 
-    /// Answers to frames of this link up to `sequence` may be lost. Gives the calls among them.
-    pub(crate) fn answers_lost(&mut self, link: u64, sequence: u64) -> (Vec<Call>, Vec<Unwanted>) {
-        given_up(self.take_sent(|sent| sent.link == link && sent.sequence <= sequence))
+    /// Answers to what was sent on this link until then may be lost. Gives the calls among that.
+    pub(crate) fn answers_lost(&mut self, link: u64, asked: Marks) -> (Vec<Call>, Vec<Unwanted>) {
+        given_up(self.take_sent(|sent| sent.link == link && asked.have(sent.sequence)))
     }
 
     /// Members are gone: nothing that was sent to them will be answered, but for what `keep` says of member and link.
@@ -262,7 +270,7 @@ mod tests {
         let mut pending = Pending::new(100);
         for n in 1..=100 {
             let number = pending.number().unwrap();
-            pending.sent(number, call(n), member(n % 2), n % 2, n, Target::Whoever);
+            pending.sent(number, call(n), member(n % 2), n % 2, wire::Sent::Short(n), Target::Whoever);
         }
         pending
     }
@@ -275,10 +283,13 @@ mod tests {
     fn calls_come_back_in_the_order_in_which_they_were_sent() {
         let mut pending = hundred();
         assert!(pending.number().is_none(), "as many as may be");
-        let (unknown, unsent) = pending.link_ended(0, 50);
+        let (unknown, unsent) = pending.link_ended(0, Marks { short: 50, long: 0 });
         assert_eq!(keys(&unknown), (2..=50).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&unsent), (52..=100).step_by(2).collect::<Vec<_>>());
-        assert_eq!(keys(&pending.answers_lost(1, 21).0), (1..=21).step_by(2).collect::<Vec<_>>());
+        assert_eq!(
+            keys(&pending.answers_lost(1, Marks { short: 21, long: 0 }).0),
+            (1..=21).step_by(2).collect::<Vec<_>>()
+        );
         let over = Instant::default() + Duration::from_secs(31) + GRACE;
         assert_eq!(keys(&pending.forget_over(over).0), (23..=31).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&pending.gone(|_, link| link == 1)), []);
@@ -301,7 +312,7 @@ mod tests {
         let mut pending = Pending::new(100);
         for n in 1..=COMPANY as u64 {
             assert_eq!(pending.company(), Company::Alone);
-            pending.sent(n, call(n), member(1), 1, n, Target::Whoever);
+            pending.sent(n, call(n), member(1), 1, wire::Sent::Short(n), Target::Whoever);
         }
         assert_eq!(pending.company(), Company::Expected);
     }

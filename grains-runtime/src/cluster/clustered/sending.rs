@@ -28,12 +28,15 @@ use crate::{
     },
     node::NodeInner,
     scratch,
-    wire::SendError,
+    wire::{Marks, Order, SendError},
 };
 
 /// How often a call is sent before its caller is told that its grain is nowhere to be found. Each time the cluster has
 /// changed in between.
 const TRIES_MAX: u32 = 64;
+
+/// The key of calls that carry orders, among those of grains: that one of these may have the same only delays it.
+const ORDERS: u64 = 0;
 
 impl Clustered {
     /// Starts the call in `slot`, whose grain has no activation here yet.
@@ -309,9 +312,14 @@ impl Clustered {
             chain: chain.unwrap_or_default(),
             args: call.args.clone(),
         };
-        match link.send_in(pending.company(), CALL, |out| frame.write(out)) {
+        let order = match target {
+            // Behind all earlier ones to that host: it takes no order that is older than another one.
+            Target::Ordered(_) => Order::Key(ORDERS),
+            Target::Known(_) | Target::Whoever => Order::Key(call.hash),
+        };
+        match link.send_in(pending.company(), order, CALL, |out| frame.write(out)) {
             Ok(sent) => {
-                pending.sent(number, call, to.id, link.id(), sent.0, target);
+                pending.sent(number, call, to.id, link.id(), sent, target);
                 Handed::Sent
             }
             Err(why) => Handed::Refused(call, why),
@@ -343,7 +351,7 @@ impl Clustered {
     }
 
     /// A link has ended. What may have arrived is unknown; what has not is sent again.
-    pub(crate) fn link_ended(&self, to: MemberId, link: u64, written: u64) {
+    pub(crate) fn link_ended(&self, to: MemberId, link: u64, written: Marks) {
         let (unknown, unsent) = lock(&self.pending).link_ended(link, written);
         if !(unknown.is_empty() && unsent.is_empty()) {
             self.passed_over.add(self.world.clock.now(), to);
@@ -359,8 +367,8 @@ impl Clustered {
     }
 
     /// A member's link to this node has ended. Of what was sent to it up to `asked`, answers may be lost.
-    pub(crate) fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
-        let lost = asked.map(|(link, sequence)| lock(&self.pending).answers_lost(link, sequence));
+    pub(crate) fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, Marks)>) {
+        let lost = asked.map(|(link, asked)| lock(&self.pending).answers_lost(link, asked));
         let (unknown, unwanted) = lost.unwrap_or_default();
         for call in unknown {
             let failure = unanswered(&call.grain, &format!("the connection from {from} was lost"));

@@ -21,7 +21,7 @@ use crate::{
         names::MemberId,
         streams::{LinkGone, NotSent, StreamFrame, StreamLink, StreamLinks, Streams},
     },
-    wire::{Link, SendError, Ticket},
+    wire::{Link, Order, SendError, Ticket},
 };
 
 /// The way of stream frames to other members.
@@ -40,6 +40,11 @@ impl StreamLinks for StreamWay {
 /// A link, as streams see it.
 pub(super) struct LinkWay(pub(super) Arc<Link>);
 
+/// In which the answer to a call and its streams leave.
+pub(super) fn order(call: u64) -> Order {
+    Order::Key(call)
+}
+
 impl StreamLink for LinkWay {
     fn id(&self) -> u64 {
         self.0.id()
@@ -51,11 +56,17 @@ impl StreamLink for LinkWay {
 
     fn tell(&self, frame: &StreamFrame) -> Result<(), LinkGone> {
         let body = codec::encode(frame).expect("frames are made of bytes, texts and numbers");
-        self.0.tell(STREAM, |out| out.extend_from_slice(&body)).map(drop).map_err(|_| LinkGone)
+        self.0.tell(order(frame.call()), STREAM, |out| out.extend_from_slice(&body)).map(drop).map_err(|_| LinkGone)
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, ticket: &mut Ticket, frame: &[u8]) -> Poll<Result<(), NotSent>> {
-        self.0.poll_answer(cx, ticket, STREAM, frame).map(|sent| match sent {
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut Ticket,
+        call: u64,
+        frame: &[u8],
+    ) -> Poll<Result<(), NotSent>> {
+        self.0.poll_answer(cx, ticket, order(call), STREAM, frame).map(|sent| match sent {
             Ok(_) => Ok(()),
             Err(why @ SendError::TooLarge { .. }) => Err(NotSent::TooLarge(why.to_string())),
             Err(SendError::Closed | SendError::Overloaded { .. }) => Err(NotSent::Gone),

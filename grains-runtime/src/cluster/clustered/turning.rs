@@ -31,6 +31,7 @@ use crate::{
     },
     node::NodeInner,
     tenure::{Tenure, fenced},
+    wire::Order,
 };
 
 /// What a view says of this node.
@@ -114,7 +115,7 @@ impl Clustered {
                     }
                     drop(table);
                     let body = grains_core::codec::encode(&message).expect("messages are made of texts and numbers");
-                    if let Err(why) = self.send_frame(to, DIRECTORY, |out| out.extend_from_slice(&body)) {
+                    if let Err(why) = self.send_frame(to, Order::Free, DIRECTORY, |out| out.extend_from_slice(&body)) {
                         tracing::debug!(%to, %why, "a message of the directory was not sent; it is sent again");
                     }
                 }

@@ -13,7 +13,7 @@ use crate::{
         control::{Answer, Ask},
         names::{MemberId, NodeId, NodeName},
     },
-    wire::{PeerInfo, Unreadable, WireHandler},
+    wire::{Marks, PeerInfo, Unreadable, WireHandler},
 };
 
 /// The ears of a node: they hold on to nothing, so that a node which is dropped ends.
@@ -38,7 +38,7 @@ impl WireHandler for Ears {
         self.clustered.upgrade().map_or(Ok(()), |clustered| clustered.arrived(from, link, kind, body))
     }
 
-    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
+    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, Marks)>) {
         if let Some(clustered) = self.clustered.upgrade() {
             clustered.data_ended(from, link, asked);
         }
@@ -48,7 +48,7 @@ impl WireHandler for Ears {
         self.clustered.upgrade()?.name_of(node)
     }
 
-    fn link_down(&self, to: MemberId, link: u64, written: u64) {
+    fn link_down(&self, to: MemberId, link: u64, written: Marks) {
         if let Some(clustered) = self.clustered.upgrade() {
             clustered.link_ended(to, link, written);
         }

@@ -35,6 +35,11 @@ pub(super) struct StreamId {
 }
 
 impl StreamFrame {
+    /// The call whose answer it is part of.
+    pub(crate) fn call(&self) -> u64 {
+        self.id().call
+    }
+
     pub(super) fn id(&self) -> StreamId {
         match *self {
             Self::Open { call, stream }

@@ -142,7 +142,7 @@ impl Pump {
             }
             // What was taken from the source has its credit already.
             if let Some(Leaving { bytes, is_end, ticket }) = &mut self.leaving {
-                let sent = ready!(self.hub.poll_send(&*self.link, cx, ticket, bytes));
+                let sent = ready!(self.hub.poll_send(&*self.link, cx, ticket, self.id.call, bytes));
                 let was_end = *is_end;
                 self.leaving = None;
                 match sent {

@@ -71,7 +71,7 @@ impl StreamLink for Link {
         self.send(encode(frame).unwrap())
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, _: &mut Ticket, frame: &[u8]) -> Poll<Result<(), NotSent>> {
+    fn poll_send(&self, cx: &mut Context<'_>, _: &mut Ticket, _: u64, frame: &[u8]) -> Poll<Result<(), NotSent>> {
         let mut room = self.room.subscribe();
         let mut wait = std::pin::pin!(async move { drop(room.wait_for(|room| *room).await) });
         if wait.as_mut().poll(cx).is_pending() {

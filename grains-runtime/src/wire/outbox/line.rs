@@ -24,10 +24,6 @@ impl Line {
         Self { bytes_max, taken: 0, woken: BTreeMap::new(), kept: 0, waiting: BTreeMap::new(), last: 0 }
     }
 
-    pub(super) fn bytes_max(&self) -> usize {
-        self.bytes_max
-    }
-
     /// The bytes of what was sent and has not left.
     pub(super) fn taken(&self) -> usize {
         self.taken

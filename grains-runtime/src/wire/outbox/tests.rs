@@ -13,7 +13,11 @@ fn send(outbox: &Outbox, len: usize) -> Result<Sent, SendError> {
 }
 
 fn answer(outbox: &Outbox, len: usize) -> Result<Sent, SendError> {
-    outbox.send_in_turn(1, |out| out.resize(out.len() + len, 7))
+    outbox.send_in_turn(Order::Free, 1, |out| out.resize(out.len() + len, 7))
+}
+
+fn short(short: u64) -> Marks {
+    Marks { short, long: 0 }
 }
 
 fn take(outbox: &Outbox, used: &mut Chunk) -> Poll<Option<Chunk>> {
@@ -35,7 +39,7 @@ fn taken(outbox: &Outbox) -> Chunk {
 #[test]
 fn frames_are_numbered_and_leave_together() {
     let outbox = outbox(1000);
-    assert_eq!((send(&outbox, 10), send(&outbox, 20)), (Ok(Sent(1)), Ok(Sent(2))));
+    assert_eq!((send(&outbox, 10), send(&outbox, 20)), (Ok(Sent::Short(1)), Ok(Sent::Short(2))));
     let chunk = taken(&outbox);
     assert_eq!((chunk.bytes.len(), chunk.frames()), (15 + 25, 2));
     assert!(take(&outbox, &mut Chunk::default()).is_pending());
@@ -44,21 +48,21 @@ fn frames_are_numbered_and_leave_together() {
 #[test]
 fn waiting_bytes_have_a_limit_that_counts_those_being_written() {
     let outbox = outbox(105);
-    assert_eq!(send(&outbox, 50), Ok(Sent(1)));
+    assert_eq!(send(&outbox, 50), Ok(Sent::Short(1)));
     assert_eq!(send(&outbox, 46), Err(SendError::Overloaded { limit: 105 }));
-    assert_eq!(send(&outbox, 45), Ok(Sent(2)));
+    assert_eq!(send(&outbox, 45), Ok(Sent::Short(2)));
     let mut chunk = taken(&outbox);
     assert_eq!(chunk.bytes.len(), 105, "nothing of what was refused stands between");
     assert_eq!(send(&outbox, 0), Err(SendError::Overloaded { limit: 105 }));
     assert!(take(&outbox, &mut chunk).is_pending());
-    assert_eq!(send(&outbox, 0), Ok(Sent(3)), "and the refused ones have no number");
+    assert_eq!(send(&outbox, 0), Ok(Sent::Short(3)), "and the refused ones have no number");
 }
 
 #[test]
 fn a_frame_of_the_largest_size_always_fits_alone() {
     let outbox = Outbox::new(10, 100);
     assert_eq!(send(&outbox, 100), Err(SendError::TooLarge { bytes: 101, max: 100 }));
-    assert_eq!(send(&outbox, 99), Ok(Sent(1)));
+    assert_eq!(send(&outbox, 99), Ok(Sent::Short(1)));
 }
 
 #[test]
@@ -74,7 +78,7 @@ fn what_is_behind_the_last_byte_never_left() {
         assert_eq!(outbox.written(), None, "the writer may still be at it");
         assert_eq!(send(&outbox, 5), Err(SendError::Closed));
         outbox.ended(&chunk, reached);
-        assert_eq!(outbox.written(), Some(Sent(written)), "{reached} bytes");
+        assert_eq!(outbox.written(), Some(short(written)), "{reached} bytes");
     }
 }
 
@@ -84,7 +88,7 @@ fn what_was_never_taken_never_left() {
     send(&outbox, 10).unwrap();
     outbox.close();
     outbox.ended(&Chunk::default(), 0);
-    assert_eq!(outbox.written(), Some(Sent(0)));
+    assert_eq!(outbox.written(), Some(short(0)));
 }
 
 #[test]
@@ -101,9 +105,9 @@ fn what_was_written_before_may_have_arrived() {
     let first = chunk.frames();
     let Poll::Ready(Some(second)) = take(&outbox, &mut chunk) else { panic!("there is more") };
     outbox.ended(&second, 0);
-    assert_eq!(outbox.written(), Some(Sent(1 + first)));
+    assert_eq!(outbox.written(), Some(short(1 + first)));
     outbox.ended(&Chunk::default(), 0);
-    assert_eq!(outbox.written(), Some(Sent(1 + first)), "the first word counts");
+    assert_eq!(outbox.written(), Some(short(1 + first)), "the first word counts");
 }
 
 #[test]
@@ -117,7 +121,7 @@ fn a_panic_while_encoding_leaves_nothing_behind() {
         })
     }));
     assert!(panics.is_err());
-    assert_eq!(send(&outbox, 10), Ok(Sent(2)));
+    assert_eq!(send(&outbox, 10), Ok(Sent::Short(2)));
     assert_eq!(taken(&outbox).bytes.len(), 30);
 }
 
@@ -172,7 +176,7 @@ impl Waiter {
 
     fn poll(&mut self, outbox: &Arc<Outbox>, body: &[u8]) -> Poll<Result<Sent, SendError>> {
         let waker = Waker::from(self.woken.clone());
-        outbox.poll_send(&mut Context::from_waker(&waker), &mut self.ticket, 1, &[body])
+        outbox.poll_send(&mut Context::from_waker(&waker), &mut self.ticket, Order::Free, 1, &[body])
     }
 
     fn is_woken(&self) -> bool {
@@ -196,7 +200,7 @@ fn who_waits_for_room_is_woken_when_there_is_some_or_it_is_closed() {
             false => assert!(take(&outbox, &mut chunk).is_pending()),
         }
         assert!(waiter.is_woken());
-        let sent = if closes { Err(SendError::Closed) } else { Ok(Sent(3)) };
+        let sent = if closes { Err(SendError::Closed) } else { Ok(Sent::Short(3)) };
         assert_eq!(waiter.poll(&outbox, &[7; 50]), Poll::Ready(sent));
     }
 }
@@ -205,8 +209,8 @@ fn who_waits_for_room_is_woken_when_there_is_some_or_it_is_closed() {
 fn small_frames_have_room_of_their_own_and_beyond_it_the_outbox_is_closed() {
     let outbox = outbox(105);
     send(&outbox, 99).unwrap();
-    let tell = |len| outbox.tell(2, |out| out.resize(out.len() + len, 7));
-    assert_eq!((tell(10), send(&outbox, 0)), (Ok(Sent(2)), Err(SendError::Overloaded { limit: 105 })));
+    let tell = |len| outbox.tell(Order::Free, 2, |out| out.resize(out.len() + len, 7));
+    assert_eq!((tell(10), send(&outbox, 0)), (Ok(Sent::Short(2)), Err(SendError::Overloaded { limit: 105 })));
     let mut told = 0;
     while tell(95).is_ok() {
         told += 100;
@@ -220,10 +224,10 @@ fn small_words_that_may_be_lost_leave_room_for_those_that_may_not() {
     let outbox = outbox(105);
     send(&outbox, 99).unwrap();
     assert_eq!(send(&outbox, 10), Err(SendError::Overloaded { limit: 105 }));
-    while outbox.send_small(2, |out| out.resize(out.len() + 95, 7)).is_ok() {}
+    while outbox.send_small(Order::Free, 2, |out| out.resize(out.len() + 95, 7)).is_ok() {}
     assert!(!outbox.is_closed());
     let mut told = 0;
-    while outbox.tell(2, |out| out.resize(out.len() + 95, 7)).is_ok() {
+    while outbox.tell(Order::Free, 2, |out| out.resize(out.len() + 95, 7)).is_ok() {
         told += 100;
     }
     assert!((SMALL_BYTES_MAX / 2 - 200..=SMALL_BYTES_MAX / 2 + 200).contains(&told), "{told}");
@@ -249,7 +253,7 @@ fn who_can_wait_and_who_cannot_do_not_keep_each_other_out() {
 fn full_of_chunks() -> (Arc<Outbox>, Vec<u8>) {
     let outbox = Arc::new(Outbox::new(3 * CHUNK_BYTES, CHUNK_BYTES));
     let body = vec![7; CHUNK_BYTES - frame::HEAD_BYTES];
-    while outbox.send_in_turn(1, |out| out.extend_from_slice(&body)).is_ok() {}
+    while outbox.send_in_turn(Order::Free, 1, |out| out.extend_from_slice(&body)).is_ok() {}
     (outbox, body)
 }
 
@@ -279,7 +283,7 @@ fn whoever_waits_for_room_is_served_in_turn_and_overtaken_by_nobody() {
     leaves();
     assert!(waiters[1].is_woken() && !late.is_woken());
     // What others send at once does not take what is kept for it.
-    assert!(send(&outbox, 0).is_ok() && outbox.tell(2, |_| {}).is_ok());
+    assert!(send(&outbox, 0).is_ok() && outbox.tell(Order::Free, 2, |_| {}).is_ok());
     assert!(waiters[1].poll(&outbox, &body).is_ready());
     leaves();
     assert!(late.is_woken());
@@ -330,7 +334,7 @@ fn a_large_answer_gets_out_beside_items_without_end() {
         items.extend((0..read).map(|_| Waiter::new()));
         assert!(items.iter_mut().all(|waiter| waiter.poll(&outbox, &item).is_pending()), "one overtakes");
         assert!(send(&outbox, 0).is_ok(), "calls have room meanwhile");
-        assert!(outbox.tell(2, |_| {}).is_ok(), "and so have small words");
+        assert!(outbox.tell(Order::Free, 2, |_| {}).is_ok(), "and so have small words");
     }
     assert!(answer.poll(&outbox, &large).is_ready());
     while items.iter().any(|waiter| !waiter.is_woken()) {
@@ -346,7 +350,7 @@ fn few(outbox: &Outbox) -> bool {
 
 #[test]
 fn who_gathers_leaves_a_few_frames_in_company_and_nothing_else() {
-    let in_company = |outbox: &Outbox| outbox.send_in(Company::Expected, 1, |out| out.push(7));
+    let in_company = |outbox: &Outbox| outbox.send_in(Company::Expected, Order::Free, 1, |out| out.push(7));
     let outbox = outbox(100_000);
     assert!(!few(&outbox), "there is nothing");
     in_company(&outbox).unwrap();

@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use super::*;
 use crate::{
     sync::{Mutex, lock},
-    wire::outbox::Company,
+    wire::outbox::{Company, Order},
     world::tokio_world,
 };
 
@@ -94,10 +94,10 @@ fn writes_of(tasks: usize, company: Company) -> usize {
             tokio::task::yield_now().await;
             for _ in 0..tasks {
                 let outbox = many.clone();
-                tokio::spawn(async move { outbox.send_in(company, 1, |out| out.push(1)).unwrap() });
+                tokio::spawn(async move { outbox.send_in(company, Order::Free, 1, |out| out.push(1)).unwrap() });
             }
         });
-        while outbox.sent().0 < tasks as u64 || outbox.has_backlog() {
+        while outbox.sent().short < tasks as u64 || outbox.has_backlog() {
             tokio::task::yield_now().await;
         }
         outbox.close();
@@ -147,5 +147,5 @@ async fn closing_does_not_wait_for_what_cannot_leave() {
     }
     outbox.close();
     tokio::time::timeout(std::time::Duration::from_secs(20), writing).await.unwrap().unwrap();
-    assert_eq!(outbox.written(), Some(sent), "it may have left");
+    assert!(outbox.written().is_some_and(|written| written.have(sent)), "it may have left");
 }

@@ -209,13 +209,13 @@ impl WireHandler for Seen {
         (node == NodeId(NAMED) || Some(node) == *lock(&self.named_since)).then(|| NodeName::new("named").unwrap())
     }
 
-    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, u64)>) {
+    fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, Marks)>) {
         let frames = lock(&self.data).len();
-        lock(&self.ended).push((from, link, asked, frames));
+        lock(&self.ended).push((from, link, asked.map(|(link, asked)| (link, asked.short)), frames));
     }
 
-    fn link_down(&self, to: MemberId, link: u64, written: u64) {
-        lock(&self.down).push((to, link, written));
+    fn link_down(&self, to: MemberId, link: u64, written: Marks) {
+        lock(&self.down).push((to, link, written.short));
     }
 }
 

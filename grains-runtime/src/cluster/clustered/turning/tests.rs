@@ -78,7 +78,7 @@ impl Scene {
         assert_eq!(clustered.turn_to(5, &view(1, &[1, 2], &[])), Turned::Member);
         let ((failing, is_failing), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
         let call = call(Slow { failing, go_on: goes_on }, far);
-        lock(&clustered.pending).sent(1, call, member_id(2), 1, 1, Target::Whoever);
+        lock(&clustered.pending).sent(1, call, member_id(2), 1, crate::wire::Sent::Short(1), Target::Whoever);
         Self { clustered, failing: is_failing, go_on, _runtime: runtime }
     }
 

@@ -28,9 +28,9 @@ impl WireHandler for Deaf {
         Ok(())
     }
 
-    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, u64)>) {}
+    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, Marks)>) {}
 
-    fn link_down(&self, _: MemberId, _: u64, _: u64) {}
+    fn link_down(&self, _: MemberId, _: u64, _: Marks) {}
 }
 
 fn joiner(node: u64, name: &str) -> Joiner {

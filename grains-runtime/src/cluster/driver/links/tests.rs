@@ -5,7 +5,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::*;
 use crate::{
     cluster::{MemberId, NodeName},
-    wire::{Limits, PeerInfo, Reach, Security, Unreadable, WireConfig, WireHandler},
+    wire::{Limits, Marks, PeerInfo, Reach, Security, Unreadable, WireConfig, WireHandler},
     world::tokio_world,
 };
 
@@ -34,9 +34,9 @@ impl WireHandler for Numbered {
         Ok(())
     }
 
-    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, u64)>) {}
+    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, Marks)>) {}
 
-    fn link_down(&self, _: MemberId, _: u64, _: u64) {}
+    fn link_down(&self, _: MemberId, _: u64, _: Marks) {}
 }
 
 async fn node(node: u64) -> (Arc<Wire>, Arc<Numbered>) {

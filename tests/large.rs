@@ -1,0 +1,158 @@
+//! Large calls and answers between two nodes, over real sockets: they arrive whole and in order, and hold up no small ones.
+#![cfg(feature = "cluster")]
+#![allow(missing_docs, reason = "the interfaces of a test")]
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use grains::{ClusterConfig, GrainOptions, Outcome, cluster::Strategy, prelude::*};
+
+#[rpc_trait]
+pub trait Shelf {
+    /// Puts a text, and says which one it was.
+    async fn put(&mut self, n: u64, text: String) -> Result<u64>;
+    /// What was put: which ones, and how long each is.
+    async fn all(&self) -> Result<Vec<(u64, usize)>>;
+    /// The text again.
+    async fn echo(&self, text: String) -> Result<String>;
+    /// Texts of these lengths, made of the number of each.
+    async fn texts(&self, lengths: Vec<usize>) -> Result<Streaming<String>>;
+}
+
+#[grain(Shelf)]
+pub struct ShelfGrain {
+    ctx: Ctx<Self>,
+    all: Vec<(u64, usize)>,
+}
+
+impl Lifecycle for ShelfGrain {
+    async fn activate(ctx: Ctx<Self>) -> Result<Self> {
+        Ok(Self { ctx, all: Vec::new() })
+    }
+}
+
+impl Shelf for ShelfGrain {
+    async fn put(&mut self, n: u64, text: String) -> Result<u64> {
+        self.all.push((n, text.len()));
+        Ok(n)
+    }
+
+    async fn all(&self) -> Result<Vec<(u64, usize)>> {
+        Ok(self.all.clone())
+    }
+
+    async fn echo(&self, text: String) -> Result<String> {
+        Ok(text)
+    }
+
+    async fn texts(&self, lengths: Vec<usize>) -> Result<Streaming<String>> {
+        let (sink, stream) = Streaming::channel(8);
+        self.ctx.spawn(async move {
+            for (n, length) in lengths.into_iter().enumerate() {
+                if sink.send(text(n, length)).await.is_err() {
+                    return;
+                }
+            }
+            sink.finish();
+        })?;
+        Ok(stream)
+    }
+}
+
+fn text(n: usize, length: usize) -> String {
+    char::from(b'a' + (n % 26) as u8).to_string().repeat(length)
+}
+
+/// Two nodes, and a grain that lives on the first.
+async fn two() -> (Node, Node) {
+    let ports = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    let list = ports.map(|listener| listener.local_addr().expect("it listens").to_string());
+    let start = async |name: &str, listen: &str| {
+        let config = ClusterConfig::new("test").listen(listen).join(list.to_vec());
+        let here = GrainOptions::new().placement(Strategy::PreferLocal);
+        let builder = Node::builder().name(name).cluster(config).host_with::<ShelfGrain>(here);
+        builder.start().await.expect("it starts")
+    };
+    tokio::join!(start("a", &list[0]), start("b", &list[1]))
+}
+
+/// The same grain, called from the other node: once here, to activate it, and once there, to find it.
+async fn shelf(a: &Node, b: &Node, name: &str) -> ShelfRef {
+    a.get::<ShelfRef>(name).echo(String::new()).await.expect("it activates");
+    let there: ShelfRef = b.get(name);
+    there.echo(String::new()).await.expect("it is found");
+    there
+}
+
+const LENGTHS: [usize; 6] = [10, 3 << 20, 20, 200_000, 0, 131_050];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_one_caller_to_one_grain_arrive_in_order_however_large() {
+    let (a, b) = two().await;
+    let shelf = shelf(&a, &b, "x").await;
+    let sizes: Vec<usize> = LENGTHS.iter().copied().cycle().take(24).collect();
+    // All are sent before the first is answered: a call leaves when it is first polled.
+    let calls = sizes.iter().enumerate().map(|(n, length)| shelf.put(n as u64, text(n, *length)).into_future());
+    for (n, put) in join_all(calls).await.into_iter().enumerate() {
+        assert_eq!(put.unwrap(), n as u64);
+    }
+    let all: Vec<_> = sizes.iter().enumerate().map(|(n, length)| (n as u64, *length)).collect();
+    assert_eq!(shelf.all().await.unwrap(), all);
+    tokio::join!(a.stop(), b.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_and_items_of_streams_arrive_whole_and_in_order_however_large() {
+    let (a, b) = two().await;
+    let shelf = shelf(&a, &b, "x").await;
+    for (n, length) in LENGTHS.into_iter().enumerate() {
+        assert_eq!(shelf.echo(text(n, length)).await.unwrap(), text(n, length));
+    }
+    // An item of a stream has a limit of its own.
+    let lengths: Vec<usize> = LENGTHS.iter().map(|length| (*length).min(1_000_000)).cycle().take(18).collect();
+    let mut texts = shelf.texts(lengths.clone()).await.unwrap();
+    for (n, length) in lengths.into_iter().enumerate() {
+        assert_eq!(texts.next().await.expect("there is more").unwrap(), text(n, length), "{n}");
+    }
+    assert!(texts.next().await.is_none());
+    let too_large = shelf.echo(text(0, 17 << 20)).await.unwrap_err();
+    assert_eq!(too_large.outcome(), Outcome::NotExecuted, "{too_large}");
+    assert!(too_large.to_string().contains("16777216 are taken"), "{too_large}");
+    tokio::join!(a.stop(), b.stop());
+}
+
+/// 64 MB under way, there and back. How long small calls take meanwhile is printed, and measured on quiet machines.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_calls_go_on_while_large_ones_are_under_way() {
+    const LARGE: usize = 16;
+    let (a, b) = two().await;
+    let rounds = std::env::var("GRAINS_LARGE_ROUNDS").map_or(2, |rounds| rounds.parse().expect("a number"));
+    let (small, under_way) = (shelf(&a, &b, "small").await, AtomicUsize::new(LARGE));
+    let large = (0..LARGE).map(async |n| {
+        let shelf = shelf(&a, &b, &format!("large {n}")).await;
+        for _ in 0..rounds {
+            let sent = text(n, 4 << 20);
+            assert!(shelf.echo(sent.clone()).await.unwrap() == sent, "another text");
+        }
+        under_way.fetch_sub(1, Ordering::SeqCst);
+    });
+    let small = async {
+        let mut took = Vec::new();
+        while under_way.load(Ordering::SeqCst) > 0 {
+            let begun = Instant::now();
+            small.echo("x".repeat(64)).await.unwrap();
+            took.push(begun.elapsed());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        took.sort_unstable();
+        took
+    };
+    let (_, took) = tokio::join!(join_all(large), small);
+    let at = |share: f64| took[(took.len() as f64 * share) as usize];
+    println!("{} small calls, p50 {:?}, p99 {:?}, the longest {:?}", took.len(), at(0.5), at(0.99), at(0.999_999));
+    assert!(took.len() > 10, "{} small calls were answered meanwhile", took.len());
+    tokio::join!(a.stop(), b.stop());
+}
