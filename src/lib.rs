@@ -18,7 +18,7 @@ pub use grains_macros::{GrainKey, grain, main, rpc_trait};
 pub use grains_runtime::ca;
 #[cfg(feature = "cluster")]
 pub use grains_runtime::{
-    ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus, TlsConfig, cluster,
+    ClusterConfig, ClusterStatus, Leader, Leadership, LinkStatus, MemberStatus, StatesStatus, TlsConfig, cluster,
 };
 #[cfg(feature = "runtime")]
 pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped};

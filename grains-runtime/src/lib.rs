@@ -43,7 +43,9 @@ pub(crate) mod wire;
 pub mod world;
 
 #[cfg(feature = "cluster")]
-pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus, TlsConfig};
+pub use cluster::{
+    ClusterConfig, ClusterStatus, Leader, Leadership, LinkStatus, MemberStatus, StatesStatus, TlsConfig,
+};
 pub use config::{GrainOptions, NodeConfig};
 pub(crate) use grains_core::timeout;
 #[doc(hidden)]

@@ -274,6 +274,7 @@ impl Clustered {
                     waiting: metrics.commits.waiting,
                 }
             }),
+            links: self.wire().map(|wire| wire.status()).unwrap_or_default(),
         }
     }
 }

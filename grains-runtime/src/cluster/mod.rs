@@ -34,6 +34,6 @@ pub use self::{
     leader::{Leader, Leadership},
     member::{Joiner, Member, MemberState, Placement, Strategy},
     names::{BadName, Epoch, Incarnation, MemberId, NODE_NAME_BYTES_MAX, NodeId, NodeName, PartitionId, ViewVersion},
-    status::{ClusterStatus, MemberStatus, StatesStatus},
+    status::{ClusterStatus, LinkStatus, MemberStatus, StatesStatus},
     view::{Assignment, Grant, Partition, View},
 };

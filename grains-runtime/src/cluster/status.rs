@@ -39,6 +39,35 @@ pub struct ClusterStatus {
     pub partitions: usize,
     /// The states that the cluster keeps, once anybody has needed them.
     pub states: Option<StatesStatus>,
+    /// The nodes that this one has or had connections with, by name.
+    pub links: Vec<LinkStatus>,
+}
+
+/// What went to and came from another node since this one started, over all connections together, in a [`ClusterStatus`]. With
+/// the feature `metrics` the same goes to the `metrics` facade, as `grains_link_..`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LinkStatus {
+    /// Its name.
+    pub name: String,
+    /// How many frames were written: calls, answers, questions, signs of life.
+    pub frames_sent: u64,
+    /// Their bytes, before encryption.
+    pub bytes_sent: u64,
+    /// In how many batches they were written.
+    pub batches_sent: u64,
+    /// How long the first frames of batches waited to be written, all together, in microseconds. Connections for calls only.
+    pub queued_us: u64,
+    /// How many frames were read.
+    pub frames_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// How many connections this node has made to it: more than three, one for calls and two for questions, are reconnects.
+    pub dialled: u64,
+    /// How many it has made to this node.
+    pub accepted: u64,
+    /// How long the last ping took there and back, in microseconds; it waits behind what leaves before it.
+    pub round_trip_us: Option<u64>,
 }
 
 /// What the cluster keeps, in a [`ClusterStatus`].

@@ -107,6 +107,7 @@ impl NodeInner {
             singletons: BTreeMap::new(),
             partitions: 0,
             states: None,
+            links: Vec::new(),
         }
     }
 

@@ -121,6 +121,7 @@ impl Greeted {
             alive: KeepAlive::new(role, limits.ping_every, limits.silence_max, clock.now()),
             clock,
             counters: registered.counters.clone(),
+            pinged: None,
         }
     }
 

@@ -173,7 +173,7 @@ pub(super) fn get(shared: &Arc<Shared>, to: MemberId, address: &str) -> Arc<Link
         return link.clone();
     }
     let outbox = Outbox::in_parts(limits.outgoing_bytes_max, limits.long_bytes_max, limits.message_bytes_max);
-    let outbox = Arc::new(outbox);
+    let outbox = Arc::new(outbox.with_clock(shared.world.clock.clone()));
     let (connected, owed) = (AtomicBool::new(false), AtomicBool::new(false));
     let id = Shared::serial(&mut state);
     let link = Arc::new(Link { to, id, outbox, connected, owed, answers_waiting: AtomicUsize::new(0) });

@@ -28,6 +28,8 @@ mod identity;
 mod keepalive;
 mod link;
 mod listener;
+#[cfg(feature = "metrics")]
+mod meters;
 mod outbox;
 mod pump;
 mod security;
@@ -53,7 +55,7 @@ pub(crate) use self::{
     identity::{Identity, Role},
     security::Unsecured,
 };
-use crate::cluster::{Incarnation, MemberId, NodeId, NodeName};
+use crate::cluster::{Incarnation, LinkStatus, MemberId, NodeId, NodeName};
 
 /// Who is at the other end, as it says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +215,12 @@ impl Wire {
         self.shared.close_link(member);
     }
 
-    /// What went to and came from each peer.
+    /// What went to and came from each peer, by name.
+    pub(crate) fn status(&self) -> Vec<LinkStatus> {
+        self.shared.status()
+    }
+
+    /// The same counts.
     #[cfg(test)]
     pub(crate) fn peers(&self) -> Vec<(NodeId, Arc<PeerCounters>)> {
         self.shared.peers()

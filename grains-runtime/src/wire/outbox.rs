@@ -25,7 +25,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
+
+use grains_core::{Instant, world::Clock};
 
 pub(super) use self::lanes::{Chunk, SHORT_BYTES_MAX};
 pub(crate) use self::lanes::{Marks, Order, Sent};
@@ -104,6 +107,8 @@ pub(super) struct Outbox {
     state: Mutex<State>,
     /// As the phase says, for those who look often.
     closed: AtomicBool,
+    /// For those who want to know how long frames wait.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 struct State {
@@ -251,13 +256,23 @@ impl Outbox {
             closer: None,
             enders: Vec::new(),
         };
-        Self { state: Mutex::new(state), closed: AtomicBool::new(false) }
+        Self { state: Mutex::new(state), closed: AtomicBool::new(false), clock: None }
+    }
+
+    /// The same, and it says how long frames [have waited](Self::waited).
+    pub(super) fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// How long the first frame of a chunk has waited until now, unless that is of a long message.
+    pub(super) fn waited(&self, chunk: &Chunk) -> Option<Duration> {
+        Some(self.clock.as_ref()?.now().since(chunk.since?))
     }
 
     /// Appends a frame whose body `write` appends to what it is given, and nothing else. It runs under the outbox's lock:
     /// it is short and sends nothing itself.
     pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        append(lock(&self.state), Room::USUAL, Order::Free, kind, write)
+        self.append(lock(&self.state), Room::USUAL, Order::Free, kind, write)
     }
 
     /// The same in `company`, and in `order`.
@@ -270,7 +285,7 @@ impl Outbox {
     ) -> Result<Sent, SendError> {
         let mut state = lock(&self.state);
         state.company = company;
-        append(state, Room::USUAL, order, kind, write)
+        self.append(state, Room::USUAL, order, kind, write)
     }
 
     /// The same for a small frame, also where calls are refused as overload.
@@ -280,14 +295,14 @@ impl Outbox {
         kind: u8,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent, SendError> {
-        append(lock(&self.state), Room::AtOnce { beyond: SMALL_BYTES_MAX / 2 }, order, kind, write)
+        self.append(lock(&self.state), Room::AtOnce { beyond: SMALL_BYTES_MAX / 2 }, order, kind, write)
     }
 
     /// The same for one that must not be lost in silence, since it is waited for. Where that has no room either, the outbox
     /// is closed, which is told. Then the other side has left [`SMALL_BYTES_MAX`] of small words unread: no single one comes
     /// near that, failures included, whose texts are cut.
     pub(super) fn tell(&self, order: Order, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
-        match append(lock(&self.state), Room::AtOnce { beyond: SMALL_BYTES_MAX }, order, kind, write) {
+        match self.append(lock(&self.state), Room::AtOnce { beyond: SMALL_BYTES_MAX }, order, kind, write) {
             Err(SendError::Overloaded { .. }) => {
                 self.close();
                 Err(SendError::Closed)
@@ -303,7 +318,7 @@ impl Outbox {
         kind: u8,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent, SendError> {
-        append(lock(&self.state), Room::InTurn, order, kind, write)
+        self.append(lock(&self.state), Room::InTurn, order, kind, write)
     }
 
     /// Sends as soon as there is room, for which `cx` waits by `ticket`; also until this is closed.
@@ -339,7 +354,7 @@ impl Outbox {
         }
         ticket.0 = None;
         let write = |out: &mut Vec<u8>| body.iter().for_each(|part| out.extend_from_slice(part));
-        Poll::Ready(append(state, Room::Taken, order, kind, write))
+        Poll::Ready(self.append(state, Room::Taken, order, kind, write))
     }
 
     /// Sends as soon as there is room.
@@ -460,23 +475,24 @@ impl Outbox {
         })
         .await
     }
-}
 
-/// Appends a frame, and tells the writer.
-fn append(
-    mut state: MutexGuard<'_, State>,
-    room: Room,
-    order: Order,
-    kind: u8,
-    write: impl FnOnce(&mut Vec<u8>),
-) -> Result<Sent, SendError> {
-    let sent = state.append(room, order, kind, write)?;
-    let writer = state.writer.take();
-    drop(state);
-    if let Some(writer) = writer {
-        writer.wake();
+    /// Appends a frame, and tells the writer.
+    fn append(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        room: Room,
+        order: Order,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Sent, SendError> {
+        let sent = state.append(room, order, kind, write, || self.clock.as_ref().map(|clock| clock.now()))?;
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        Ok(sent)
     }
-    Ok(sent)
 }
 
 impl State {
@@ -545,6 +561,7 @@ impl State {
         order: Order,
         kind: u8,
         write: impl FnOnce(&mut Vec<u8>),
+        now: impl FnOnce() -> Option<Instant>,
     ) -> Result<Sent, SendError> {
         let company = std::mem::replace(&mut self.company, Company::Alone);
         if !matches!(self.phase, Phase::Open) {
@@ -556,7 +573,7 @@ impl State {
         if self.queue.back().is_none_or(|chunk| chunk.bytes.len() >= CHUNK_BYTES) {
             let bytes = std::mem::take(&mut self.spare);
             let before = self.marks();
-            self.queue.push_back(Chunk { bytes, patient: true, before, ..Chunk::default() });
+            self.queue.push_back(Chunk { bytes, patient: true, before, since: now(), ..Chunk::default() });
         }
         let chunk = self.queue.back_mut().expect("one was just pushed if there was none");
         let mut undo = Undo { start: chunk.bytes.len(), chunk, keep: false };

@@ -40,6 +40,8 @@ pub(super) struct Pump {
     pub(super) alive: KeepAlive,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<PeerCounters>,
+    /// When the last ping was sent, until it is answered.
+    pub(super) pinged: Option<Instant>,
 }
 
 /// The writing half. Whatever happens to its task, its end tells the outbox what has left.
@@ -114,7 +116,11 @@ impl Pump {
                 match kind {
                     // Of a flood of pings those find no answer for which there is no room.
                     frame::PING => _ = self.sends.outbox.send(frame::PONG, |_| {}),
-                    frame::PONG => {}
+                    frame::PONG => {
+                        if let Some(at) = self.pinged.take() {
+                            self.counters.round_trip(self.clock.now().since(at));
+                        }
+                    }
                     _ => duty.frame(kind, body)?,
                 }
                 // Whoever closed the connection expects no more of it.
@@ -131,7 +137,10 @@ impl Pump {
         let now = self.clock.now();
         match self.alive.tick(now, self.sends.outbox.has_backlog()) {
             Verdict::Dead(silence) => return Err(Ended::Silent(silence)),
-            Verdict::Ping => _ = self.sends.outbox.send(frame::PING, |_| {}),
+            Verdict::Ping => {
+                self.sends.outbox.send(frame::PING, |_| {}).ok();
+                self.pinged = Some(now);
+            }
             Verdict::Wait => {}
         }
         // What is here is read first.
@@ -163,7 +172,12 @@ impl Sends {
                 let next = self.outbox.take(cx, &mut self.chunk, pace);
                 self.reached = 0;
                 match next {
-                    Take::Chunk(chunk) => self.chunk = chunk,
+                    Take::Chunk(chunk) => {
+                        if let Some(waited) = self.outbox.waited(&chunk) {
+                            counters.queued(waited);
+                        }
+                        self.chunk = chunk;
+                    }
                     Take::Few => {
                         self.pace = Pace::Take;
                         self.tasks.behind_others(cx);

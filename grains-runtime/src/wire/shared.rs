@@ -17,7 +17,7 @@ use super::{
     outbox::Outbox,
 };
 use crate::{
-    cluster::{Incarnation, MemberId, NodeId},
+    cluster::{Incarnation, LinkStatus, MemberId, NodeId},
     sync::{Mutex, lock},
 };
 
@@ -141,9 +141,12 @@ impl Shared {
         let (purpose, generation) = (me.purpose, them.about.generation);
         let known = Known { outbox: outbox.clone(), purpose, them: them.member(), generation, side };
         state.connections.insert(id, known);
-        let counters = state.counters(them.about.node, self.config.limits.peers_max);
-        let counted = if side == Side::Dialled { &counters.dialled } else { &counters.accepted };
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let new = || Arc::new(PeerCounters::new(&self.config.name, &them.about.name));
+        let counters = state.counters(them.about.node, self.config.limits.peers_max, new);
+        match side {
+            Side::Dialled => counters.dialled(),
+            Side::Accepted => counters.accepted(),
+        }
         Ok(Registered { id, shared: self.clone(), counters })
     }
 
@@ -189,6 +192,12 @@ impl Shared {
         lock(&self.state).links.keys().copied().collect()
     }
 
+    pub(super) fn status(&self) -> Vec<LinkStatus> {
+        let mut status: Vec<_> = lock(&self.state).peers.values().map(|counters| counters.status()).collect();
+        status.sort_by(|a, b| a.name.cmp(&b.name));
+        status
+    }
+
     #[cfg(test)]
     pub(super) fn peers(&self) -> Vec<(NodeId, Arc<PeerCounters>)> {
         lock(&self.state).peers.iter().map(|(node, counters)| (*node, counters.clone())).collect()
@@ -205,15 +214,20 @@ impl State {
         self.connections.values().filter(|known| which(known)).map(|known| known.outbox.clone()).collect()
     }
 
-    fn counters(&mut self, node: NodeId, peers_max: usize) -> Arc<PeerCounters> {
+    fn counters(
+        &mut self,
+        node: NodeId,
+        peers_max: usize,
+        new: impl FnOnce() -> Arc<PeerCounters>,
+    ) -> Arc<PeerCounters> {
         if !self.peers.contains_key(&node) && self.peers.len() >= peers_max {
             // Those that are only remembered make room; others are counted, but not shown.
             self.peers.retain(|_, counters| Arc::strong_count(counters) > 1);
             if self.peers.len() >= peers_max {
-                return Arc::default();
+                return new();
             }
         }
-        self.peers.entry(node).or_default().clone()
+        self.peers.entry(node).or_insert_with(new).clone()
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use grains_core::Instant;
+
 use super::super::frame;
 
 /// Frames of up to this many bytes together leave in one write. Larger batches make both sides take turns instead of
@@ -73,6 +75,8 @@ pub(in crate::wire) struct Chunk {
     pub(super) patient: bool,
     /// What was whole before this.
     pub(super) before: Marks,
+    /// When its first frame was sent, if that is asked for.
+    pub(super) since: Option<Instant>,
     /// How many frames or messages are whole with it.
     pub(super) frames: u64,
     /// It is of the long lane.
@@ -185,7 +189,8 @@ impl LongLane {
         if is_last {
             self.pop();
         }
-        Some(Chunk { bytes, patient: false, before, frames: u64::from(is_last), is_long: true, size, room, in_turn })
+        let frames = u64::from(is_last);
+        Some(Chunk { bytes, patient: false, before, since: None, frames, is_long: true, size, room, in_turn })
     }
 
     fn pop(&mut self) {

@@ -9,6 +9,7 @@ use tokio::runtime::Builder;
 
 use super::*;
 use crate::{
+    cluster::NodeName,
     sync::{Mutex, lock},
     wire::outbox::{Company, Order},
     world::tokio_world,
@@ -69,7 +70,8 @@ async fn write_all_of(outbox: Arc<Outbox>, writer: Box<dyn ByteWriter>) {
     let now = world.clock.now();
     let second = std::time::Duration::from_secs(1);
     let mut alive = KeepAlive::new(crate::wire::keepalive::Role::Pings, second, second, now);
-    let counters = PeerCounters::default();
+    let name = |name| NodeName::new(name).unwrap();
+    let counters = PeerCounters::new(&name("a"), &name("b"));
     poll_fn(|cx| match sends.write(cx, &mut alive, &counters) {
         Ok(Progress::Done) => Poll::Pending,
         Ok(Progress::More) => {
