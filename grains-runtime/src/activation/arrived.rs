@@ -14,8 +14,8 @@ use grains_core::{
 use super::{
     Activation,
     start::{Put, enqueue_waiter},
-    turn::{Turn, encoding, panic_message},
-    waiter::{CallWaiter, ReplyTo},
+    turn::{Turn, encoding, panic_message, quietly},
+    waiter::{CallWaiter, END, ReplyTo, Waits},
 };
 use crate::{
     ambient::{Chain, Holder as _, Inherited, chain_to},
@@ -87,8 +87,10 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
         let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Away);
         let waiter = CallWaiter::new(args, reply, inherited, deadline);
         // On the spot, if it may: a turn that does not wait costs no task, and its answer leaves with the next write.
+        // What is dropped may panic: that is no concern of other calls on the same connection.
         if beside || activation.mailbox.try_begin(M::Access::KIND) {
-            if let Some(rest) = waiter.run_now(Turn::granted(activation.clone(), M::Access::KIND), activation) {
+            let turn = Turn::granted(activation.clone(), M::Access::KIND);
+            if let Some(rest) = quietly(END, || waiter.run_now(turn, activation)).flatten() {
                 activation.tenure.tasks.spawn(rest);
             }
             return Ok(());
@@ -107,7 +109,7 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
                 Ok(())
             }
             Put::Full(failure, waiter) => {
-                waiter.reply.fail(failure);
+                quietly(END, || Waits::<G>::fail(waiter, failure));
                 Ok(())
             }
             Put::Gone(waiter) => {
