@@ -63,6 +63,23 @@ impl Tally for TallyGrain {
 #[rpc_trait]
 pub trait Near {
     async fn node(&self) -> Result<String>;
+    /// Takes its time.
+    async fn nap(&self, ms: u64) -> Result<()>;
+    /// Answers with what panics when it is dropped here.
+    async fn armed(&self) -> Result<Armed>;
+}
+
+/// It panics when it is dropped, but not where it has come to.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Armed {
+    #[serde(skip)]
+    here: bool,
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        assert!(!self.here, "an answer that panics when it is dropped");
+    }
 }
 
 #[grain(Near)]
@@ -79,6 +96,15 @@ impl Lifecycle for NearGrain {
 impl Near for NearGrain {
     async fn node(&self) -> Result<String> {
         Ok(self.ctx.activation().to_string())
+    }
+
+    async fn nap(&self, ms: u64) -> Result<()> {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        Ok(())
+    }
+
+    async fn armed(&self) -> Result<Armed> {
+        Ok(Armed { here: true })
     }
 }
 
@@ -321,5 +347,20 @@ async fn one_way_calls_cross_nodes() {
         }
         assert_eq!(sum, 1, "grain {key}");
     }
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_panics_when_it_is_dropped_harms_no_other_call() {
+    let nodes = three().await;
+    let here: NearRef = nodes[0].get("0-1");
+    here.node().await.unwrap();
+    let there: NearRef = nodes[1].get("0-1");
+    there.node().await.unwrap();
+    let naps = tokio::spawn(there.nap(300).into_future());
+    for _ in 0..3 {
+        assert!(!there.armed().await.unwrap().here, "it has come from there");
+    }
+    naps.await.unwrap().expect("its connection is whole");
     stop(nodes).await;
 }
