@@ -15,7 +15,7 @@ use super::{
     Activation,
     start::{Put, enqueue_waiter},
     turn::{Turn, encoding, panic_message, quietly},
-    waiter::{CallWaiter, END, ReplyTo, Waits},
+    waiter::{CallWaiter, END, ReplyTo},
 };
 use crate::{
     ambient::{Chain, Holder as _, Inherited, chain_to},
@@ -43,11 +43,16 @@ impl Arrived {
 
 pub(super) fn arrive<G: Lifecycle>(activation: &Arc<Activation<G>>, call: Arrived) -> Result<(), Arrived> {
     let method = call.method;
-    G::Interfaces::dispatch(method, Arrive { activation, call }).unwrap_or_else(|Arrive { activation, call }| {
-        let method = format!("with id {:08x}", method.0).into();
-        call.fail(CallError::UnknownMethod { grain: activation.id.to_string().into(), method });
-        Ok(())
-    })
+    let arrive = || {
+        G::Interfaces::dispatch(method, Arrive { activation, call }).unwrap_or_else(|Arrive { activation, call }| {
+            let method = format!("with id {:08x}", method.0).into();
+            call.fail(CallError::UnknownMethod { grain: activation.id.to_string().into(), method });
+            Ok(())
+        })
+    };
+    // An answer or arguments that panic when they are dropped are no concern of the connection, which other calls share. Whoever
+    // waits was told before, or is when the reply is dropped.
+    quietly(END, arrive).unwrap_or(Ok(()))
 }
 
 struct Arrive<'a, G: Lifecycle> {
@@ -87,10 +92,8 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
         let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Away);
         let waiter = CallWaiter::new(args, reply, inherited, deadline);
         // On the spot, if it may: a turn that does not wait costs no task, and its answer leaves with the next write.
-        // What is dropped may panic: that is no concern of other calls on the same connection.
         if beside || activation.mailbox.try_begin(M::Access::KIND) {
-            let turn = Turn::granted(activation.clone(), M::Access::KIND);
-            if let Some(rest) = quietly(END, || waiter.run_now(turn, activation)).flatten() {
+            if let Some(rest) = waiter.run_now(Turn::granted(activation.clone(), M::Access::KIND), activation) {
                 activation.tenure.tasks.spawn(rest);
             }
             return Ok(());
@@ -109,7 +112,7 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
                 Ok(())
             }
             Put::Full(failure, waiter) => {
-                quietly(END, || Waits::<G>::fail(waiter, failure));
+                waiter.reply.fail(failure);
                 Ok(())
             }
             Put::Gone(waiter) => {
