@@ -196,7 +196,9 @@ mod tests {
                 meanwhile();
             }
             let aborted = self.aborted.clone();
-            TaskHandle::new(move || drop(aborted.fetch_add(1, SeqCst)))
+            TaskHandle::new(move || {
+                aborted.fetch_add(1, SeqCst);
+            })
         }
         fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
             Box::pin(async move { work() })
