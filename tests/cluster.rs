@@ -63,6 +63,46 @@ impl Tally for TallyGrain {
 #[rpc_trait]
 pub trait Near {
     async fn node(&self) -> Result<String>;
+    /// Takes its time.
+    async fn nap(&self, ms: u64) -> Result<()>;
+    /// Answers with what panics when it is dropped here.
+    async fn armed(&self) -> Result<Armed>;
+    /// Takes what panics when it is dropped before it is disarmed.
+    async fn disarm(&mut self, armed: Arming) -> Result<()>;
+    /// Has `other` call this one back, which fails as a cycle.
+    async fn disarm_by(&mut self, other: NearRef) -> Result<()>;
+    /// Has `other` disarm something.
+    async fn have_disarmed(&self, other: NearRef) -> Result<()>;
+}
+
+/// It panics when it is dropped, but not where it has come to.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Armed {
+    #[serde(skip)]
+    here: bool,
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        assert!(!self.here, "an answer that panics when it is dropped");
+    }
+}
+
+/// It is armed where it comes to.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Arming {
+    #[serde(skip, default = "yes")]
+    here: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Drop for Arming {
+    fn drop(&mut self) {
+        assert!(!self.here, "arguments that panic when they are dropped");
+    }
 }
 
 #[grain(Near)]
@@ -79,6 +119,29 @@ impl Lifecycle for NearGrain {
 impl Near for NearGrain {
     async fn node(&self) -> Result<String> {
         Ok(self.ctx.activation().to_string())
+    }
+
+    async fn nap(&self, ms: u64) -> Result<()> {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        Ok(())
+    }
+
+    async fn armed(&self) -> Result<Armed> {
+        Ok(Armed { here: true })
+    }
+
+    async fn disarm(&mut self, mut armed: Arming) -> Result<()> {
+        armed.here = false;
+        Ok(())
+    }
+
+    async fn disarm_by(&mut self, other: NearRef) -> Result<()> {
+        let me = self.ctx.me();
+        Ok(other.have_disarmed(me).await?)
+    }
+
+    async fn have_disarmed(&self, other: NearRef) -> Result<()> {
+        Ok(other.disarm(Arming { here: false }).await?)
     }
 }
 
@@ -321,5 +384,26 @@ async fn one_way_calls_cross_nodes() {
         }
         assert_eq!(sum, 1, "grain {key}");
     }
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_and_arguments_that_panic_when_they_are_dropped_harm_no_other_call() {
+    let nodes = three().await;
+    let here: NearRef = nodes[0].get("0-1");
+    here.node().await.unwrap();
+    let there: NearRef = nodes[1].get("0-1");
+    there.node().await.unwrap();
+    let naps = tokio::spawn(there.nap(300).into_future());
+    for _ in 0..3 {
+        assert!(!there.armed().await.unwrap().here, "it has come from there");
+    }
+    // The call that comes back is refused, and what it brings is dropped.
+    let back: NearRef = nodes[1].get("1-1");
+    back.node().await.unwrap();
+    let cycle = here.disarm_by(back).await.unwrap_err().to_string();
+    assert!(cycle.contains("call cycle: near/0-1.disarm_by -> near/1-1.have_disarmed -> near/0-1.disarm"), "{cycle}");
+    there.disarm(Arming { here: false }).await.unwrap();
+    naps.await.unwrap().expect("its connection is whole");
     stop(nodes).await;
 }

@@ -146,6 +146,35 @@ async fn what_waiting_calls_hold_has_a_limit_in_bytes() {
     node.stop().await;
 }
 
+/// An idle grain has its turn at once, but a one-way call to it begins on a task: until then it waits as any other.
+#[tokio::test]
+async fn calls_on_their_way_to_idle_grains_count_as_well() {
+    let node = node_with(|config| (config.waiting_calls_max, config.waiting_bytes_max) = (6, 1_000_000)).await;
+    let gates: Vec<GateRef> = (0..20).map(|n| node.get(format!("idle {n}"))).collect();
+    for gate in &gates {
+        gate.pass().await.unwrap();
+    }
+    // Nothing runs before this test waits for something.
+    let sent: Vec<_> = gates.iter().map(|gate| gate.pass().send()).collect();
+    assert_eq!((node.waiting_calls(), sent.iter().filter(|sent| sent.is_ok()).count()), (6, 6));
+    refused_by(&sent[6].clone().unwrap_err().widen(), "waiting_calls_max = 6");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!((node.waiting_calls(), node.waiting_bytes()), (0, 0));
+
+    let load = || "x".repeat(300_000);
+    let sent: Vec<_> = gates.iter().map(|gate| gate.carry(load()).send()).collect();
+    assert_eq!((node.waiting_calls(), sent.iter().filter(|sent| sent.is_ok()).count()), (3, 3));
+    refused_by(&sent[3].clone().unwrap_err().widen(), "waiting_bytes_max = 1000000");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!((node.waiting_calls(), node.waiting_bytes()), (0, 0));
+    let mut passed = 0;
+    for gate in &gates {
+        passed += gate.passed().await.unwrap();
+    }
+    assert_eq!(passed, 20 + 6 + 3, "those that were refused did not run");
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_call_that_is_taken_back_leaves_the_queue_with_what_it_holds() {
     let node = node_with(|_| {}).await;

@@ -198,7 +198,9 @@ async fn a_turn_that_waits_for_long_is_named_once_with_who_called_it() {
     let of_last = || logged(&[SLOW, "grain=stuck/slow-last", "method=\"wait\""]);
     until("it is named", || !of_last().is_empty()).await;
     assert!(of_last()[0].contains("called_by=\"stuck/slow-first.have\""), "{:?}", of_last());
-    until("so is its caller", || !logged(&[SLOW, "grain=stuck/slow-first"]).is_empty()).await;
+    let of_first = || logged(&[SLOW, "grain=stuck/slow-first"]);
+    until("so is its caller", || !of_first().is_empty()).await;
+    assert!(of_first()[0].contains("called_by=\"no grain\""), "{:?}", of_first());
     tokio::time::sleep(LONG).await;
     assert_eq!(of_last().len(), 1, "once");
     waits("slow-last").notify_one();

@@ -29,8 +29,9 @@ pub struct NodeConfig {
     /// How many calls may wait for one activation. Default 1,024: at a microsecond a turn that is a millisecond of
     /// waiting, and at a millisecond a turn one second; beyond that callers are better told.
     pub mailbox_len_max: usize,
-    /// How many calls may wait in all mailboxes of the node together, 10 million at most. Default 1 million: as many as
-    /// a thousand full mailboxes, at some 300 bytes each; a node that is so far behind serves nobody by taking more.
+    /// How many calls may wait in all mailboxes of the node together, 10 million at most; with those to idle grains that wait for a
+    /// task to begin them, as one-way calls do. Default 1 million: as many as a thousand full mailboxes, at some 300 bytes each; a
+    /// node that is so far behind serves nobody by taking more.
     pub waiting_calls_max: usize,
     /// The memory that those calls may hold together, 256 GiB at most. Default 512 MiB: a small node's share. A call counts
     /// as its own size and what its arguments hold, roughly: see [`Weigher`](grains_core::codec::Weigher).

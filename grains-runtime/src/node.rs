@@ -155,7 +155,7 @@ impl Node {
         self.inner.types.values().map(|hosted| (hosted.info.name, hosted.info.live.load(Ordering::Relaxed))).collect()
     }
 
-    /// How many calls wait in mailboxes now.
+    /// How many calls wait now: in mailboxes, or one-way for a task that begins them. See [`NodeConfig::waiting_calls_max`].
     pub fn waiting_calls(&self) -> usize {
         self.inner.backlog.calls()
     }

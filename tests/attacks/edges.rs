@@ -62,6 +62,10 @@ impl Lifecycle for MoreGrain {
         if ctx.key() == "busy task" && BUSY.load(SeqCst) {
             OVERLAP.store(true, SeqCst);
         }
+        if ctx.key() == "fails after a while" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return Err(Error::new("it cannot"));
+        }
         if ctx.key() == "asks while it begins" {
             ctx.get::<MoreRef>("slow").nap(100).await?;
         }
@@ -154,6 +158,25 @@ async fn a_late_call_with_a_panicking_drop_does_not_take_others_along() {
     let behind = behind.await;
     drop(bomb);
     assert!(behind.is_ok(), "{behind:?}");
+}
+
+/// Their arguments panic when they are dropped, one after the other, while those around them are told why they did not run.
+#[tokio::test]
+async fn panicking_drops_of_calls_that_waited_for_a_failed_activation_take_no_others_along() {
+    let node = node().await;
+    let a: MoreRef = node.get("fails after a while");
+    let bomb = || a.put_shared(Bomb { drop: true, serialize: false });
+    let first = started(a.get()).await;
+    let bombs = [started(bomb()).await, started(bomb()).await];
+    let last = started(a.get()).await;
+    for answer in [first.await, last.await] {
+        assert!(matches!(answer, Err(CallError::NotActivated { .. })), "{answer:?}");
+    }
+    for bomb in bombs {
+        let answer = bomb.await;
+        assert!(matches!(answer, Err(CallError::NotActivated { .. })), "{answer:?}");
+    }
+    assert_eq!(node.activations()["more"], 0);
 }
 
 /// Across grains.

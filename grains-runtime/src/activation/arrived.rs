@@ -14,8 +14,8 @@ use grains_core::{
 use super::{
     Activation,
     start::{Put, enqueue_waiter},
-    turn::{Turn, encoding, panic_message},
-    waiter::{CallWaiter, ReplyTo},
+    turn::{Turn, encoding, panic_message, quietly},
+    waiter::{CallWaiter, END, ReplyTo},
 };
 use crate::{
     ambient::{Chain, Holder as _, Inherited, chain_to},
@@ -43,11 +43,16 @@ impl Arrived {
 
 pub(super) fn arrive<G: Lifecycle>(activation: &Arc<Activation<G>>, call: Arrived) -> Result<(), Arrived> {
     let method = call.method;
-    G::Interfaces::dispatch(method, Arrive { activation, call }).unwrap_or_else(|Arrive { activation, call }| {
-        let method = format!("with id {:08x}", method.0).into();
-        call.fail(CallError::UnknownMethod { grain: activation.id.to_string().into(), method });
-        Ok(())
-    })
+    let arrive = || {
+        G::Interfaces::dispatch(method, Arrive { activation, call }).unwrap_or_else(|Arrive { activation, call }| {
+            let method = format!("with id {:08x}", method.0).into();
+            call.fail(CallError::UnknownMethod { grain: activation.id.to_string().into(), method });
+            Ok(())
+        })
+    };
+    // An answer or arguments that panic when they are dropped are no concern of the connection, which other calls share. Whoever
+    // waits was told before, or is when the reply is dropped.
+    quietly(END, arrive).unwrap_or(Ok(()))
 }
 
 struct Arrive<'a, G: Lifecycle> {

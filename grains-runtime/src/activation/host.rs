@@ -143,7 +143,7 @@ impl<G: Lifecycle> Activation<G> {
     ) -> Result<(), ScheduleError> {
         let id = self.tenure.tasks.reserve().ok_or(Gone)?;
         if let Err(error) = self.extras.enter(kind, id, &|| self.is_life(life)) {
-            self.tenure.tasks.abort(id);
+            self.tenure.tasks.give_back(id);
             return Err(error);
         }
         extras::run(&self.tenure.tasks, id, task, self.me.clone());

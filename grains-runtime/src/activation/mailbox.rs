@@ -75,7 +75,7 @@ pub(crate) struct Mailbox<E: Entry> {
 pub(crate) enum Enqueued<E> {
     /// It is in the queue and will be handed over.
     Waits,
-    /// The lock turned out to be free: it has its turn.
+    /// The lock turned out to be free: it has its turn. It is counted in the backlog still: whoever begins it takes it out there.
     Granted(E),
     /// There is no room for it.
     Full(E, Full),
@@ -182,13 +182,16 @@ impl<E: Entry> Mailbox<E> {
         let queue = queue.begun(backlog);
         queue.make_room(len_max, &mut unwanted);
         let room = queue.reserve(bytes, len_max);
-        let entered = self.enter(access, room.is_ok());
-        if room.is_ok() && entered != Entered::Waits {
-            queue.give_up(bytes);
-        }
-        match (entered, room) {
-            (Entered::Gone, _) => Enqueued::Gone(entry),
-            (Entered::Takes, _) => {
+        match (self.enter(access, room), room) {
+            (Entered::Gone, Ok(())) => {
+                queue.give_up(bytes);
+                Enqueued::Gone(entry)
+            }
+            (Entered::Gone, Err(_)) => Enqueued::Gone(entry),
+            (Entered::Takes, room) => {
+                if room.is_err() {
+                    queue.reserve_again(bytes);
+                }
                 // It begins on a task: until then nobody may overtake it. An exclusive turn keeps others out by itself.
                 queue.grant(u32::from(access == AccessKind::Shared));
                 Enqueued::Granted(entry)
@@ -203,17 +206,18 @@ impl<E: Entry> Mailbox<E> {
         }
     }
 
-    /// What becomes of a call that does not begin at once, under the queue's lock. It changes nothing if the call would have
-    /// to wait and there is no room.
-    fn enter(&self, access: AccessKind, has_room: bool) -> Entered {
+    /// What becomes of a call that does not begin at once, under the queue's lock. It changes nothing if the call would have to wait
+    /// and there is no room. One that takes its turn waits for a task that begins it: it needs room on the node, and none here.
+    fn enter(&self, access: AccessKind, room: Result<(), Full>) -> Entered {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let (next, entered) = match free(word, access) {
                 _ if word & GONE != 0 => return Entered::Gone,
+                _ if matches!(room, Err(Full::Node(_))) => return Entered::Waits,
                 true if access == AccessKind::Shared => ((word + SHARED) | WAITING, Entered::Takes),
                 true => (word + EXCLUSIVE, Entered::Takes),
                 // The mark is taken away under the lock only, so it stays.
-                false if !has_room || word & WAITING != 0 => return Entered::Waits,
+                false if room.is_err() || word & WAITING != 0 => return Entered::Waits,
                 false => (word | WAITING, Entered::Waits),
             };
             match self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed) {

@@ -470,7 +470,7 @@ where
             Put::Waits
         }
         Enqueued::Granted(waiter) => {
-            Activation::hand_over(activation, [waiter].into());
+            Activation::begin_elsewhere(activation, waiter);
             Put::Waits
         }
         Enqueued::Full(waiter, full) => {

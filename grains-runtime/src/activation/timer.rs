@@ -59,7 +59,7 @@ impl<G: Lifecycle> Activation<G> {
         let waiter = TickWaiter { tick: tick.clone(), done, activation: Arc::downgrade(&me), life, timeout };
         match me.mailbox.enqueue(Waiter::new(waiter), me.grain_type.mailbox_len_max, &me.node.backlog) {
             Enqueued::Waits => {}
-            Enqueued::Granted(waiter) => Self::hand_over(&me, [waiter].into()),
+            Enqueued::Granted(waiter) => Self::begin_elsewhere(&me, waiter),
             Enqueued::Full(waiter, full) => {
                 tracing::warn!(grain = %me.id, ?full, "a tick was left out: no room in its mailbox or on its node");
                 drop(waiter);

@@ -340,6 +340,18 @@ pub(crate) fn drop_quietly<T>(value: T, what: &str) {
     }
 }
 
+/// Does something in which users' code runs that may panic, but not turns, which catch their panics: wakers, arguments and answers
+/// that are dropped.
+pub(crate) fn quietly<T>(what: &str, work: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            tracing::error!(message = panic_message(&*panic), "{what} panicked");
+            None
+        }
+    }
+}
+
 /// An answer after a trip through bytes, as a caller on another node would see it arrive.
 pub(super) fn answer_through_bytes<G: Lifecycle, M: Method>(
     activation: &Activation<G>,

@@ -24,10 +24,11 @@ use smallbox::{SmallBox, smallbox, space::S16};
 use super::{
     Activation,
     arrived::{Arrived, answer_away},
+    backlog::weight,
     mailbox::{Entry, Released},
     parked::{Awaited, go_on},
     place::Placed,
-    turn::{Lent, TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, lending, panic_message},
+    turn::{Lent, TICK, Turn, TurnFuture, answer, answer_through_bytes, encoding, lending, quietly},
 };
 use crate::{
     ambient::{Inherited, Link},
@@ -71,6 +72,9 @@ trait Held<G: Lifecycle>: Send {
     fn forward(&mut self, grain: &GrainId, node: &NodeInner);
     fn as_any(&mut self) -> &mut dyn Any;
 }
+
+/// What panics when that is not a turn, which catches its panics: arguments and answers that are dropped.
+pub(super) const END: &str = "the end of a call";
 
 /// Only [`Waiter`] ends it, and is gone then.
 const ENDS_ONCE: &str = "what waits ends once";
@@ -125,14 +129,14 @@ impl<G: Lifecycle> Waiter<G> {
         self.0.run(turn, activation)
     }
 
-    /// See [`Waits`].
+    /// See [`Waits`]. Those behind it must not suffer from what it drops.
     pub(super) fn fail(mut self, failure: Failure) {
-        self.0.fail(failure);
+        quietly(END, move || self.0.fail(failure));
     }
 
-    /// See [`Waits`].
+    /// See [`Waits`]. Those behind it must not suffer from what it drops.
     pub(super) fn forward(mut self, grain: &GrainId, node: &NodeInner) {
-        self.0.forward(grain, node);
+        quietly(END, move || self.0.forward(grain, node));
     }
 
     /// What it was [made](Self::new) of.
@@ -438,8 +442,18 @@ impl<G: Lifecycle> Activation<G> {
     }
 
     /// Runs waiters that have been granted their turns, on a task: whoever gave the turn back has other things to do.
-    pub(super) fn hand_over(me: &Arc<Self>, next: VecDeque<Waiter<G>>) {
-        let served = Served::new(me, next);
+    fn hand_over(me: &Arc<Self>, next: VecDeque<Waiter<G>>) {
+        Self::serve_elsewhere(Served::new(me, next, 0));
+    }
+
+    /// The same with one that had its turn at once, and is counted in the backlog until it begins.
+    pub(super) fn begin_elsewhere(me: &Arc<Self>, granted: Waiter<G>) {
+        let counted = weight(granted.bytes());
+        Self::serve_elsewhere(Served::new(me, [granted].into(), counted));
+    }
+
+    fn serve_elsewhere(served: Served<G>) {
+        let me = served.activation.clone();
         match me.is_over() {
             // It fails them.
             true => drop(served),
@@ -466,7 +480,7 @@ async fn serve<G: Lifecycle>(mut served: Served<G>) {
             match released {
                 Released::Done => return,
                 Released::Close => return Activation::close(activation),
-                Released::HandOver(next) => served = Served::new(&activation, next),
+                Released::HandOver(next) => served = Served::new(&activation, next, 0),
             }
             if activation.is_over() {
                 return;
@@ -497,12 +511,24 @@ struct Served<G: Lifecycle> {
     waiters: VecDeque<Waiter<G>>,
     /// The exclusive turn of all of them, or a shared one for each of them, is held.
     held: bool,
+    /// What the first of them adds to the backlog, if it never was in the queue.
+    counted: u64,
 }
 
 impl<G: Lifecycle> Served<G> {
-    fn new(activation: &Arc<Activation<G>>, waiters: VecDeque<Waiter<G>>) -> Self {
+    fn new(activation: &Arc<Activation<G>>, waiters: VecDeque<Waiter<G>>, counted: u64) -> Self {
         let access = waiters.front().map_or(AccessKind::Exclusive, Entry::access);
-        Self { activation: activation.clone(), access, waiters, held: true }
+        Self { activation: activation.clone(), access, waiters, held: true, counted }
+    }
+
+    /// The next one, which begins.
+    fn pop(&mut self) -> Option<Waiter<G>> {
+        self.counted_no_more();
+        self.waiters.pop_front()
+    }
+
+    fn counted_no_more(&mut self) {
+        self.activation.node.backlog.sub_all(std::mem::take(&mut self.counted));
     }
 
     /// Runs one turn. After the last one it says what comes next.
@@ -518,12 +544,12 @@ impl<G: Lifecycle> Served<G> {
             self.give_back_shared();
             return Some(Released::Done);
         }
-        let Some(waiter) = self.waiters.pop_front() else {
+        let Some(waiter) = self.pop() else {
             self.held = false;
             return Some(Released::Done);
         };
         let turn = Turn::granted(self.activation.clone(), AccessKind::Shared);
-        if let Some(rest) = quietly(|| waiter.run(turn, &self.activation)).flatten() {
+        if let Some(rest) = quietly(END, || waiter.run(turn, &self.activation)).flatten() {
             self.activation.tenure.tasks.spawn(rest);
         }
         // The last one hands over to those behind it, here.
@@ -537,12 +563,13 @@ impl<G: Lifecycle> Served<G> {
     }
 
     fn run_exclusive(&mut self) -> Option<Released<Waiter<G>>> {
-        let next = if self.activation.mailbox.is_closing() { None } else { self.waiters.pop_front() };
+        let next = if self.activation.mailbox.is_closing() { None } else { self.pop() };
         let Some(waiter) = next else {
             self.put_back();
             return Some(self.activation.mailbox.release(AccessKind::Exclusive));
         };
-        let (rest, lent) = lending(&self.activation, |turn| quietly(|| waiter.run(turn, &self.activation)).flatten());
+        let (rest, lent) =
+            lending(&self.activation, |turn| quietly(END, || waiter.run(turn, &self.activation)).flatten());
         if let Lent::Back = lent {
             debug_assert!(rest.is_none(), "what is left of a turn holds it");
             return None;
@@ -569,6 +596,7 @@ impl<G: Lifecycle> Served<G> {
     /// calls of turns wait here.
     fn put_back(&mut self) {
         self.held = false;
+        self.counted_no_more();
         let waiters = std::mem::take(&mut self.waiters);
         let of_turns = waiters.iter().any(|waiter| waiter.made_by(Instant::from_nanos(0)).is_some());
         self.activation.mailbox.put_back(waiters);
@@ -583,12 +611,13 @@ impl<G: Lifecycle> Drop for Served<G> {
         if !self.held {
             return;
         }
+        self.counted_no_more();
         let (failure, waiters) = (self.activation.over(), std::mem::take(&mut self.waiters));
         // Those behind them are not handed over any more.
         let closes = self.activation.mailbox.shut();
         debug_assert!(!closes, "a turn is still held");
         for waiter in waiters {
-            quietly(|| waiter.fail(failure.clone()));
+            waiter.fail(failure.clone());
             if self.access == AccessKind::Shared {
                 self.activation.released(self.activation.mailbox.release(AccessKind::Shared));
                 self.activation.released(self.activation.mailbox.begun());
@@ -596,17 +625,6 @@ impl<G: Lifecycle> Drop for Served<G> {
         }
         if self.access == AccessKind::Exclusive {
             self.activation.released(self.activation.mailbox.release(AccessKind::Exclusive));
-        }
-    }
-}
-
-/// Turns catch their own panics; what is left is arguments and answers that panic when they are dropped.
-fn quietly<T>(end: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(end)) {
-        Ok(value) => Some(value),
-        Err(panic) => {
-            tracing::error!(message = panic_message(&*panic), "the end of a turn panicked");
-            None
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use crate::activation::lock;
+use crate::activation::{lock, turn::quietly};
 
 /// How many callers wait at most: a few kilobytes. Those beyond go on, as if no room was made.
 const WAITING_MAX: usize = 1024;
@@ -71,7 +71,10 @@ impl Crowd {
 
     fn wake(&self, in_vain: bool) {
         let waiting = std::mem::replace(&mut *lock(&self.0), State { in_vain, ..State::default() }).waiting;
-        waiting.into_iter().for_each(Waker::wake);
+        // One that panics must not end the task that makes room, or that which looks for what is idle.
+        for waker in waiting {
+            quietly("the waker of a caller", || waker.wake());
+        }
     }
 }
 
@@ -99,6 +102,28 @@ mod tests {
 
     fn waits(crowd: &Crowd) -> bool {
         crowd.wait(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_from_being_woken() {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("there is nobody to wake");
+            }
+        }
+        struct Counts(std::sync::atomic::AtomicU32);
+        impl Wake for Counts {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let (crowd, woken) = (Crowd::default(), Arc::new(Counts(0.into())));
+        for waker in [Arc::new(Panics).into(), woken.clone().into()] {
+            assert!(crowd.wait(&Context::from_waker(&waker)));
+        }
+        crowd.go_on();
+        assert_eq!(woken.0.load(std::sync::atomic::Ordering::SeqCst), 1);
     }
 
     #[test]

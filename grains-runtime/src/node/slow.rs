@@ -153,7 +153,8 @@ struct Slow {
 impl Slow {
     fn tell(&self) {
         let (grain, method, age) = (&self.turn.grain, self.turn.method.name(), self.age);
-        let called_by = chain_names(self.caller.as_ref(), CALLERS_MAX).join(" <- ");
+        let chain = chain_names(self.caller.as_ref(), CALLERS_MAX).join(" <- ");
+        let called_by = if chain.is_empty() { "no grain" } else { &*chain };
         tracing::warn!(%grain, method, at_least = ?age, called_by, "a turn waits for long: see `slow_turn`");
     }
 }

@@ -95,6 +95,11 @@ impl<E: Entry> Queue<E> {
         waiting.backlog.add(bytes).map_err(Full::Node)
     }
 
+    /// Counts an entry that needs no room here.
+    pub(super) fn reserve_again(&mut self, bytes: usize) {
+        self.waiting().backlog.add_again(bytes);
+    }
+
     /// The room that was reserved is not needed.
     pub(super) fn give_up(&mut self, bytes: usize) {
         self.waiting().backlog.sub(bytes);

@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use super::*;
+use crate::activation::backlog::NodeFull;
 
 /// A waiter that knows who sent it.
 struct Job {
@@ -470,6 +471,25 @@ mod as_they_like {
         assert!(matches!(mailbox.put(job(AccessKind::Shared), 8), Enqueued::Waits));
         let Released::HandOver(next) = mailbox.release(AccessKind::Shared) else { panic!() };
         assert_eq!(next.len(), 1, "one ended, one begins");
+    }
+
+    #[test]
+    fn who_takes_its_turn_needs_room_on_the_node_and_none_in_the_queue() {
+        let mailbox = Mailbox::closed();
+        mailbox.open();
+        assert!(matches!(mailbox.release(AccessKind::Exclusive), Released::Done));
+        let backlog = Arc::new(Backlog::new(1, 1_000));
+        let taken = mailbox.enqueue(job(AccessKind::Exclusive), 0, &backlog);
+        assert!(matches!(taken, Enqueued::Granted(_)));
+        assert_eq!(backlog.calls(), 1, "until it begins");
+        assert!(matches!(mailbox.release(AccessKind::Exclusive), Released::Done));
+        for access in [AccessKind::Shared, AccessKind::Exclusive] {
+            let refused = mailbox.enqueue(job(access), 8, &backlog);
+            assert!(matches!(refused, Enqueued::Full(_, Full::Node(NodeFull::Calls(1)))));
+            assert!(mailbox.is_idle());
+        }
+        backlog.sub(job(AccessKind::Shared).bytes());
+        assert!(matches!(mailbox.enqueue(job(AccessKind::Shared), 8, &backlog), Enqueued::Granted(_)));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::{
 use grains_core::reply::Young;
 use tokio::runtime::Handle;
 
+use crate::activation::turn::quietly;
+
 /// A caller is woken after one to two of these.
 const TICK: Duration = Duration::from_millis(10);
 /// More than most machines have workers, so that threads seldom share a list.
@@ -98,8 +100,11 @@ impl Nursery {
             // One list after the other: a thread waits for as long as one of them takes at most.
             for list in &self.lists {
                 let old = list.lock().tick();
-                // Not under the lock: wakers may be users'.
-                old.iter().for_each(|caller| caller.grow_up());
+                // Not under the lock: wakers may be users'. Nor may one that panics end this task, as those of executors that have
+                // ended do: nobody would be told any more.
+                for caller in old {
+                    quietly("the waker of a caller", || caller.grow_up());
+                }
             }
             if self.is_empty() {
                 self.ticks.store(false, Ordering::SeqCst);
@@ -188,6 +193,29 @@ mod tests {
         tokio::time::sleep(TICK).await;
         assert!(later.receiver.is_old());
         assert_eq!((waits.woken(), later.woken()), (1, 1));
+    }
+
+    /// The waker of an executor that has ended, say: many panic then.
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("there is nobody to wake");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waker_that_panics_keeps_nobody_from_being_told() {
+        let nursery = Arc::new(Nursery::default());
+        let (_reply, mut receiver) = reply_channel::<u8>();
+        nursery.take(receiver.young(), &Handle::current());
+        assert!(receiver.poll(&mut Context::from_waker(&Arc::new(Panics).into())).is_pending());
+        let waits = Caller::new(&nursery);
+        tokio::time::sleep(3 * TICK).await;
+        assert!(receiver.is_old() && waits.receiver.is_old());
+        let later = Caller::new(&nursery);
+        tokio::time::sleep(3 * TICK).await;
+        assert!(later.receiver.is_old(), "the ticker goes on");
     }
 
     #[tokio::test(start_paused = true)]
