@@ -8,12 +8,17 @@ use crate::facts::{facts, habits};
 
 #[rpc_trait]
 pub(crate) trait Counter {
-    /// Adds `n` and answers the sum. `call` names this call among all of the world.
-    async fn add(&mut self, call: u64, n: u64) -> Result<u64>;
+    /// Adds `n` and answers the sum. `call` names this call among all of the world; the text is [`ballast`].
+    async fn add(&mut self, call: u64, n: u64, ballast: String) -> Result<u64>;
     /// The sum.
     async fn read(&mut self, call: u64) -> Result<u64>;
     /// Has another counter add, while this one waits.
     async fn pass_on(&mut self, to: CounterRef, call: u64, n: u64) -> Result<u64>;
+}
+
+/// What makes some calls so long that they leave their node in parts, between others.
+pub(crate) fn ballast(call: u64) -> String {
+    if call % 40 == 7 { "x".repeat(200_000) } else { String::new() }
 }
 
 #[grain(Counter)]
@@ -45,8 +50,9 @@ impl Lifecycle for CounterGrain {
 }
 
 impl Counter for CounterGrain {
-    async fn add(&mut self, call: u64, n: u64) -> Result<u64> {
+    async fn add(&mut self, call: u64, n: u64, text: String) -> Result<u64> {
         self.acts();
+        assert_eq!(text.len(), ballast(call).len(), "another call's");
         facts().executed(call, &self.ctx.id().to_string());
         if call.is_multiple_of(3) {
             self.ctx.sleep(Duration::from_millis(call % 20)).await;
@@ -76,7 +82,7 @@ impl Counter for CounterGrain {
 
     async fn pass_on(&mut self, to: CounterRef, call: u64, n: u64) -> Result<u64> {
         self.acts();
-        let sum = to.add(call, n).await;
+        let sum = to.add(call, n, ballast(call)).await;
         self.acts();
         Ok(sum?)
     }

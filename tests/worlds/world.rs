@@ -10,7 +10,7 @@ use grains::{
 
 use crate::{
     cluster::Cluster,
-    counter::CounterRef,
+    counter::{CounterRef, ballast},
     facts::{self, Habits, Reading, count, facts, stuck},
     herald::HeraldRef,
     mill::MillRef,
@@ -145,8 +145,11 @@ async fn client(sim: Sim, node: Node) {
                 // What the one in between says of the other is its own error: of that the outcome is not known here.
                 (op, answer)
             }
-            4..6 => (facts().begin(&key, CounterOp::Add(1)), counter.add(call, 1).timeout(timeout).retry(3).await),
-            _ => (facts().begin(&key, CounterOp::Add(1)), counter.add(call, 1).timeout(timeout).await),
+            4..6 => (
+                facts().begin(&key, CounterOp::Add(1)),
+                counter.add(call, 1, ballast(call)).timeout(timeout).retry(3).await,
+            ),
+            _ => (facts().begin(&key, CounterOp::Add(1)), counter.add(call, 1, ballast(call)).timeout(timeout).await),
         };
         match answer {
             Ok(sum) => {
@@ -356,7 +359,7 @@ async fn everything_answers(sim: &Sim, cluster: &Cluster) {
                 let answer = counter.read(calls[key as usize]).timeout(Duration::from_secs(5)).retry(20).await;
                 failed.extend(answer.err().map(|error| format!("{key}: {error}")));
                 let (call, op) = (calls[key as usize] ^ 2, facts().begin(&key.to_string(), CounterOp::Add(1)));
-                match counter.add(call, 1).timeout(Duration::from_secs(5)).retry(20).await {
+                match counter.add(call, 1, ballast(call)).timeout(Duration::from_secs(5)).retry(20).await {
                     Ok(sum) => facts().answered(op, sum),
                     Err(error) => {
                         facts().unknown(op);
