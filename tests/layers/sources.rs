@@ -76,6 +76,56 @@ fn the_runtime_touches_the_world_through_its_seams() {
             why: "the file of the settings is read before there is a node with a world",
         },
         Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::env",
+            why: "what a process was started as is known before there is a node with a world",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::os",
+            why: "a watchdog is told by a socket, and has a group of processes of its own",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::process",
+            why: "a watchdog is a process; no world that nodes are given has any",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::thread",
+            why: "a watchdog belongs to the process, whatever runtimes and nodes come and go in it",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::time",
+            why: "the same thread has no world to ask for the time",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "std::fs",
+            why: "what people see of the process in a list",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "std::io::stdin",
+            why: "where it is told",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "std::os",
+            why: "the end of a process is told by the system",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "std::time",
+            why: "it tells people how long it took, in a process without a node",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "tokio",
+            why: "it makes the runtime over which its world is",
+        },
+        Exception {
             file: "grains-runtime/src/tls/files.rs",
             path: "std::fs",
             why: "certificates are put there by people and programs that no disk of ours knows of",

@@ -8,7 +8,8 @@ use std::{
 use grains_core::world::BoxFuture;
 use litemap::LiteMap;
 use openraft::{
-    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver, rt::AsyncRuntime,
+    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver,
+    raft::TransferLeaderRequest, rt::AsyncRuntime,
 };
 use tokio::sync::oneshot;
 
@@ -35,6 +36,15 @@ pub struct LogProgress {
 
 /// How long until a change is tried again that another one stands in the way of.
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long before the first voter stands after a leader whose process has ended: the others are told at about the same time.
+const FIRST_TURN: Duration = Duration::from_millis(2);
+
+/// How long until the next one does, if that was for nothing: its log was too short, or the others had yet to hear.
+const TURN: Duration = Duration::from_millis(25);
+
+/// How often each of them stands. Later, elections time out anyway.
+const ROUNDS_MAX: usize = 4;
 
 /// How many entries a new voter may lack when it gets its vote.
 const CATCH_UP_ENTRIES_MAX: u64 = 64;
@@ -150,6 +160,40 @@ impl Consensus {
             Ok(Ok(now)) if now.leader.as_ref().is_some_and(|(leader, _)| *leader == to) => Ok(()),
             Ok(Ok(now)) => Err(ProposeError::NotLeader { leader: now.leader.clone() }),
             Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// The process of `leader` has ended, for certain: whoever still takes it for the leader waits for it no longer, but
+    /// has another one elected, by turns, so that votes are not split. Every voter is to be told, as each refuses
+    /// its vote until it is. Returns when there is another leader, or when it is up to the time-outs of elections again.
+    pub fn leader_ended(&self, leader: NodeId) -> BoxFuture<'_, ()> {
+        Box::pin(self.inner.run(self.leader_ended_now(leader)))
+    }
+
+    async fn leader_ended_now(&self, leader: NodeId) {
+        let voters = self.voters();
+        let mut others = voters.keys().filter(|voter| **voter != leader);
+        let Some(turn) = others.position(|voter| *voter == self.inner.node) else { return };
+        let round = TURN * u32::try_from(voters.len()).unwrap_or(u32::MAX);
+        // Told again and again, it does this once at a time.
+        let Some(_standing) = Changing::begin(&self.inner.standing) else { return };
+        WorldRuntime::sleep(FIRST_TURN + TURN * u32::try_from(turn).unwrap_or(u32::MAX)).await;
+        for _ in 0..ROUNDS_MAX {
+            let metrics = self.inner.raft.metrics().borrow_watched().clone();
+            if metrics.current_leader != Some(leader.0) {
+                return;
+            }
+            // As if that one handed over: to itself, so that nobody stands for it without being asked. What the word means to
+            // openraft is that its lease is over.
+            let handed = TransferLeaderRequest::new(metrics.vote, leader.0, None);
+            if self.inner.raft.handle_transfer_leader(handed).await.is_err() {
+                return;
+            }
+            // Asks the others first whether they would: one with too short a log, or too early, changes nothing.
+            if self.inner.raft.trigger().elect(true).await.is_err() {
+                return;
+            }
+            WorldRuntime::sleep(round).await;
         }
     }
 
