@@ -8,10 +8,10 @@
 
 #[cfg(target_os = "linux")]
 mod keeper;
-pub(crate) mod telling;
-pub(crate) mod ward;
 #[cfg(target_os = "linux")]
 mod process;
+pub(crate) mod telling;
+pub(crate) mod ward;
 
 #[cfg(target_os = "linux")]
 pub(crate) use self::keeper::{Watched, init, watch};

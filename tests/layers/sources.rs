@@ -105,11 +105,7 @@ fn the_runtime_touches_the_world_through_its_seams() {
             path: "std::fs",
             why: "what people see of the process in a list",
         },
-        Exception {
-            file: "grains-runtime/src/watchdog/process.rs",
-            path: "std::io::stdin",
-            why: "where it is told",
-        },
+        Exception { file: "grains-runtime/src/watchdog/process.rs", path: "std::io::stdin", why: "where it is told" },
         Exception {
             file: "grains-runtime/src/watchdog/process.rs",
             path: "std::os",

@@ -151,7 +151,9 @@ impl Keeper {
                 tracing::warn!(how = %shown(how), "the watchdog of this process has ended");
             }
             let Some(word) = word else {
-                tracing::error!("the watchdog of this process cannot be told of its nodes: they are too many, or a path is no text");
+                tracing::error!(
+                    "the watchdog of this process cannot be told of its nodes: they are too many, or a path is no text"
+                );
                 continue;
             };
             if !is_needed {

@@ -11,7 +11,10 @@ use crate::{
         lease::{Ending, Found},
         member::MemberState,
     },
-    watchdog::{Watched, ward::{MEMBERS_TOLD_MAX, Ward}},
+    watchdog::{
+        Watched,
+        ward::{MEMBERS_TOLD_MAX, Ward},
+    },
 };
 
 impl Driver {

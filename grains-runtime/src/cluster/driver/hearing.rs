@@ -102,7 +102,9 @@ fn not_its_own(from: &PeerInfo, ask: &Ask) -> Option<&'static str> {
         }
         Ask::Renew { member, .. } if !is_its_own(member) => Some("a node renews its own lease only"),
         Ask::Waits { member, .. } if !is_its_own(member) => Some("a node says what waits on itself only"),
-        Ask::ProcessEnded { node, .. } if *node != from.node => Some("only the watchdog of a node says that it has ended"),
+        Ask::ProcessEnded { node, .. } if *node != from.node => {
+            Some("only the watchdog of a node says that it has ended")
+        }
         Ask::Propose { command } => match &command.command {
             Command::Join { .. } | Command::Evict(_) => Some("who joins and who is removed is for the leader to say"),
             Command::Leave(who) | Command::Left(who) | Command::Release { holder: who, .. } if !is_its_own(who) => {

@@ -277,11 +277,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::{
-        member::MemberState,
-        names::Incarnation,
-        state::tests::joiner,
-    };
+    use crate::cluster::{member::MemberState, names::Incarnation, state::tests::joiner};
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)
@@ -355,7 +351,11 @@ mod tests {
         assert_eq!(grants.renewed(at(1_100), id(2), VIEW), Ok(3));
         assert_eq!(grants.process_ended(at(1_100), ending(2)), Found::Ended(Ended { member: id(2), term: 3 }));
         assert_eq!(grants.renewed(at(1_110), id(2), VIEW), Err(RenewRefused::Ended { member: id(2) }));
-        assert_eq!(grants.confirm(id(2), 3), Err(RenewRefused::Ended { member: id(2) }), "nor is the first acknowledged");
+        assert_eq!(
+            grants.confirm(id(2), 3),
+            Err(RenewRefused::Ended { member: id(2) }),
+            "nor is the first acknowledged"
+        );
         assert_eq!(grants.process_ended(at(1_120), ending(2)), Found::Ending, "told once");
         assert_eq!(grants.tick(at(1_130)), []);
         grants.members(at(1_140), &view(11, &[1]));
