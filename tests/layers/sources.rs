@@ -50,6 +50,7 @@ fn the_runtime_touches_the_world_through_its_seams() {
         Rule { below: "std::thread", but: &["std::thread::panicking"], instead: "use `World::tasks`" },
         Rule { below: "tokio", but: &["tokio::sync"], instead: "use `World::clock`, `tasks` or `transport`" },
         Rule { below: "libc", but: &[], instead: "the system belongs behind a seam" },
+        Rule { below: "rustix", but: &[], instead: "the system belongs behind a seam" },
         Rule { below: "mio", but: &[], instead: "use `World::transport`" },
         Rule { below: "socket2", but: &[], instead: "use `World::transport`" },
     ];
@@ -116,6 +117,7 @@ fn the_runtime_touches_the_world_through_its_seams() {
             path: "std::time",
             why: "it tells people how long it took, in a process without a node",
         },
+        Exception { file: "grains-runtime/src/watchdog/process.rs", path: "rustix", why: "so is this" },
         Exception {
             file: "grains-runtime/src/watchdog/process.rs",
             path: "tokio",

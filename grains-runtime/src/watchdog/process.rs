@@ -183,3 +183,6 @@ fn report(ward: &Ward, told: &Told, took: Duration) {
 fn say(what: &str) {
     drop(writeln!(io::stderr(), "{NAME}: {what}"));
 }
+
+#[cfg(test)]
+mod tests;
