@@ -1,5 +1,4 @@
-//! The process of a watchdog, from its beginning to its end. It has one thread, which waits, and no runtime before there is
-//! something to tell.
+//! The process of a watchdog, from its beginning to its end. It has one thread, which waits until there is something to tell.
 
 use std::{
     ffi::OsStr,
@@ -16,6 +15,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{
     keeper::NAME,
@@ -30,16 +33,25 @@ const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Watches the process of this number, which has started this one. Gives what this one exits with.
 pub(super) fn run(watched: &OsStr) -> i32 {
-    let done = Watch::begin(watched).and_then(|watch| match watch {
-        Some(watch) => watch.until_it_ends(),
-        None => Ok(Vec::new()),
-    });
-    match done.and_then(tell_all) {
+    match watch(watched) {
         Ok(()) => 0,
         Err(why) => {
             say(&format!("{why}: a kill of its process is noticed when its lease has ended"));
             1
         }
+    }
+}
+
+fn watch(watched: &OsStr) -> io::Result<()> {
+    let Some(watch) = Watch::begin(watched)? else { return Ok(()) };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // Services are stopped by a signal to each of their processes: the node leaves then, and is watched meanwhile. It is never
+    // looked at who asked.
+    let _asked_to_end = runtime.block_on(async { signal(SignalKind::terminate()) })?;
+    let wards = watch.until_it_ends(ENDS_WITHIN)?;
+    match wards.is_empty() {
+        true => Ok(()),
+        false => runtime.block_on(tell_all(wards)),
     }
 }
 
@@ -85,14 +97,14 @@ impl Watch {
 
     /// Returns when the process has ended, with those of its nodes that nobody has taken off the list; without any when
     /// there is nothing to wait for.
-    fn until_it_ends(mut self) -> io::Result<Vec<Ward>> {
+    fn until_it_ends(mut self, ends_within: Duration) -> io::Result<Vec<Ward>> {
         loop {
             let has_ended = self.waits()?;
             match self.hears()? {
                 Said::Done => return Ok(Vec::new()),
                 _ if has_ended => return Ok(self.wards),
                 Said::Watch => {}
-                Said::NoMore if self.ends_within(ENDS_WITHIN)? => return Ok(self.wards),
+                Said::NoMore if self.ends_within(ends_within)? => return Ok(self.wards),
                 Said::NoMore => return Ok(Vec::new()),
             }
         }
@@ -146,26 +158,20 @@ impl Watch {
 }
 
 /// The process of these nodes has ended.
-fn tell_all(wards: Vec<Ward>) -> io::Result<()> {
-    if wards.is_empty() {
-        return Ok(());
-    }
+async fn tell_all(wards: Vec<Ward>) -> io::Result<()> {
     let ended = Instant::now();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let world = tokio_world().map_err(io::Error::other)?;
-        let telling = wards.into_iter().map(|ward| {
-            let world = world.clone();
-            tokio::spawn(async move {
-                let told = tell(&world, &ward).await;
-                report(&ward, &told, ended.elapsed());
-            })
-        });
-        for told in telling.collect::<Vec<_>>() {
-            told.await.map_err(io::Error::other)?;
-        }
-        Ok(())
-    })
+    let world = tokio_world().map_err(io::Error::other)?;
+    let telling = wards.into_iter().map(|ward| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            let told = tell(&world, &ward).await;
+            report(&ward, &told, ended.elapsed());
+        })
+    });
+    for told in telling.collect::<Vec<_>>() {
+        told.await.map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 fn report(ward: &Ward, told: &Told, took: Duration) {

@@ -20,10 +20,14 @@ use crate::{
 impl Driver {
     /// Removes the member of a process that has ended, if this node leads Raft. If that one did, it is not waited for.
     pub(super) async fn hear_of_end(&self, ending: Ending) -> Answer {
+        if ending.node == self.node_id() && ending.process == lock(&self.joiner).process {
+            return Answer::Refused("this process lives".to_owned());
+        }
         self.end_leadership_of(ending);
         if !self.consensus.leadership().borrow().is_me || self.consensus.read_index().await.is_err() {
             return self.not_leader();
         }
+        self.mind_company();
         let found = {
             let now = self.world.clock.now();
             let mut grants = lock(&self.grants);
