@@ -331,6 +331,7 @@ fn unsafe_stands_only_where_it_is_listed() {
         ("grains-runtime/src/activation/mod.rs", "`Sync` of the instance behind the turn lock"),
         ("grains-runtime/src/activation/mailbox/tests.rs", "an instance for loom, which checks every access to it"),
         ("grains-runtime/src/activation/turn.rs", "the instance, reached under a granted turn"),
+        ("grains-runtime/src/watchdog/process/tests.rs", "a process whose first thread ends before the others"),
         ("grains-runtime/src/world/clock.rs", "a clock of Linux that std does not offer"),
         ("tests/allocations.rs", "an allocator that counts, which is a trait of unsafe functions"),
     ];
