@@ -38,13 +38,11 @@ pub struct LogProgress {
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long before the first voter stands after a leader whose process has ended: the others are told at about the same time.
-const FIRST_TURN: Duration = Duration::from_millis(2);
-
-/// How long until the next one does, if that was for nothing: its log was too short, or the others had yet to hear.
-const TURN: Duration = Duration::from_millis(25);
+/// The next one does a heartbeat later, if that was for nothing: its log was too short, or the others had yet to hear.
+const FIRST_TURN: Duration = Duration::from_millis(5);
 
 /// How often each of them stands. Later, elections time out anyway.
-const ROUNDS_MAX: usize = 4;
+const ROUNDS_MAX: usize = 2;
 
 /// How many entries a new voter may lack when it gets its vote.
 const CATCH_UP_ENTRIES_MAX: u64 = 64;
@@ -173,11 +171,16 @@ impl Consensus {
     async fn leader_ended_now(&self, leader: NodeId) {
         let voters = self.voters();
         let mut others = voters.keys().filter(|voter| **voter != leader);
-        let Some(turn) = others.position(|voter| *voter == self.inner.node) else { return };
-        let round = TURN * u32::try_from(voters.len()).unwrap_or(u32::MAX);
+        // Without one it only gives its vote: others may know that it has one by now.
+        let place = others.position(|voter| *voter == self.inner.node);
+        // As long as others may take to answer.
+        let turn = self.inner.timing.heartbeat;
+        let times = |turns: usize| turn * u32::try_from(turns).unwrap_or(u32::MAX);
         // Told again and again, it does this once at a time.
         let Some(_standing) = Changing::begin(&self.inner.standing) else { return };
-        WorldRuntime::sleep(FIRST_TURN + TURN * u32::try_from(turn).unwrap_or(u32::MAX)).await;
+        if let Some(place) = place {
+            WorldRuntime::sleep(FIRST_TURN + times(place)).await;
+        }
         for _ in 0..ROUNDS_MAX {
             let metrics = self.inner.raft.metrics().borrow_watched().clone();
             if metrics.current_leader != Some(leader.0) {
@@ -190,10 +193,10 @@ impl Consensus {
                 return;
             }
             // Asks the others first whether they would: one with too short a log, or too early, changes nothing.
-            if self.inner.raft.trigger().elect(true).await.is_err() {
+            if place.is_none() || self.inner.raft.trigger().elect(true).await.is_err() {
                 return;
             }
-            WorldRuntime::sleep(round).await;
+            WorldRuntime::sleep(times(voters.len())).await;
         }
     }
 
