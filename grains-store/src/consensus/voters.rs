@@ -178,26 +178,31 @@ impl Consensus {
         let times = |turns: usize| turn * u32::try_from(turns).unwrap_or(u32::MAX);
         // Told again and again, it does this once at a time.
         let Some(_standing) = Changing::begin(&self.inner.standing) else { return };
-        if let Some(place) = place {
-            WorldRuntime::sleep(FIRST_TURN + times(place)).await;
+        // At once, or it would refuse its vote to those whose turn comes before.
+        if !self.gives_up(leader).await {
+            return;
         }
+        let Some(place) = place else { return };
+        WorldRuntime::sleep(FIRST_TURN + times(place)).await;
         for _ in 0..ROUNDS_MAX {
-            let metrics = self.inner.raft.metrics().borrow_watched().clone();
-            if metrics.current_leader != Some(leader.0) {
-                return;
-            }
-            // As if that one handed over: to itself, so that nobody stands for it without being asked. What the word means to
-            // openraft is that its lease is over.
-            let handed = TransferLeaderRequest::new(metrics.vote, leader.0, None);
-            if self.inner.raft.handle_transfer_leader(handed).await.is_err() {
-                return;
-            }
             // Asks the others first whether they would: one with too short a log, or too early, changes nothing.
-            if place.is_none() || self.inner.raft.trigger().elect(true).await.is_err() {
+            if !self.gives_up(leader).await || self.inner.raft.trigger().elect(true).await.is_err() {
                 return;
             }
             WorldRuntime::sleep(times(voters.len())).await;
         }
+    }
+
+    /// Waits for `leader` no longer. False if it does not take that one for the leader, or takes no part any more.
+    async fn gives_up(&self, leader: NodeId) -> bool {
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        if metrics.current_leader != Some(leader.0) {
+            return false;
+        }
+        // As if that one handed over: to itself, so that nobody stands for it without being asked. What the word means to
+        // openraft is that its lease is over.
+        let handed = TransferLeaderRequest::new(metrics.vote, leader.0, None);
+        self.inner.raft.handle_transfer_leader(handed).await.is_ok()
     }
 
     /// Whether `node` is a voter that has answered not long ago.
