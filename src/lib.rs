@@ -21,7 +21,7 @@ pub use grains_runtime::{
     ClusterConfig, ClusterStatus, Leader, Leadership, LinkStatus, MemberStatus, StatesStatus, TlsConfig, cluster,
 };
 #[cfg(feature = "runtime")]
-pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped};
+pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped, init};
 
 /// Answers of many items over time.
 pub mod stream {
@@ -149,7 +149,7 @@ pub mod __private {
         deserialize_ref, serialize_ref,
     };
     #[cfg(feature = "runtime")]
-    pub use grains_runtime::run_main;
+    pub use grains_runtime::{init_with_args, run_main};
     pub use serde;
 }
 

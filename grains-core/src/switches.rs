@@ -57,6 +57,8 @@ mechanisms! {
     EvictStaysInTerm = "evict-stays-in-term",
     /// An eviction names the incarnation. Without: whoever has the node's number by then is removed.
     EvictNamesIncarnation = "evict-names-incarnation",
+    /// A certificate of death is about the incarnations of one process. Without: about whoever has the node's number by then.
+    CertificateNamesProcess = "certificate-names-process",
     /// A join in place of a live member waits until that one's lease has ended.
     JoinNeedsProof = "join-needs-proof",
     /// A node that has joined acts only after its first acknowledged renewal. Without: from when it hears that it has joined.

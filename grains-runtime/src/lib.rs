@@ -2,7 +2,7 @@
 //!
 //! Reading order: `node` (the handle, and where a call is routed), `catalog` (who lives here), `activation` (a grain's
 //! mailbox, turns and lives), `ambient` (the chain of a call), `tenure` (the right to act), `store`, `world` (the seams over
-//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `tls` (secret ones), `ca` (the certificates for that), `sim` (all of it in one
+//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `watchdog` (who says that a process has ended), `wire` (connections), `tls` (secret ones), `ca` (the certificates for that), `sim` (all of it in one
 //! thread, from one seed).
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -39,6 +39,8 @@ mod tenure;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "cluster")]
+mod watchdog;
+#[cfg(feature = "cluster")]
 pub(crate) mod wire;
 pub mod world;
 
@@ -48,6 +50,7 @@ pub use cluster::{
 };
 pub use config::{GrainOptions, NodeConfig};
 pub(crate) use grains_core::timeout;
+pub use main_fn::init;
 #[doc(hidden)]
-pub use main_fn::run_main;
+pub use main_fn::{init_with_args, run_main};
 pub use node::{Node, NodeBuilder, StartError, Stopped};

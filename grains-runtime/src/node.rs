@@ -36,6 +36,8 @@ use grains_core::{
 use litemap::LiteMap;
 
 use self::builder::HostingKind;
+#[cfg(feature = "cluster")]
+pub(crate) use self::certificates::security;
 pub(crate) use self::slow::{Entered, SlowTurns};
 pub use self::{
     builder::{NodeBuilder, StartError},

@@ -50,6 +50,7 @@ fn the_runtime_touches_the_world_through_its_seams() {
         Rule { below: "std::thread", but: &["std::thread::panicking"], instead: "use `World::tasks`" },
         Rule { below: "tokio", but: &["tokio::sync"], instead: "use `World::clock`, `tasks` or `transport`" },
         Rule { below: "libc", but: &[], instead: "the system belongs behind a seam" },
+        Rule { below: "rustix", but: &[], instead: "the system belongs behind a seam" },
         Rule { below: "mio", but: &[], instead: "use `World::transport`" },
         Rule { below: "socket2", but: &[], instead: "use `World::transport`" },
     ];
@@ -74,6 +75,53 @@ fn the_runtime_touches_the_world_through_its_seams() {
             file: "grains-runtime/src/settings/process.rs",
             path: "std::fs",
             why: "the file of the settings is read before there is a node with a world",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::env",
+            why: "what a process was started as is known before there is a node with a world",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::os",
+            why: "a watchdog is told by a socket, and has a group of processes of its own",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::process",
+            why: "a watchdog is a process; no world that nodes are given has any",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::thread",
+            why: "a watchdog belongs to the process, whatever runtimes and nodes come and go in it",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/keeper.rs",
+            path: "std::time",
+            why: "the same thread has no world to ask for the time",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "std::fs",
+            why: "what people see of the process in a list",
+        },
+        Exception { file: "grains-runtime/src/watchdog/process.rs", path: "std::io::stdin", why: "where it is told" },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "std::os",
+            why: "the end of a process is told by the system",
+        },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "std::time",
+            why: "it tells people how long it took, in a process without a node",
+        },
+        Exception { file: "grains-runtime/src/watchdog/process.rs", path: "rustix", why: "so is this" },
+        Exception {
+            file: "grains-runtime/src/watchdog/process.rs",
+            path: "tokio",
+            why: "it makes the runtime over which its world is",
         },
         Exception {
             file: "grains-runtime/src/tls/files.rs",
@@ -283,6 +331,7 @@ fn unsafe_stands_only_where_it_is_listed() {
         ("grains-runtime/src/activation/mod.rs", "`Sync` of the instance behind the turn lock"),
         ("grains-runtime/src/activation/mailbox/tests.rs", "an instance for loom, which checks every access to it"),
         ("grains-runtime/src/activation/turn.rs", "the instance, reached under a granted turn"),
+        ("grains-runtime/src/watchdog/process/tests.rs", "a process whose first thread ends before the others"),
         ("grains-runtime/src/world/clock.rs", "a clock of Linux that std does not offer"),
         ("tests/allocations.rs", "an allocator that counts, which is a trait of unsafe functions"),
     ];

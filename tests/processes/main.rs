@@ -22,3 +22,4 @@ mod mistakes;
 mod new_keys;
 mod starts;
 mod states;
+mod watchdogs;

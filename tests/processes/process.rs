@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::program::{MARK, ORDERS, Orders};
+use crate::program::{MARK, NODE_PROCESS, ORDERS, Orders};
 
 /// Longer than anything takes on a busy machine that is not promised to be fast; what takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -99,7 +99,7 @@ impl Process {
     /// Starts it, and waits for nothing.
     pub fn spawn(orders: &Orders) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "program::node_process", "--nocapture", "--test-threads=1"])
+            .args(NODE_PROCESS)
             .env(ORDERS, serde_json::to_string(orders).unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

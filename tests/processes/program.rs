@@ -41,10 +41,19 @@ pub struct Orders {
     /// How long a voter may be away before another gets its seat.
     pub voter_replace_after_ms: u64,
     pub stop_timeout_ms: u64,
+    /// Whether it is to have a watchdog.
+    pub death_certificates: bool,
+    /// Whether the program does not begin as those that may have one.
+    pub embedded: bool,
+    /// Where its certificates come from, if it has any.
+    pub tls: Option<PathBuf>,
 }
 
 /// Where a process finds its [`Orders`].
 pub const ORDERS: &str = "GRAINS_TEST_NODE";
+
+/// With what this test binary is run as a node.
+pub const NODE_PROCESS: [&str; 4] = ["--exact", "program::node_process", "--nocapture", "--test-threads=1"];
 
 /// Begins each line that is meant for the test: the harness of tests prints others.
 pub const MARK: char = '@';
@@ -54,6 +63,10 @@ pub const MARK: char = '@';
 fn node_process() {
     let Ok(orders) = env::var(ORDERS) else { return };
     let orders: Orders = serde_json::from_str(&orders).unwrap();
+    if !orders.embedded {
+        // Its watchdog gets here as it did.
+        grains::__private::init_with_args(NODE_PROCESS.map(Into::into).to_vec());
+    }
     let level = match env::var("GRAINS_TEST_LOG").as_deref() {
         Ok("debug") => tracing::Level::DEBUG,
         _ => tracing::Level::INFO,
@@ -64,7 +77,10 @@ fn node_process() {
 
 /// As programs of users have it, but for what it is told.
 fn main(orders: Orders) -> i32 {
-    grains::__private::run_main(Some(2), run(orders))
+    match orders.embedded {
+        false => grains::__private::run_main(Some(2), run(orders)),
+        true => tokio::runtime::Runtime::new().unwrap().block_on(run(orders)),
+    }
 }
 
 fn say(line: &Value) {
@@ -80,6 +96,10 @@ async fn run(orders: Orders) -> i32 {
     let mut config = ClusterConfig::new(orders.cluster).listen(orders.listen).join(orders.join);
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
     config.voter_replace_after = Duration::from_millis(orders.voter_replace_after_ms);
+    config.death_certificates = orders.death_certificates;
+    if let Some(folder) = orders.tls {
+        config = config.development_tls(folder);
+    }
     let mut builder = Node::builder().name(orders.name).cluster(config).host::<ProbeGrain>().singleton::<OnlyGrain>();
     if orders.keeps_states {
         builder = builder.host::<LedgerGrain>();

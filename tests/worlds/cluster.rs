@@ -8,10 +8,12 @@ use std::{
 use grains::{
     ClusterConfig, ClusterStatus, GrainOptions, Node, NodeBuilder,
     cluster::Strategy,
-    sim::{Machine, Sim},
+    sim::{Machine, Sim, Watchdog},
 };
 
-use crate::{counter::CounterGrain, database::Database, herald::HeraldGrain, mill::MillGrain, streams::SourceGrain};
+use crate::{
+    counter::CounterGrain, database::Database, facts::count, herald::HeraldGrain, mill::MillGrain, streams::SourceGrain,
+};
 
 /// One machine of it.
 pub(crate) struct Host {
@@ -30,6 +32,8 @@ pub(crate) struct Cluster {
     /// Where counters are placed.
     placement: Strategy,
     pub(crate) lease: Duration,
+    /// Whether nodes have watchdogs that tell of their deaths.
+    pub(crate) watched: bool,
 }
 
 impl Cluster {
@@ -48,6 +52,7 @@ impl Cluster {
             database: sim.happens(0.65).then(|| Database::new(sim)),
             placement: if sim.happens(0.4) { Strategy::Hash } else { Strategy::Random },
             lease: Duration::from_secs(2),
+            watched: false,
         }
     }
 
@@ -113,9 +118,31 @@ impl Cluster {
     /// Pulls the plug of machine `n`.
     pub(crate) fn crash(&self, n: usize) {
         let host = &self.hosts[n];
+        let node = self.node(n);
+        let watchdog = node.filter(|_| self.watched).and_then(|node| Watchdog::of(&node));
         host.machine.resume();
         host.machine.crash();
         host.node.lock().expect("nothing panics while it is held").take();
+        if let Some(watchdog) = watchdog {
+            self.tell(n, &watchdog);
+        }
+    }
+
+    /// The watchdog of machine `n` tells, mostly soon; and some are told again when the next process is there long since.
+    fn tell(&self, n: usize, watchdog: &Watchdog) {
+        count("certificate");
+        let soon = Duration::from_millis([5, 100, 2_000][self.sim.below(3) as usize]);
+        let late = self.sim.happens(0.5).then_some(Duration::from_secs(6));
+        let beside = self.sim.machine(&format!("beside {}", self.hosts[n].name));
+        for most in [Some(soon), late].into_iter().flatten() {
+            let (watchdog, world) = (watchdog.clone(), beside.world());
+            let (clock, pause) = (world.clock.clone(), self.sim.between(Duration::ZERO, most));
+            let told = beside.spawn(async move {
+                clock.sleep_until(clock.now() + pause).await;
+                watchdog.tell(world).await
+            });
+            drop(told);
+        }
     }
 
     /// A process with the name of machine `n`, on a machine of its own.

@@ -45,7 +45,7 @@ fn worlds_of_five_nodes_have_no_violation() {
 fn worlds_replay_event_for_event() {
     for seed in REPLAYED {
         sim::replays(*seed, async |sim| {
-            world::run(sim, 3).await;
+            world::run(sim, 3, true).await;
             facts::verdict();
         });
     }
@@ -65,7 +65,10 @@ fn world(seed: u64, nodes: usize) {
 fn judged(seed: u64, nodes: usize) -> (Report, Verdict) {
     // What a crash leaves of bytes that were not synced: nothing, or some of them, torn.
     let kept = [0.0, 0.3, 0.7][seed as usize % 3];
-    let report = simulated(seed).unsynced_kept_chance(kept).run(async |sim| world::run(sim, nodes).await);
+    let report = simulated(seed).unsynced_kept_chance(kept).run(async |sim| {
+        // In every second world nodes have watchdogs.
+        world::run(sim, nodes, seed.is_multiple_of(2)).await;
+    });
     (report, facts::verdict())
 }
 

@@ -29,8 +29,9 @@ const KEYS: u64 = 8;
 const CLIENTS: u64 = 3;
 
 /// Runs one world, in which anything goes wrong that can.
-pub(crate) async fn run(sim: Sim, nodes: usize) {
-    let cluster = Cluster::new(&sim, nodes);
+pub(crate) async fn run(sim: Sim, nodes: usize, watched: bool) {
+    let mut cluster = Cluster::new(&sim, nodes);
+    cluster.watched = watched;
     run_with(sim, cluster, trouble).await;
 }
 

@@ -70,6 +70,11 @@ pub struct ClusterConfig {
     /// Listens at any address without certificates, and says so in the log at each start. Default `false`: whoever can connect
     /// could join the cluster, call every grain and read what nodes say to each other. Only for a network where nobody can.
     pub plaintext_on_any_network: bool,
+    /// Has a watchdog: a small process, the same program once more, that learns from the system when this one has ended and
+    /// tells the cluster, which then waits for no lease. Default `true`. It takes Linux, and a program whose `main` is
+    /// `#[grains::main]` or begins with [`grains::init()`](crate::init); without these the lease decides, as it does when
+    /// a machine, a container or both processes end at once, and the start says so.
+    pub death_certificates: bool,
     /// The certificates with which this node's connections are secret. Default none.
     pub tls: TlsConfig,
     /// The limits of what the cluster keeps for its grains, as this node uses it.
@@ -96,6 +101,7 @@ impl ClusterConfig {
             calls_max: 65_536,
             places_max: 100_000,
             plaintext_on_any_network: false,
+            death_certificates: true,
             tls: TlsConfig::default(),
             states: ReplicatedConfig::default(),
         }

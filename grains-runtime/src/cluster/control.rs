@@ -44,6 +44,14 @@ pub(crate) enum Ask {
         /// The last index the sender has applied; 0 for none.
         after: u64,
     },
+    /// The process of this number has ended, and with it every incarnation of the node that it had: its watchdog says so.
+    /// [`Answer::Gone`] if no member is of it any more; only the leader says that.
+    ProcessEnded {
+        /// Which node.
+        node: NodeId,
+        /// The number of the process, as in [`Joiner::process`].
+        process: u64,
+    },
     /// These calls of turns have waited for long on my node: which of them will wait for ever?
     Waits {
         /// Who asks.

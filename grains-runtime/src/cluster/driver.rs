@@ -3,6 +3,7 @@
 
 mod asking;
 mod confirmed;
+mod ended;
 mod following;
 mod hearing;
 pub(crate) mod joining;
@@ -43,7 +44,11 @@ use super::{
     names::{MemberId, NodeId, NodeName},
     state::ClusterState,
 };
-use crate::{activation::lock, wire::Wire};
+use crate::{
+    activation::lock,
+    watchdog::{Watched, ward::Ward},
+    wire::Wire,
+};
 
 pub(crate) struct Driver {
     me: Weak<Self>,
@@ -57,6 +62,10 @@ pub(crate) struct Driver {
     /// What this node says of itself when it joins; its address is known once it listens.
     joiner: Mutex<Joiner>,
     data_dir: Option<PathBuf>,
+    /// This node, as a watchdog knows it, but for who is to be told.
+    ward: Ward,
+    /// Its watchdog, and whom that is to tell.
+    watched: Mutex<Option<(Watched, Vec<String>)>>,
     /// None if the node was given another store.
     states: States,
     rules: LeaseRules,
@@ -101,7 +110,7 @@ impl Driver {
         world: &World,
         clustered: Arc<Clustered>,
         consensus: Group<ClusterState>,
-        cluster: NodeName,
+        ward: Ward,
         joiner: Joiner,
         data_dir: Option<PathBuf>,
         states: States,
@@ -116,7 +125,9 @@ impl Driver {
             consensus,
             wire: OnceLock::new(),
             tasks: TaskSet::new(world.tasks.clone()),
-            cluster,
+            cluster: ward.cluster().clone(),
+            ward,
+            watched: Mutex::new(None),
             joiner: Mutex::new(joiner),
             data_dir,
             states,
@@ -234,6 +245,8 @@ impl Driver {
 
     /// Ends its tasks at once.
     pub(crate) fn end(&self) {
+        let watched = lock(&self.watched).take();
+        drop(watched);
         self.tasks.close();
     }
 

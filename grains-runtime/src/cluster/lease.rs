@@ -7,6 +7,10 @@
 //! 3. A new leader, and one whose own clock shows that it was stopped, gives every member a whole lease before it ends one.
 //! 4. A leader acknowledges a renewal only after a quorum, asked after the renewal came, has confirmed that it leads.
 //!
+//!
+//! A lease is a way to know that a member does not act any more. Of a process that has ended that is known without it, so its
+//! member is removed at once, by any leader (`Grants::process_ended`).
+//!
 //! What holds then: when the removal of a member is committed, that member no longer acts.
 
 mod grants;
@@ -19,7 +23,7 @@ use std::time::Duration;
 use grains_core::switches::{Mechanism, on};
 
 pub(crate) use self::{
-    grants::{Grants, RenewRefused},
+    grants::{Ending, Found, Grants, RenewRefused},
     holder::{Lease, RenewalNumber},
 };
 

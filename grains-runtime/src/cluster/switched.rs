@@ -28,7 +28,7 @@ const DIRECTORY: &[Mechanism] = &[
 ];
 
 /// Mechanisms of leases.
-const LEASE: &[Mechanism] = &[CountFromSending, MemberCheckedAfterRound, EvictBlocksRenewal];
+const LEASE: &[Mechanism] = &[CountFromSending, MemberCheckedAfterRound, EvictBlocksRenewal, CertificateNamesProcess];
 
 /// Mechanisms of what the cluster agrees on, where no chance is needed.
 const STATE: &[Mechanism] = &[EvictNamesIncarnation, CommandsOnce];

@@ -371,6 +371,8 @@ impl NodeBuilder {
         check(&self.config)?;
         check_types(&self.types, &self.config)?;
         let config = self.config;
+        #[cfg(feature = "cluster")]
+        let is_real = self.world.is_none();
         let world = match self.world {
             Some(world) => world,
             None => tokio_world()?,
@@ -405,6 +407,7 @@ impl NodeBuilder {
                     store: stores.replicated.clone().expect("every node of a cluster has a part"),
                     own: stores.of(None).0.clone(),
                     given: std::mem::take(&mut stores.given),
+                    is_real,
                 };
                 Some(Membership::open(&world, cluster, about).await?)
             }

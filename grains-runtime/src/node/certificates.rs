@@ -1,4 +1,5 @@
-//! How a node of a cluster keeps its connections from others, by its configuration. Called when it starts.
+//! How a node of a cluster keeps its connections from others, by its configuration. Called when it starts, and by its
+//! watchdog when it has ended.
 
 use grains_core::world::World;
 
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// What the wire is told.
-pub(super) async fn security(
+pub(crate) async fn security(
     world: &World,
     config: &ClusterConfig,
     cluster: &NodeName,

@@ -29,6 +29,12 @@ impl Node {
         }
     }
 
+    /// What its watchdog is to know.
+    #[cfg(feature = "sim")]
+    pub(crate) fn ward(&self) -> Option<crate::watchdog::ward::Ward> {
+        self.inner.driver.as_ref().map(|driver| driver.ward())
+    }
+
     /// Where other nodes reach this one; `None` outside of clusters.
     pub fn address(&self) -> Option<String> {
         self.inner.clustered.as_ref().map(|clustered| clustered.address())

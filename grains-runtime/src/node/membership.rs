@@ -16,6 +16,7 @@ use crate::{
     },
     store::StoreChoice,
     timeout::timeout,
+    watchdog::{self, Watching, ward::Ward},
     wire::{Limits, Wire, WireConfig},
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Membership {
     pub(super) clustered: Arc<Clustered>,
     pub(super) driver: Arc<Driver>,
     wire: Arc<Wire>,
+    /// Whether it may have a watchdog.
+    is_real: bool,
 }
 
 /// What a node says of itself, but for where it is.
@@ -43,6 +46,8 @@ pub(super) struct Description<'t> {
     pub(super) own: StoreChoice,
     /// The stores that the program has given.
     pub(super) given: BTreeMap<String, Arc<dyn Store>>,
+    /// Whether it runs over the operating system, and not over a world that the program has given.
+    pub(super) is_real: bool,
 }
 
 impl Membership {
@@ -94,10 +99,11 @@ impl Membership {
             security,
             limits: Limits::default(),
         };
+        let ward = Ward::new(&config, cluster, name.clone(), consensus.node(), joiner.process);
         let singletons = of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name).collect();
         let clustered = Clustered::new(world.clone(), config, name, consensus.node(), singletons);
         let states = States { store: about.store, peers: Arc::default(), given: about.given };
-        let driver = Driver::new(world, clustered.clone(), consensus, cluster, joiner, about.data_dir, states);
+        let driver = Driver::new(world, clustered.clone(), consensus, ward, joiner, about.data_dir, states);
         let ears = Ears { clustered: Arc::downgrade(&clustered), driver: Arc::downgrade(&driver) };
         let wire = match Wire::listen(world, wire_config, Arc::new(ears)).await {
             Ok(wire) => wire,
@@ -109,15 +115,18 @@ impl Membership {
         let ways = Ways::new(wire.clone(), world.clock.clone(), &clustered.config.join);
         links.tie(ways.clone());
         driver.tie(ways);
-        Ok(Self { clustered, driver, wire })
+        Ok(Self { clustered, driver, wire, is_real: about.is_real })
     }
 
     /// Begins, and waits until the node is a member that may act.
     pub(super) async fn begin(self, node: &Arc<NodeInner>) -> Result<(), StartError> {
-        let Self { clustered, driver, wire } = self;
+        let Self { clustered, driver, wire, is_real } = self;
         clustered.tie(Arc::downgrade(node), wire.clone(), Arc::downgrade(&driver));
         let mut progress = driver.progress();
         driver.start(wire);
+        if is_real {
+            have_watched(&clustered, &driver);
+        }
         let clock = &node.world.clock;
         let done = progress.wait_for(|progress| !matches!(progress, Progress::Waiting(_)));
         let done = timeout(clock, clustered.config.join_timeout, done).await.map(|done| done.map(|done| done.clone()));
@@ -135,6 +144,27 @@ impl Membership {
             }
         };
         Err(error.into())
+    }
+}
+
+/// From before it is a member: whoever is killed on the way has nobody wait for it.
+fn have_watched(clustered: &Clustered, driver: &Driver) {
+    let (node, lease) = (&clustered.name, clustered.config.lease);
+    if !clustered.config.death_certificates {
+        return tracing::info!(%node, ?lease, "no watchdog (`cluster.death_certificates`): a kill is noticed when the lease has ended");
+    }
+    match watchdog::watch(driver.ward()) {
+        Watching::By(watched) => driver.watched_by(watched),
+        Watching::NotReady => tracing::info!(
+            %node,
+            ?lease,
+            "no watchdog: a kill is noticed when the lease has ended; `#[grains::main]`, or `grains::init()` as the first line of \
+             `main`, has it noticed at once"
+        ),
+        #[cfg(not(target_os = "linux"))]
+        Watching::Nowhere => {
+            tracing::info!(%node, ?lease, "no watchdog on this system: a kill is noticed when the lease has ended");
+        }
     }
 }
 

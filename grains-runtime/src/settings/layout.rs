@@ -113,6 +113,7 @@ fn of_cluster(config: &mut ClusterConfig, see_all: &mut dyn FnMut(Name, &mut dyn
         calls_max,
         places_max,
         plaintext_on_any_network,
+        death_certificates,
         tls,
         states,
     } = config;
@@ -133,6 +134,7 @@ fn of_cluster(config: &mut ClusterConfig, see_all: &mut dyn FnMut(Name, &mut dyn
     see("calls_max", calls_max);
     see("places_max", places_max);
     see("plaintext_on_any_network", plaintext_on_any_network);
+    see("death_certificates", death_certificates);
     of_tls(tls, &mut |word, value| see_all(Name::of_tls(word), value));
     of_states(states, &mut |word, value| see_all(Name::of_states(word), value));
 }

@@ -76,6 +76,7 @@ join_timeout = "1500ms"
 calls_max = 12
 places_max = 13
 plaintext_on_any_network = true
+death_certificates = false
 
 [cluster.tls]
 certificate = "a/certificate.pem"
@@ -236,7 +237,7 @@ fn no_setting_takes_what_it_is_not() {
         assert_eq!(value.written(), before, "{name} has changed");
         names.push(name);
     });
-    assert_eq!(names.len(), 17 + 16 + 4 + 6 + 2 * 7);
+    assert_eq!(names.len(), 17 + 17 + 4 + 6 + 2 * 7);
     for name in names {
         let told = wrong_file(&format!("{name} = 1979-05-27"));
         let expected = format!("a.toml:1: `{name}` is ");

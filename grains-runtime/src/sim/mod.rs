@@ -55,6 +55,7 @@ mod report;
 mod seeds;
 mod tasks;
 mod trace;
+mod watchdog;
 
 pub use self::{
     builder::{Builder, Order, run},
@@ -64,6 +65,7 @@ pub use self::{
     net::Network,
     report::{Panicked, Report},
     seeds::{replays, seeds},
+    watchdog::Watchdog,
 };
 
 #[cfg(test)]

@@ -141,6 +141,11 @@ impl Wire {
         Ok(Arc::new(Self { shared }))
     }
 
+    /// Asks others, and takes no connections: for whoever speaks for a node without being it.
+    pub(crate) fn asking(world: &World, config: WireConfig, handler: Arc<dyn WireHandler>) -> Self {
+        Self { shared: Arc::new(Shared::new(world.clone(), config, String::new(), handler)) }
+    }
+
     /// Where other nodes reach this one.
     pub(crate) fn address(&self) -> &str {
         &self.shared.address

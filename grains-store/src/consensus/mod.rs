@@ -164,6 +164,8 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     /// Set while voters are changed.
     changing: Arc<AtomicBool>,
+    /// Set while it stands for a leader that has ended.
+    standing: Arc<AtomicBool>,
     /// Why this node was ended by whoever uses it.
     closed: Mutex<Option<String>>,
 }
@@ -275,6 +277,7 @@ impl Consensus {
             arriving: Arc::default(),
             leadership,
             changing: Arc::default(),
+            standing: Arc::default(),
             closed: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })

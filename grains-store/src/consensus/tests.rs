@@ -13,6 +13,7 @@ use super::{
     *,
 };
 
+mod ended;
 mod faults;
 mod groups;
 mod voting;

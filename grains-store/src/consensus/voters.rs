@@ -8,7 +8,8 @@ use std::{
 use grains_core::world::BoxFuture;
 use litemap::LiteMap;
 use openraft::{
-    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver, rt::AsyncRuntime,
+    BasicNode, ChangeMembers, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver,
+    raft::TransferLeaderRequest, rt::AsyncRuntime,
 };
 use tokio::sync::oneshot;
 
@@ -35,6 +36,13 @@ pub struct LogProgress {
 
 /// How long until a change is tried again that another one stands in the way of.
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long before the first voter stands after a leader whose process has ended: the others are told at about the same time.
+/// The next one does a heartbeat later, if that was for nothing: its log was too short, or the others had yet to hear.
+const FIRST_TURN: Duration = Duration::from_millis(5);
+
+/// How often each of them stands. Later, elections time out anyway.
+const ROUNDS_MAX: usize = 2;
 
 /// How many entries a new voter may lack when it gets its vote.
 const CATCH_UP_ENTRIES_MAX: u64 = 64;
@@ -151,6 +159,50 @@ impl Consensus {
             Ok(Ok(now)) => Err(ProposeError::NotLeader { leader: now.leader.clone() }),
             Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
         }
+    }
+
+    /// The process of `leader` has ended, for certain: whoever still takes it for the leader waits for it no longer, but
+    /// has another one elected, by turns, so that votes are not split. Every voter is to be told, as each refuses
+    /// its vote until it is. Returns when there is another leader, or when it is up to the time-outs of elections again.
+    pub fn leader_ended(&self, leader: NodeId) -> BoxFuture<'_, ()> {
+        Box::pin(self.inner.run(self.leader_ended_now(leader)))
+    }
+
+    async fn leader_ended_now(&self, leader: NodeId) {
+        let voters = self.voters();
+        let mut others = voters.keys().filter(|voter| **voter != leader);
+        // Without one it only gives its vote: others may know that it has one by now.
+        let place = others.position(|voter| *voter == self.inner.node);
+        // As long as others may take to answer.
+        let turn = self.inner.timing.heartbeat;
+        let times = |turns: usize| turn * u32::try_from(turns).unwrap_or(u32::MAX);
+        // Told again and again, it does this once at a time.
+        let Some(_standing) = Changing::begin(&self.inner.standing) else { return };
+        // At once, or it would refuse its vote to those whose turn comes before.
+        if !self.gives_up(leader).await {
+            return;
+        }
+        let Some(place) = place else { return };
+        WorldRuntime::sleep(FIRST_TURN + times(place)).await;
+        for _ in 0..ROUNDS_MAX {
+            // Asks the others first whether they would: one with too short a log, or too early, changes nothing.
+            if !self.gives_up(leader).await || self.inner.raft.trigger().elect(true).await.is_err() {
+                return;
+            }
+            WorldRuntime::sleep(times(voters.len())).await;
+        }
+    }
+
+    /// Waits for `leader` no longer. False if it does not take that one for the leader, or takes no part any more.
+    async fn gives_up(&self, leader: NodeId) -> bool {
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        if metrics.current_leader != Some(leader.0) {
+            return false;
+        }
+        // As if that one handed over: to itself, so that nobody stands for it without being asked. What the word means to
+        // openraft is that its lease is over.
+        let handed = TransferLeaderRequest::new(metrics.vote, leader.0, None);
+        self.inner.raft.handle_transfer_leader(handed).await.is_ok()
     }
 
     /// Whether `node` is a voter that has answered not long ago.

@@ -82,7 +82,9 @@ impl Happens<'_> {
         if over && !gone && state.evict.is_none() {
             let by = leader as u8;
             let evict = Evict { by, logged: false, this_term, this_incarnation: true };
-            self.add(Event::DecideEviction { leader: by }, Kind::Fault, |next| next.evict = Some(evict));
+            // Of a node that has ended, nothing else will come.
+            let kind = if state.runs { Kind::Fault } else { Kind::Progress };
+            self.add(Event::DecideEviction { leader: by }, kind, |next| next.evict = Some(evict));
         }
     }
 

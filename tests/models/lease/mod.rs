@@ -5,6 +5,7 @@
 //! length. The leaders' clocks are true; the node's may be slow within the drift bound, which is what one clock may be
 //! against another.
 
+mod death;
 mod event;
 mod leader;
 mod node;
@@ -32,6 +33,8 @@ pub(crate) struct Lease {
     pub(crate) rejoins: bool,
     /// Whether turns, polls and writes to a store are modelled, or only the right to act.
     pub(crate) turns: bool,
+    /// Whether the process of the node may end, of which its watchdog tells.
+    pub(crate) deaths: bool,
 }
 
 /// What leases are for.
@@ -56,6 +59,7 @@ impl Model for Lease {
         let mut happens = Happens { model: self, state, steps };
         happens.time();
         happens.node();
+        happens.death();
         happens.others();
         happens.leaders();
     }

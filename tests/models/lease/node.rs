@@ -14,7 +14,7 @@ impl Lease {
 
     /// Whether a poll of the node's can begin.
     pub(super) fn may_act(&self, state: &State) -> bool {
-        let asked = self.believes_in_its_lease(state);
+        let asked = state.runs && self.believes_in_its_lease(state);
         if !self.turns {
             return asked;
         }
@@ -28,8 +28,11 @@ impl Lease {
 
 impl Happens<'_> {
     pub(super) fn node(&mut self) {
-        self.renew();
         self.take_acknowledgements();
+        if !self.state.runs {
+            return;
+        }
+        self.renew();
         self.fence();
         self.join();
         if self.model.turns {
@@ -51,7 +54,7 @@ impl Happens<'_> {
             let Some(mail) = self.state.mails[place] else { continue };
             // Progress, as the node gives up waiting and sends another one.
             self.add(Event::GiveUp { age: mail.age }, Kind::Progress, |next| next.mails[place] = None);
-            if mail.place == Place::ToNode {
+            if mail.place == Place::ToNode && self.state.runs {
                 let rules = &self.model.rules;
                 let full = self.model.lease_by_node();
                 let lease = if rules.count_from_sending { full.saturating_sub(mail.age) } else { full };
@@ -108,7 +111,7 @@ impl Happens<'_> {
 
 impl State {
     /// The node is a member again, under a new incarnation; it does not know yet.
-    fn rejoin(&mut self) {
+    pub(super) fn rejoin(&mut self) {
         self.member = true;
         self.knows_it_joined = false;
         self.turn = false;

@@ -25,6 +25,10 @@ pub(crate) struct Rules {
     pub(crate) evict_checks_term: bool,
     /// An eviction names the incarnation, and does nothing to a later one.
     pub(crate) evict_names_incarnation: bool,
+    /// A certificate of death is about one process, and does nothing to the incarnations of a later one.
+    pub(crate) certificate_names_process: bool,
+    /// It is made when the system says that the process has ended, not when its socket is closed.
+    pub(crate) certificate_means_death: bool,
     /// A join in place of a live member is an eviction, and waits like one.
     pub(crate) join_needs_proof: bool,
     /// A node that has joined acts only after its first acknowledged renewal.
@@ -52,6 +56,8 @@ impl Rules {
             evict_blocks_renewal: true,
             evict_checks_term: true,
             evict_names_incarnation: true,
+            certificate_names_process: true,
+            certificate_means_death: true,
             join_needs_proof: true,
             acts_after_first_ack: true,
             clock_is_read: true,

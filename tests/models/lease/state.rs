@@ -31,6 +31,14 @@ pub(crate) struct State {
     /// A poll of it is on a processor: nothing can interrupt it, and a stopped machine may hold it for long.
     pub(crate) poll: bool,
 
+    // Its process.
+    /// It runs; otherwise it has ended, for good.
+    pub(crate) runs: bool,
+    /// A write of it that left before its end is on its way.
+    pub(crate) late_write: bool,
+    /// What its watchdog tells whoever leads, as often as it gets there.
+    pub(crate) certificate: Certificate,
+
     // What is agreed upon.
     /// The node's present incarnation is a member.
     pub(crate) member: bool,
@@ -46,6 +54,16 @@ pub(crate) struct State {
     pub(crate) newer_wrote: bool,
     /// The store took a write of an earlier activation after that.
     pub(crate) overwritten: bool,
+}
+
+/// A certificate of death on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Certificate {
+    None,
+    /// Of the process that the node has, or had last.
+    OfThis,
+    /// Of one before that.
+    OfEarlier,
 }
 
 /// The part of a node that grants leases while the node leads.
@@ -112,6 +130,9 @@ impl State {
             fenced: false,
             turn: false,
             poll: false,
+            runs: true,
+            late_write: false,
+            certificate: Certificate::None,
             member: true,
             leader: 0,
             evict: None,

@@ -106,6 +106,7 @@ impl Driver {
         if leader.is_some() {
             *lock(&self.leader_hint) = leader;
         }
+        self.tell_watchdog();
     }
 
     fn apply(&self, after: u64, changes: Vec<AppliedCommand<Numbered>>, upto: u64) {
@@ -159,6 +160,7 @@ impl Driver {
         if self.consensus.leadership().borrow().is_me {
             lock(&self.grants).members(self.world.clock.now(), view);
         }
+        self.tell_watchdog();
         if self.clustered.turn_to(index, view) == Turned::Removed {
             self.removed.store(true, Ordering::Release);
             self.stirred.notify_one();

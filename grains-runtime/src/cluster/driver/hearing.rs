@@ -11,6 +11,7 @@ use crate::{
         command::{Command, Numbered},
         consensus::ProposeError,
         control::{Answer, Ask},
+        lease::Ending,
         names::{MemberId, NodeId, NodeName},
     },
     wire::{Marks, PeerInfo, Unreadable, WireHandler},
@@ -67,6 +68,7 @@ impl Driver {
             Ask::Founding(question) => self.answer_founding(question).await,
             Ask::Join { joiner, request } => self.take_in(joiner, request).await,
             Ask::Renew { member, view } => self.renew(member, view).await,
+            Ask::ProcessEnded { node, process } => self.hear_of_end(Ending { node, process }).await,
             Ask::Waits { member, report } => self.look_for_cycles(member, report),
             Ask::Propose { command } => self.put(command).await,
             Ask::Follow { after } => self.tell_changes(after).await,
@@ -100,6 +102,9 @@ fn not_its_own(from: &PeerInfo, ask: &Ask) -> Option<&'static str> {
         }
         Ask::Renew { member, .. } if !is_its_own(member) => Some("a node renews its own lease only"),
         Ask::Waits { member, .. } if !is_its_own(member) => Some("a node says what waits on itself only"),
+        Ask::ProcessEnded { node, .. } if *node != from.node => {
+            Some("only the watchdog of a node says that it has ended")
+        }
         Ask::Propose { command } => match &command.command {
             Command::Join { .. } | Command::Evict(_) => Some("who joins and who is removed is for the leader to say"),
             Command::Leave(who) | Command::Left(who) | Command::Release { holder: who, .. } if !is_its_own(who) => {

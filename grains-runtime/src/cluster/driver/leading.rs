@@ -25,6 +25,8 @@ use crate::{
 
 /// How often the leader looks at its clock and whose lease has ended.
 const TICK: Duration = Duration::from_millis(50);
+/// Why a member is removed of which nothing else is known.
+const LEASE_ENDED: &str = "lease";
 /// How often it looks who should vote.
 const VOTERS_EVERY: Duration = Duration::from_millis(250);
 
@@ -65,7 +67,7 @@ impl Driver {
             }
             for ended in ended {
                 let me = self.clone();
-                self.tasks.spawn(async move { me.evict(ended).await });
+                self.tasks.spawn(async move { me.evict(ended, LEASE_ENDED).await });
             }
             if now >= voters_due {
                 voters_due = now + VOTERS_EVERY;
@@ -75,7 +77,8 @@ impl Driver {
         }
     }
 
-    async fn evict(&self, ended: Ended) {
+    /// Has a member removed that certainly does not act any more, and why it does not.
+    pub(super) async fn evict(&self, ended: Ended, why: &str) {
         let name = self.latest().view().member(ended.member).map(|member| member.joiner.name.clone());
         let name = name.as_ref().map_or("?", NodeName::as_str);
         let command = self.numbered(Command::Evict(ended));
@@ -85,7 +88,7 @@ impl Driver {
         loop {
             match self.put(command.clone()).await {
                 Answer::Committed(Outcome::Done) => {
-                    tracing::warn!(name, member = %ended.member, "removed: its lease has ended");
+                    tracing::warn!(name, member = %ended.member, "removed: its {why} has ended");
                     return;
                 }
                 Answer::Committed(Outcome::Stale) => return,
@@ -208,7 +211,7 @@ impl Driver {
                 // Whether the earlier one is gone is not known, and it cannot renew any more: it is removed in any case.
                 if let Some(ended) = over {
                     let me = self.arc();
-                    self.tasks.spawn(async move { me.evict(ended).await });
+                    self.tasks.spawn(async move { me.evict(ended, LEASE_ENDED).await });
                 }
                 answer
             }

@@ -10,7 +10,8 @@ use grains_core::{
 use super::LeaseRules;
 use crate::cluster::{
     command::Ended,
-    names::{MemberId, ViewVersion},
+    member::Member,
+    names::{MemberId, NodeId, ViewVersion},
     view::View,
 };
 
@@ -29,9 +30,33 @@ pub(crate) struct Grants {
 
 #[derive(Clone, Copy, Debug)]
 struct Granted {
+    /// The process that this incarnation is of.
+    process: u64,
     until: Instant,
     /// Its end has been told to the log: there is no way back, whatever it sends.
     ending: bool,
+}
+
+/// A certificate of death: this process of this node has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Which node.
+    pub(crate) node: NodeId,
+    /// The number of the process, as in [`Joiner::process`](crate::cluster::member::Joiner::process).
+    pub(crate) process: u64,
+}
+
+/// Whom a certificate of death is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No member.
+    Nobody,
+    /// This one. Propose to evict it, in this term.
+    Ended(Ended),
+    /// One whose removal is on its way.
+    Ending,
+    /// This node does not lead.
+    NotLeading,
 }
 
 /// A renewal extends nothing.
@@ -107,9 +132,12 @@ impl Grants {
         // All that a leader sees first in its term held leases of others, but one that is alone.
         let is_new = self.members.is_empty() && view.members.len() > 1;
         let waits = !is_new || on(Mechanism::NewLeaderWaits);
-        let whole = Granted { until: if waits { now + self.granted() } else { now }, ending: false };
-        let ids = view.members.values().map(|member| member.id);
-        self.members = ids.map(|id| (id, self.members.get(&id).copied().unwrap_or(whole))).collect();
+        let until = if waits { now + self.granted() } else { now };
+        let granted = |member: &Member| {
+            let whole = Granted { process: member.joiner.process, until, ending: false };
+            self.members.get(&member.id).copied().unwrap_or(whole)
+        };
+        self.members = view.members.values().map(|member| (member.id, granted(member))).collect();
         self.views.entry(view.version).or_insert(now);
         while self.views.len() > VIEWS_MAX {
             self.views.pop_first();
@@ -172,6 +200,27 @@ impl Grants {
         Some(Ended { member, term: self.term })
     }
 
+    /// A process has ended, for certain: none of its incarnations acts any more, however long its lease is and whoever has
+    /// granted it. The proof of that for the one that is a member, if any is; from now on it cannot renew.
+    ///
+    /// Ask a quorum first, and tell [`members`](Self::members): a leader that has yet to hear of a member finds nobody.
+    pub(crate) fn process_ended(&mut self, now: Instant, Ending { node, process }: Ending) -> Found {
+        if !self.leads {
+            return Found::NotLeading;
+        }
+        self.notice(now);
+        let exactly = on(Mechanism::CertificateNamesProcess);
+        let is_it = |id: &MemberId, granted: &Granted| id.node == node && (granted.process == process || !exactly);
+        match self.members.iter_mut().find(|(id, granted)| is_it(id, granted)) {
+            None => Found::Nobody,
+            Some((_, granted)) if granted.ending => Found::Ending,
+            Some((member, granted)) => {
+                granted.ending = true;
+                Found::Ended(Ended { member: *member, term: self.term })
+            }
+        }
+    }
+
     /// What was proposed to remove `member` has been applied and has not removed it, or has certainly not entered the
     /// log. *Not* for a proposal whose fate is unknown: it may yet be applied, and must not find a lease renewed.
     pub(crate) fn eviction_failed(&mut self, member: MemberId) {
@@ -228,11 +277,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::{
-        member::{Member, MemberState},
-        names::{Incarnation, NodeId},
-        state::tests::joiner,
-    };
+    use crate::cluster::{member::MemberState, names::Incarnation, state::tests::joiner};
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)
@@ -293,6 +338,40 @@ mod tests {
         );
         grants.eviction_failed(id(2));
         assert_eq!(grants.renewed(at(3_030), id(2), VIEW), Ok(3));
+    }
+
+    /// The process of member `node`, as `joiner` numbers them.
+    fn ending(node: u64) -> Ending {
+        Ending { node: NodeId(node), process: node }
+    }
+
+    #[test]
+    fn of_a_process_that_has_ended_no_lease_is_waited_for() {
+        let mut grants = leading();
+        assert_eq!(grants.renewed(at(1_100), id(2), VIEW), Ok(3));
+        assert_eq!(grants.process_ended(at(1_100), ending(2)), Found::Ended(Ended { member: id(2), term: 3 }));
+        assert_eq!(grants.renewed(at(1_110), id(2), VIEW), Err(RenewRefused::Ended { member: id(2) }));
+        assert_eq!(
+            grants.confirm(id(2), 3),
+            Err(RenewRefused::Ended { member: id(2) }),
+            "nor is the first acknowledged"
+        );
+        assert_eq!(grants.process_ended(at(1_120), ending(2)), Found::Ending, "told once");
+        assert_eq!(grants.tick(at(1_130)), []);
+        grants.members(at(1_140), &view(11, &[1]));
+        assert_eq!(grants.process_ended(at(1_150), ending(2)), Found::Nobody);
+        grants.stop();
+        assert_eq!(grants.process_ended(at(1_160), ending(1)), Found::NotLeading);
+    }
+
+    #[test]
+    fn a_certificate_is_about_one_process_of_a_node() {
+        let mut grants = leading();
+        let earlier = Ending { process: 77, ..ending(2) };
+        assert_eq!(grants.process_ended(at(1_100), earlier), Found::Nobody, "it was started again meanwhile");
+        let namesake = Ending { node: NodeId(9), ..ending(2) };
+        assert_eq!(grants.process_ended(at(1_100), namesake), Found::Nobody);
+        assert_eq!(grants.renewed(at(1_110), id(2), VIEW), Ok(3));
     }
 
     #[test]

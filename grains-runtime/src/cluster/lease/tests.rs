@@ -1,5 +1,5 @@
-//! Both halves together, with clocks that drift apart, messages that take their time, nodes that stop, and leaders that
-//! change. What must hold: when the removal of a member is committed, that member does not act. Each rule, when broken,
+//! Both halves together, with clocks that drift apart, messages that take their time, nodes that stop, processes that end and
+//! are started again, and leaders that change. What must hold: when the removal of a member is committed, that member does not act. Each rule, when broken,
 //! breaks that.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -10,7 +10,7 @@ use litemap::LiteMap;
 use super::*;
 use crate::cluster::{
     command::Ended,
-    member::{Member, MemberState},
+    member::{Joiner, Member, MemberState},
     names::{Incarnation, MemberId, NodeId, ViewVersion},
     state::tests::joiner,
     view::View,
@@ -33,6 +33,10 @@ enum Broken {
     NoQuorum,
     /// 4: a quorum is asked, and then nobody looks who is a member.
     NoConfirm,
+    /// A certificate of death removes whoever has the node's number by then.
+    AnyProcess,
+    /// It is made while the process lives.
+    TooSoon,
     /// A removal that is on its way is given up when anything else changes.
     Forgiving,
 }
@@ -72,6 +76,11 @@ enum Event {
         view: Arc<View>,
     },
     Rejoin(usize),
+    /// Node `to` hears of a death.
+    Certificate {
+        to: usize,
+        ending: Ending,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +101,7 @@ struct Node {
     /// Who leads, as far as it has heard.
     leader: usize,
     me: MemberId,
+    process: u64,
     lease: Lease,
     grants: Grants,
     view: Arc<View>,
@@ -112,6 +122,8 @@ struct World {
     /// From when on the leader has committed an entry of its own, and so all before it.
     ready: u64,
     evictions: u64,
+    /// How many certificates have found their member.
+    certified: u64,
     /// The first instant at which a removed member could act.
     violation: Option<u64>,
 }
@@ -135,13 +147,25 @@ impl World {
             term: 1,
             ready: 0,
             evictions: 0,
+            certified: 0,
             violation: None,
         };
         for at in 0..NODES {
             let me = MemberId { node: NodeId(at as u64), incarnation: Incarnation(0) };
             let (offset, rate) = (world.below(1_000_000) * MS, [990, 1_010][world.below(2) as usize]);
             let (lease, grants, view) = (Lease::new(rules), Grants::new(LeaseRules::default()), Arc::default());
-            world.nodes.push(Node { offset, rate, stopped_until: 0, cut_until: 0, leader: 0, me, lease, grants, view });
+            world.nodes.push(Node {
+                offset,
+                rate,
+                stopped_until: 0,
+                cut_until: 0,
+                leader: 0,
+                me,
+                process: at as u64,
+                lease,
+                grants,
+                view,
+            });
             world.after(0, Event::Rejoin(at));
             world.after(0, Event::Tick(at));
             world.after(0, Event::Renew(at));
@@ -200,7 +224,7 @@ impl World {
         match event {
             Event::Renew(at) | Event::Tick(at) | Event::Rejoin(at) => Some(*at),
             Event::Learn { at, .. } | Event::Quorum { at, .. } | Event::Apply { at, .. } => Some(*at),
-            Event::Renewal { to, .. } => Some(*to),
+            Event::Renewal { to, .. } | Event::Certificate { to, .. } => Some(*to),
             Event::Answer { to, .. } => Some(to.node.0 as usize),
             Event::Elect(_) | Event::Commit(_) => None,
         }
@@ -218,6 +242,7 @@ impl World {
             Event::Commit(proposal) => self.commit(proposal),
             Event::Apply { at, view } => self.apply(at, view),
             Event::Rejoin(at) => self.rejoin(at),
+            Event::Certificate { to, ending } => self.certificate(to, ending),
         }
     }
 
@@ -242,10 +267,51 @@ impl World {
         match mishap {
             (0, until) => self.nodes[at].stopped_until = until,
             (1, until) => self.nodes[at].cut_until = until,
+            (2, until) => self.end_process(at, until),
             _ => {}
         }
         let period = 300 + self.below(400);
         self.after(period, Event::Renew(at));
+    }
+
+    /// The process of a node ends, and another one is started some time later. Its watchdog tells, sooner or later, twice or
+    /// never; some hear of it when the next process is a member long since.
+    fn end_process(&mut self, at: usize, until: u64) {
+        let ending = Ending { node: NodeId(at as u64), process: self.nodes[at].process };
+        for _ in 0..self.below(3) {
+            let (delay, to) = (self.delay() + [0, self.below(4_000)][self.below(2) as usize], self.below(NODES as u64));
+            self.after(delay, Event::Certificate { to: to as usize, ending });
+        }
+        if self.broken == Broken::TooSoon {
+            return;
+        }
+        let rules = self.nodes[at].lease_rules(self.broken);
+        let node = &mut self.nodes[at];
+        (node.stopped_until, node.process) = (until, node.process + NODES as u64);
+        // The next process is no member, whoever was.
+        node.me.incarnation = Incarnation(0);
+        // All that it knew is lost, above all until when it may act. What it had sent is on its way.
+        (node.lease, node.grants, node.view) = (Lease::new(rules), Grants::new(LeaseRules::default()), Arc::default());
+        self.at(until, Event::Apply { at, view: self.view.clone() });
+    }
+
+    fn certificate(&mut self, to: usize, ending: Ending) {
+        // It has asked a quorum, so it knows what is committed.
+        if self.leader != to || self.now < self.ready {
+            return;
+        }
+        let (now, view) = (self.clock(to), self.view.clone());
+        let is = view.members.get(&ending.node).map(|member| member.joiner.process);
+        let ending = match self.broken {
+            Broken::AnyProcess => Ending { process: is.unwrap_or_default(), ..ending },
+            _ => ending,
+        };
+        self.nodes[to].view = view.clone();
+        self.nodes[to].grants.members(now, &view);
+        if let Found::Ended(ended) = self.nodes[to].grants.process_ended(now, ending) {
+            self.certified += 1;
+            self.propose(to, ended);
+        }
     }
 
     fn tick(&mut self, at: usize) {
@@ -391,7 +457,8 @@ impl World {
             (self.nodes[at].me, self.nodes[at].lease) = (me, Lease::new(rules));
             // Some are first heard of when they are about to be given up.
             self.nodes[at].cut_until = self.now + [0, 1_700 + self.below(900)][self.below(2) as usize] * MS;
-            let member = Member { id: me, joiner: joiner(id.0, &format!("m{id}")), state: MemberState::Active };
+            let joiner = Joiner { process: self.nodes[at].process, ..joiner(id.0, &format!("m{id}")) };
+            let member = Member { id: me, joiner, state: MemberState::Active };
             self.publish(|members| drop(members.insert(id, Arc::new(member))));
         } else if node.lease.has_ended(now) {
             self.after(50, Event::Rejoin(at));
@@ -425,12 +492,14 @@ pub(crate) fn harm(seed: u64) -> Option<String> {
 
 #[test]
 fn nobody_acts_once_its_removal_is_committed() {
-    let mut evictions = 0;
+    let (mut evictions, mut certified) = (0, 0);
     for seed in 1..=SEEDS {
         let world = world(seed, Broken::Nothing);
         assert_eq!(world.violation, None, "seed {seed}");
         evictions += world.evictions;
+        certified += world.certified;
     }
+    assert!(certified > SEEDS / 2, "only {certified} certificates have found anybody");
     assert!(evictions > 5 * SEEDS, "only {evictions} removals: the worlds are too quiet to show anything");
 }
 
@@ -442,6 +511,8 @@ fn every_rule_is_needed() {
         Broken::NoWait,
         Broken::NoQuorum,
         Broken::NoConfirm,
+        Broken::AnyProcess,
+        Broken::TooSoon,
         Broken::Forgiving,
     ] {
         let seed = (1..=SEEDS).find(|seed| world(*seed, broken).violation.is_some());

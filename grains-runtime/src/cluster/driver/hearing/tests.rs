@@ -71,6 +71,7 @@ async fn a_node_joins_and_leaves_for_itself_only() {
         (propose(Command::Join { joiner: joiner(77, "b"), over: None }), "for the leader to say"),
         (propose(Command::Leave(other)), "leaves for itself only"),
         (propose(Command::Left(other)), "leaves for itself only"),
+        (Ask::ProcessEnded { node: NodeId(78), process: 1 }, "only the watchdog of a node"),
         (propose(Command::Release { grain_type: String::new(), holder: other }), "leaves for itself only"),
     ] {
         let answer = ask(asked.clone()).await;
@@ -78,6 +79,20 @@ async fn a_node_joins_and_leaves_for_itself_only() {
     }
     let answer = ask(Ask::Join { joiner: joiner(77, "c"), request: 3 }).await;
     assert!(matches!(answer, Answer::Joined(_)), "itself it may: {answer:?}");
+    // Its process has the number 1.
+    let members = || node.status().members.len();
+    let mut waited = 0;
+    while members() < 2 {
+        assert!(waited < 2_000, "it is a member");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        waited += 1;
+    }
+    let answer = ask(Ask::ProcessEnded { node: NodeId(77), process: 2 }).await;
+    assert!(matches!(answer, Answer::Gone), "no member is of that process: {answer:?}");
+    assert_eq!(members(), 2);
+    let answer = ask(Ask::ProcessEnded { node: NodeId(77), process: 1 }).await;
+    assert!(matches!(answer, Answer::Gone), "nor of this one any more: {answer:?}");
+    assert_eq!(members(), 1);
     wire.close().await;
     node.stop().await;
 }
