@@ -17,7 +17,7 @@ use crate::{
     },
     node::security,
     timeout::timeout,
-    wire::{Lane, Limits, PeerInfo, Reach, Unreadable, Wire, WireConfig, WireHandler},
+    wire::{Lane, Limits, Marks, PeerInfo, Reach, Unreadable, Wire, WireConfig, WireHandler},
 };
 
 /// What came of it.
@@ -98,7 +98,7 @@ impl WireHandler for Mute {
         Ok(())
     }
 
-    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, u64)>) {}
+    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, Marks)>) {}
 
-    fn link_down(&self, _: MemberId, _: u64, _: u64) {}
+    fn link_down(&self, _: MemberId, _: u64, _: Marks) {}
 }
