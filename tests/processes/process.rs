@@ -36,6 +36,8 @@ struct Heard {
 #[derive(Default)]
 struct Said {
     ready: bool,
+    /// The clock of nodes, as it read it when it was ready.
+    now: u64,
     answers: BTreeMap<u64, Value>,
     stopped: Option<Value>,
     stderr: String,
@@ -71,7 +73,10 @@ impl Heard {
         let mut line: Value = serde_json::from_str(line).unwrap();
         self.hear(|said| match line["number"].as_u64() {
             Some(number) => drop(said.answers.insert(number, line["answer"].take())),
-            None if line.get("ready").is_some() => said.ready = true,
+            None if line.get("ready").is_some() => {
+                said.ready = true;
+                said.now = line["now"].as_u64().unwrap();
+            }
             None => said.stopped = Some(line),
         });
     }
@@ -95,11 +100,25 @@ impl Answer {
     }
 }
 
+/// Runs this test binary again, within something like `ip netns exec NAME`.
+pub fn this_binary(within: &[String]) -> Command {
+    let exe = env::current_exe().unwrap();
+    match within {
+        [] => Command::new(exe),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(exe);
+            command
+        }
+    }
+}
+
 impl Process {
     /// Starts it, and waits for nothing.
     pub fn spawn(orders: &Orders) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        let mut child = this_binary(&orders.within)
             .args(["--exact", "program::node_process", "--nocapture", "--test-threads=1"])
+            .envs(orders.variables.iter().cloned())
             .env(ORDERS, serde_json::to_string(orders).unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -128,6 +147,11 @@ impl Process {
         &self.orders.name
     }
 
+    /// As its records call it.
+    pub fn record(&self) -> String {
+        format!("{}-{}", self.name(), self.id())
+    }
+
     /// What the machine calls it.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -144,6 +168,11 @@ impl Process {
 
     pub fn is_ready(&self) -> bool {
         self.heard.said.lock().unwrap().ready
+    }
+
+    /// What the clock of nodes was to it when it became ready.
+    pub fn clock_when_ready(&self) -> u64 {
+        self.heard.said.lock().unwrap().now
     }
 
     /// Sends a command, and waits for nothing.
