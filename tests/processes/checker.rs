@@ -57,6 +57,10 @@ pub struct Checker {
     open: BTreeMap<u64, Open>,
     /// What this chapter's callers asked of ledgers, and when, to be put in order at its end.
     ledgers: Vec<Ledger>,
+    /// When the activations of each grain of this chapter began, and in which process.
+    begun: BTreeMap<String, Vec<Begun>>,
+    /// The answers of this chapter.
+    heard: Vec<Heard>,
     /// Calls of unknown outcome that might have waited for longer: from when to when, and whose.
     pub unknown: Vec<(u64, u64, String)>,
     pub tally: Tally,
@@ -79,6 +83,20 @@ struct Open {
     key: String,
     what: Asked,
     limit: u64,
+}
+
+struct Begun {
+    at: u64,
+    activation: String,
+    process: String,
+}
+
+/// An answer, as its caller heard it.
+struct Heard {
+    at: u64,
+    key: String,
+    by: String,
+    caller: String,
 }
 
 struct Ledger {
@@ -114,6 +132,10 @@ impl Checker {
                 }
                 if !self.ends_what_it_was_frozen_in(process, thread, at) {
                     self.speaks(process, at, &key);
+                    if did == Did::Begin {
+                        let (activation, process) = (activation.clone(), process.to_owned());
+                        self.begun.entry(key.clone()).or_default().push(Begun { at, activation, process });
+                    }
                     self.judge.lives.turn(&key, activation_id(&activation), process, Duration::from_nanos(at));
                 }
             }
@@ -166,7 +188,11 @@ impl Checker {
             self.breaks(format!("{}: a call of {} ended {late} ms after its deadline", call.key, call.process));
         }
         match &answer {
-            Told::Answered { .. } => self.tally.answered += 1,
+            Told::Answered { by, .. } => {
+                self.tally.answered += 1;
+                let (key, by, caller) = (call.key.clone(), by.clone(), call.process.clone());
+                self.heard.push(Heard { at, key, by, caller });
+            }
             Told::NotExecuted { .. } => {
                 self.tally.not_executed += 1;
                 self.judge.once.never_ran(number);
@@ -196,8 +222,29 @@ impl Checker {
         thaws.iter().map(|thaw| thaw.at.min(until).saturating_sub(thaw.frozen.max(from))).sum()
     }
 
-    /// Nobody calls the grains of this chapter any more: what its ledgers said is judged.
+    /// Nobody calls the grains of this chapter any more: what they answered is judged.
     pub fn chapter_ends(&mut self) {
+        self.judge_heard();
+        self.judge_ledgers();
+    }
+
+    /// A process that was replaced while it was frozen is heard by no other one when it goes on.
+    fn judge_heard(&mut self) {
+        let (begun, heard) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.heard));
+        for Heard { at, key, by, caller } in heard {
+            let lives = begun.get(&key).map(Vec::as_slice).unwrap_or_default();
+            let Some(life) = lives.iter().find(|life| life.activation == by && life.process != caller) else { continue };
+            let Some(next) = lives.iter().filter(|other| other.at > life.at).min_by_key(|other| other.at) else { continue };
+            let thaws = self.thaws.get(&life.process).map(Vec::as_slice).unwrap_or_default();
+            let slept_through = thaws.iter().any(|thaw| (thaw.frozen..thaw.at).contains(&next.at) && thaw.at <= at);
+            if slept_through && self.frozen(&caller, next.at, at) == 0 {
+                let late = (at - next.at) / 1_000_000;
+                self.breaks(format!("{key}: {caller} heard {by} {late} ms after {} had replaced it", next.activation));
+            }
+        }
+    }
+
+    fn judge_ledgers(&mut self) {
         for (_, call) in std::mem::take(&mut self.open) {
             self.asked_a_ledger(call, None);
         }

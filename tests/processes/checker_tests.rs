@@ -95,6 +95,21 @@ fn a_thread_ends_what_it_was_frozen_in_and_nothing_else() {
 }
 
 #[test]
+fn who_was_replaced_while_it_was_frozen_is_not_heard() {
+    let begins = |process, at, activation| (process, turn(at, 0, activation, Did::Begin));
+    let heard = |caller, at| [(caller, asks(2, 7, Asked::Slow)), (caller, answered(at, 7, 0))];
+    let story = |next, caller, at| {
+        [begins("a-1", 1, "5.1"), begins("b-2", next, "6.1")].into_iter().chain(heard(caller, at))
+    };
+    judged(story(7, "b-2", 10), "b-2 heard 5.1");
+    judged(story(7, "b-2", 9), "");
+    judged(story(4, "b-2", 10), "");
+    judged(story(11, "b-2", 12), "");
+    judged(story(7, "a-1", 10), "");
+    judged([begins("a-1", 1, "5.1")].into_iter().chain(heard("b-2", 10)), "");
+}
+
+#[test]
 fn who_is_cut_off_is_silent_once_its_lease_is_over() {
     let with_silence = |process: &str, at: u64| {
         let mut checker = checker();

@@ -99,8 +99,12 @@ struct Tally {
 
 /// How many grains of each sort a chapter of the campaign has.
 pub const COUNTED: u64 = 40;
-pub const SLOW: u64 = 15;
+pub const SLOW: u64 = 30;
 pub const LEDGERS: u64 = 12;
+
+/// How many slow turns a node waits for: whoever is frozen is in the middle of more of them than it has threads, so that some are
+/// polled after it has gone on.
+const SLOW_AT_ONCE: usize = 4;
 
 /// How long the calls of a campaign wait: longer than any recovery, so that what fails earlier was told to; or hardly at all.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -127,10 +131,12 @@ impl Traffic {
         self.work(node, &format!("{prefix}k"), COUNTED, Duration::from_millis(30), |node: Node, key: String| async move {
             add(&node, &key, SHORT_LIMIT).await
         });
-        self.work(node, &format!("{prefix}s"), SLOW, Duration::from_millis(5), |node: Node, key: String| async move {
-            let ms = 100 + node.world().random.next_u64() % 1_000;
-            slow(&node, &key, ms, 20, LIMIT).await
-        });
+        for _ in 0..SLOW_AT_ONCE {
+            self.work(node, &format!("{prefix}s"), SLOW, Duration::from_millis(5), |node: Node, key| async move {
+                let ms = 100 + node.world().random.next_u64() % 1_000;
+                slow(&node, &key, ms, 40, LIMIT).await
+            });
+        }
         self.work(node, &format!("{prefix}l"), LEDGERS, Duration::from_millis(60), |node: Node, key: String| async move {
             match node.world().random.next_u64() % 4 {
                 0 => sum(&node, &key, LIMIT).await,

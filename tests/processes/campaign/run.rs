@@ -7,7 +7,7 @@ use std::{
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::{Map, Value, json};
@@ -271,6 +271,7 @@ impl Campaign {
             }
             Kind::ClockStep(seconds) => {
                 cast.clock.as_ref().expect("it can be done").set(seconds);
+                self.sees(victim, seconds);
                 "clock_steps"
             }
             Kind::Outage => {
@@ -284,6 +285,21 @@ impl Campaign {
         };
         *self.counts.entry(counted).or_default() += 1;
         if scene.fault.kind.is_cut() { now() } else { at }
+    }
+
+    /// Waits until a node has this other time of day. One that is not ready may have been started with it.
+    fn sees(&mut self, victim: usize, seconds: i64) {
+        let node = self.cast.cluster.node(victim);
+        let begun = Instant::now();
+        while node.is_ready() {
+            let its = node.ask("time-of-day").as_u64().unwrap() as i64;
+            let ours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+            if (its - ours - seconds).abs() <= 2 {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "its time of day is {its}, and should be {ours} and {seconds}");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn ends(&mut self, scene: &Scene, since: u64) {
@@ -302,6 +318,9 @@ impl Campaign {
             }
             Kind::FullDisk => {
                 cast.disk.as_ref().expect("it can be done").free();
+                if !cast.cluster.node(victim).stderr().contains("No space left") {
+                    self.violations.push("a node with a full disk did not notice it".to_owned());
+                }
                 cast.cluster.kill(victim);
                 cast.cluster.start(victim);
             }
