@@ -109,6 +109,7 @@ const SLOW_AT_ONCE: usize = 4;
 /// How long the calls of a campaign wait: longer than any recovery, so that what fails earlier was told to; or hardly at all.
 const LIMIT: Duration = Duration::from_secs(12);
 const SHORT_LIMIT: Duration = Duration::from_millis(700);
+const HARDLY: Duration = Duration::from_millis(30);
 
 /// More failures than anybody reads.
 const FAILED_MAX: usize = 200;
@@ -125,15 +126,16 @@ impl Traffic {
     /// Begins to do everything at once to grains whose keys begin with `prefix`: some worker counts, some takes its time, some
     /// keeps a ledger.
     pub fn begin_everything(&mut self, node: &Node, prefix: &str) {
-        self.work(node, &format!("{prefix}k"), COUNTED, Duration::from_millis(30), |node: Node, key: String| async move {
-            add(&node, &key, LIMIT).await
-        });
-        self.work(node, &format!("{prefix}k"), COUNTED, Duration::from_millis(30), |node: Node, key: String| async move {
-            add(&node, &key, SHORT_LIMIT).await
-        });
+        // The last of them waits for nobody: so there is always somebody who calls what lives here, however far away others are.
+        for (limit, pause_ms) in [(LIMIT, 60), (SHORT_LIMIT, 60), (HARDLY, 25)] {
+            let pause = Duration::from_millis(pause_ms);
+            self.work(node, &format!("{prefix}k"), COUNTED, pause, move |node: Node, key| async move {
+                add(&node, &key, limit).await
+            });
+        }
         for _ in 0..SLOW_AT_ONCE {
             self.work(node, &format!("{prefix}s"), SLOW, Duration::from_millis(5), |node: Node, key| async move {
-                let ms = 100 + node.world().random.next_u64() % 1_000;
+                let ms = 100 + node.world().random.next_u64() % 2_000;
                 slow(&node, &key, ms, 40, LIMIT).await
             });
         }

@@ -11,13 +11,14 @@ use crate::cluster::{Cluster, free_addresses};
 
 /// All there is.
 pub struct Cast {
-    pub cluster: Cluster,
     pub network: Option<Network>,
     pub proxy: Option<Proxy>,
     pub disk: Option<SmallDisk>,
     pub clock: Option<WallClock>,
     /// What cannot be done here, and why.
     pub skipped: Vec<String>,
+    /// The last, because its folder can only go when nothing is mounted there.
+    pub cluster: Cluster,
 }
 
 impl Cast {
@@ -58,7 +59,7 @@ impl Cast {
         if let Some(clock) = &clock {
             cluster.orders[with_wall_clock(nodes)].variables = clock.variables();
         }
-        Self { cluster, network, proxy, disk, clock, skipped }
+        Self { network, proxy, disk, clock, skipped, cluster }
     }
 
     /// Whether this can be done here.

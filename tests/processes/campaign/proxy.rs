@@ -187,3 +187,48 @@ async fn carry(
     }
     drop(to.shutdown().await);
 }
+
+#[test]
+fn what_happens_at_a_door_is_felt_by_whoever_goes_through() {
+    use std::{
+        io::{ErrorKind, Read as _},
+        net, thread,
+        time::Instant,
+    };
+
+    // Says everything again.
+    let inside = net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let leads_to = inside.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for connection in inside.incoming() {
+            let (mut from, mut to) = (connection.as_ref().unwrap().try_clone().unwrap(), connection.unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut to));
+        }
+    });
+    let listens = crate::cluster::free_addresses(1).remove(0);
+    let mut proxy = Proxy::start(&[Door { listens: listens.clone(), leads_to }], &[]);
+    let mut outside = net::TcpStream::connect(&listens).unwrap();
+    let wait = Duration::from_millis(200);
+    outside.set_read_timeout(Some(wait)).unwrap();
+    let echo = |outside: &mut net::TcpStream, bytes: &[u8]| {
+        let begun = Instant::now();
+        outside.write_all(bytes).unwrap();
+        let mut back = vec![0; bytes.len()];
+        outside.read_exact(&mut back).map(|()| begun.elapsed()).map_err(|error| error.kind())
+    };
+    assert!(echo(&mut outside, b"plain").is_ok());
+
+    for holds in [|weather: &mut Weather| weather.holds_to = true, |weather: &mut Weather| weather.holds_from = true] {
+        proxy.change(0, holds);
+        assert_eq!(echo(&mut outside, b"held").unwrap_err(), ErrorKind::WouldBlock);
+        proxy.change(0, |weather| *weather = Weather::default());
+        outside.read_exact(&mut [0; 4]).unwrap();
+    }
+    outside.set_read_timeout(None).unwrap();
+    proxy.change(0, |weather| weather.delay_ms = 30);
+    assert!(echo(&mut outside, b"late").unwrap() >= Duration::from_millis(60));
+    proxy.change(0, |weather| *weather = Weather { rate: 10_000, ..Weather::default() });
+    assert!(echo(&mut outside, &[7; 1_000]).unwrap() >= Duration::from_millis(200));
+    proxy.change(0, |weather| weather.resets += 1);
+    assert_eq!(outside.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
