@@ -30,6 +30,8 @@ use crate::{
 pub struct Campaign {
     cast: Cast,
     begun: Instant,
+    /// The same, by the clock of nodes.
+    begun_at: u64,
     records: Records,
     checker: Checker,
     times: Times,
@@ -116,6 +118,7 @@ impl Campaign {
             at_work: vec![None; settings.nodes],
             cast,
             begun: Instant::now(),
+            begun_at: now(),
             records,
             checker: Checker::default(),
             times: Times::default(),
@@ -425,7 +428,8 @@ impl Campaign {
         for (n, at_work) in self.at_work.iter_mut().enumerate() {
             let Some(node) = &mut self.cast.cluster.nodes[n] else { continue };
             if node.is_ready() && at_work.as_ref() != Some(&node.record()) {
-                assert!(now().abs_diff(node.clock_when_ready()) < 60_000_000_000, "its clock of leases is another one");
+                let its_clock = self.begun_at..now();
+                assert!(its_clock.contains(&node.clock_when_ready()), "its clock of leases is another one");
                 drop(node.begin(&begin));
                 *at_work = Some(node.record());
             }
@@ -478,9 +482,12 @@ impl Campaign {
         }
     }
 
+    /// Where grains live. On a busy machine a node may lose its lease without a fault: some may not answer.
     fn places(&mut self, witness: usize) -> BTreeMap<String, Place> {
         let who = format!("who c{}k {COUNTED}", self.chapter);
-        all_answered(&self.cast.cluster.node(witness).ask(&who)).into_iter().collect()
+        let mut answers = self.cast.cluster.node(witness).ask(&who);
+        answers.as_array_mut().expect("an array").retain(|answer| answer["activation"].is_string());
+        all_answered(&answers).into_iter().collect()
     }
 
     fn everything_answers(&mut self, witness: usize) {
