@@ -233,8 +233,12 @@ impl Checker {
         let (begun, heard) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.heard));
         for Heard { at, key, by, caller } in heard {
             let lives = begun.get(&key).map(Vec::as_slice).unwrap_or_default();
-            let Some(life) = lives.iter().find(|life| life.activation == by && life.process != caller) else { continue };
-            let Some(next) = lives.iter().filter(|other| other.at > life.at).min_by_key(|other| other.at) else { continue };
+            let Some(life) = lives.iter().find(|life| life.activation == by && life.process != caller) else {
+                continue;
+            };
+            let Some(next) = lives.iter().filter(|other| other.at > life.at).min_by_key(|other| other.at) else {
+                continue;
+            };
             let thaws = self.thaws.get(&life.process).map(Vec::as_slice).unwrap_or_default();
             let slept_through = thaws.iter().any(|thaw| (thaw.frozen..thaw.at).contains(&next.at) && thaw.at <= at);
             if slept_through && self.frozen(&caller, next.at, at) == 0 {

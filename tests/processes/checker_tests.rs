@@ -70,7 +70,10 @@ fn what_is_stored_has_to_be_explained_by_what_was_asked() {
     };
     // They come one process after the other, and are put in order by their times.
     judged([sum("a-1", 3, 5, 6, 2), enter("b-2", 1, 1, 4, 1), enter("c-3", 2, 2, 3, 2)].into_iter().flatten(), "");
-    judged([sum("a-1", 3, 5, 6, 1), enter("b-2", 1, 1, 2, 1), enter("c-3", 2, 3, 4, 2)].into_iter().flatten(), "key \"k\"");
+    judged(
+        [sum("a-1", 3, 5, 6, 1), enter("b-2", 1, 1, 2, 1), enter("c-3", 2, 3, 4, 2)].into_iter().flatten(),
+        "key \"k\"",
+    );
     // At one time, nobody knows which was first.
     judged([sum("a-1", 3, 4, 6, 1), enter("b-2", 1, 1, 2, 1), enter("c-3", 2, 3, 4, 2)].into_iter().flatten(), "");
     // A killed caller's call may have run or not, but not at both.
@@ -98,9 +101,8 @@ fn a_thread_ends_what_it_was_frozen_in_and_nothing_else() {
 fn who_was_replaced_while_it_was_frozen_is_not_heard() {
     let begins = |process, at, activation| (process, turn(at, 0, activation, Did::Begin));
     let heard = |caller, at| [(caller, asks(2, 7, Asked::Slow)), (caller, answered(at, 7, 0))];
-    let story = |next, caller, at| {
-        [begins("a-1", 1, "5.1"), begins("b-2", next, "6.1")].into_iter().chain(heard(caller, at))
-    };
+    let story =
+        |next, caller, at| [begins("a-1", 1, "5.1"), begins("b-2", next, "6.1")].into_iter().chain(heard(caller, at));
     judged(story(7, "b-2", 10), "b-2 heard 5.1");
     judged(story(7, "b-2", 9), "");
     judged(story(4, "b-2", 10), "");

@@ -222,9 +222,7 @@ impl Program {
             // Calls each of these grains, given with an activation, until another activation of it answers. When that was.
             ["recover", limit_ms, ..] => self.recover(number(limit_ms), &words[2..]).await,
             // A turn of so many milliseconds that is polled every so many.
-            ["slow", key, ms, step_ms] => {
-                told(key, slow(node, key, number(ms), number(step_ms), CALL_MAX).await)
-            }
+            ["slow", key, ms, step_ms] => told(key, slow(node, key, number(ms), number(step_ms), CALL_MAX).await),
             // A turn that never gives its thread back.
             ["block", key] => told(key, node.get::<ProbeRef>(key).block().timeout(CALL_MAX).await),
             // Adds one to each of many ledgers, so many times. What was acknowledged, by key.

@@ -139,17 +139,29 @@ impl Traffic {
                 slow(&node, &key, ms, 40, LIMIT).await
             });
         }
-        self.work(node, &format!("{prefix}l"), LEDGERS, Duration::from_millis(60), |node: Node, key: String| async move {
-            match node.world().random.next_u64() % 4 {
-                0 => sum(&node, &key, LIMIT).await,
-                _ => enter(&node, &key, LIMIT).await,
-            }
-        });
+        self.work(
+            node,
+            &format!("{prefix}l"),
+            LEDGERS,
+            Duration::from_millis(60),
+            |node: Node, key: String| async move {
+                match node.world().random.next_u64() % 4 {
+                    0 => sum(&node, &key, LIMIT).await,
+                    _ => enter(&node, &key, LIMIT).await,
+                }
+            },
+        );
     }
 
     /// A worker that calls one of `keys` grains after the other.
-    fn work<F>(&mut self, node: &Node, prefix: &str, keys: u64, pause: Duration, call: impl Fn(Node, String) -> F + Send + 'static)
-    where
+    fn work<F>(
+        &mut self,
+        node: &Node,
+        prefix: &str,
+        keys: u64,
+        pause: Duration,
+        call: impl Fn(Node, String) -> F + Send + 'static,
+    ) where
         F: Future<Output = Result<Seen, CallError>> + Send,
     {
         let (node, prefix, tally) = (node.clone(), prefix.to_owned(), self.tally.clone());

@@ -39,9 +39,7 @@ pub enum Kind {
     /// All its connections are reset.
     Reset,
     /// Its connections stay, and nothing comes through in one direction: what is said to it, or what it answers.
-    HalfOpen {
-        to_it: bool,
-    },
+    HalfOpen { to_it: bool },
     /// Its disk is full, and it is started again when that is over.
     FullDisk,
     /// Somebody sets its clock by so many seconds.
@@ -130,6 +128,11 @@ impl Plan {
         // Not twice in a row: then more than two may be away, and nobody knows when they should be back.
         self.rough = !self.rough && self.draws.one_in(8);
         Round { faults, settles: !self.rough }
+    }
+
+    /// Whether it has not come past what every plan begins with.
+    pub fn has_only_begun(&self) -> bool {
+        self.rounds < FIRST.len()
     }
 
     fn fault(&mut self, kind: Kind, after: Duration) -> Fault {
@@ -224,5 +227,7 @@ fn a_seed_gives_one_plan_that_begins_with_the_most_important_and_has_everything(
     for word in ["kills", "freezes", "cuts", "proxies", "disks", "clocks"] {
         assert!(kinds.iter().any(|kind| kind.word() == word), "{word}");
     }
-    assert!(all.iter().all(|round| round.faults.len() == 1 || !round.faults.iter().any(|fault| fault.kind.takes_all())));
+    assert!(
+        all.iter().all(|round| round.faults.len() == 1 || !round.faults.iter().any(|fault| fault.kind.takes_all()))
+    );
 }

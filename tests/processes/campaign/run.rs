@@ -7,7 +7,7 @@ use std::{
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Map, Value, json};
@@ -15,11 +15,12 @@ use serde_json::{Map, Value, json};
 use super::{
     Settings,
     cast::Cast,
-    plan::{Fault, Kind, Plan, Round, Victim},
+    plan::{Fault, Kind, Plan, Round},
     report::Times,
+    scene::{Ended, Scene},
 };
 use crate::{
-    checker::{Checker, Silence},
+    checker::Checker,
     cluster::{Place, RECOVERY, all_answered, members},
     process::{Answer, PATIENCE},
     record::{Records, now},
@@ -50,17 +51,6 @@ pub struct Campaign {
     judged: Instant,
 }
 
-/// A fault with its victim.
-struct Scene {
-    fault: Fault,
-    victim: usize,
-    leads: bool,
-    /// From whom to whom nothing arrives, while it lasts.
-    cut: Vec<(usize, usize)>,
-    /// Who may not act once its lease is over.
-    cut_off: Vec<usize>,
-}
-
 /// Grains that are called until they answer.
 struct Recovery {
     of: &'static str,
@@ -75,14 +65,9 @@ enum Step {
     Ends,
 }
 
-/// The lease of these clusters, in nanoseconds, and what a thread may take from looking at it to writing down that it acts.
-const LEASE: u64 = 2_000_000_000;
-const ACTS_WITHIN: u64 = 150_000_000;
 /// Who is away for so long has lost its lease for certain; when it led Raft, after an election.
 const GONE_AFTER: Duration = Duration::from_millis(2_500);
 const GONE_LEADER_AFTER: Duration = Duration::from_millis(3_400);
-/// A full disk stays full until its node notices it. Files grow by some 100 KiB at a time, so that may take a while.
-const NOTICED_WITHIN: Duration = Duration::from_secs(20);
 /// How many grains of a victim are called.
 const MEASURED: usize = 8;
 /// How long a chapter lasts: few enough answers to judge in a moment.
@@ -139,7 +124,11 @@ impl Campaign {
         }
         let mut plan = Plan::new(settings.seed);
         let mut settled = true;
-        while self.begun.elapsed() < settings.lasts && self.violations.is_empty() && !self.broken {
+        // Also on a machine that is too busy to get far in the time.
+        while (self.begun.elapsed() < settings.lasts || plan.has_only_begun())
+            && self.violations.is_empty()
+            && !self.broken
+        {
             let mut round = plan.next();
             round.faults.truncate(if settings.nodes < 5 { 1 } else { 2 });
             let has = |fault: &Fault| settings.faults.iter().any(|sort| sort == fault.kind.word());
@@ -165,7 +154,7 @@ impl Campaign {
         let mut scenes: Vec<Scene> = Vec::new();
         for fault in &round.faults {
             let taken: BTreeSet<usize> = scenes.iter().map(|scene| scene.victim).collect();
-            scenes.extend(self.scene(*fault, leader, &taken));
+            scenes.extend(Scene::new(*fault, &self.cast.candidates(fault.kind), leader, &taken, self.at_work.len()));
         }
         let told: Vec<String> = scenes.iter().map(|scene| self.told(scene)).collect();
         self.says(&format!("{}{}", told.join("; "), if round.settles { "" } else { "; and on" }));
@@ -188,7 +177,9 @@ impl Campaign {
             let scene = &scenes[n];
             match step {
                 Step::Begins => {
-                    since[n] = self.begins(scene);
+                    let counted;
+                    (since[n], counted) = self.cast.begins(scene);
+                    *self.counts.entry(counted).or_default() += 1;
                     recoveries.extend(self.measured(scene, since[n], witness, &places));
                     if let (true, Some(of)) = (alone, in_flight(scene.fault.kind)) {
                         self.alone.push((since[n], of));
@@ -207,145 +198,14 @@ impl Campaign {
         }
     }
 
-    /// Who is to be its victim, if it can be anybody.
-    fn scene(&self, fault: Fault, leader: Option<usize>, taken: &BTreeSet<usize>) -> Option<Scene> {
-        let candidates: Vec<usize> =
-            self.cast.candidates(fault.kind).into_iter().filter(|n| !taken.contains(n)).collect();
-        let victim = match fault.victim {
-            Victim::Leader if leader.is_some_and(|leader| candidates.contains(&leader)) => leader?,
-            Victim::Leader => *candidates.first()?,
-            Victim::Other(draw) => {
-                let others: Vec<usize> = candidates.iter().copied().filter(|n| Some(*n) != leader).collect();
-                let others = if others.is_empty() { candidates } else { others };
-                *others.get(draw as usize % others.len().max(1))?
-            }
-        };
-        let nodes = self.at_work.len();
-        let rest: Vec<usize> = (0..nodes).filter(|n| *n != victim).collect();
-        let one = |draw: u64| rest[draw as usize % rest.len()];
-        let (cut, cut_off) = match fault.kind {
-            Kind::Isolate => (both_ways(&[victim], &rest), vec![victim]),
-            Kind::Mute => (one_way(&[victim], &rest), vec![victim]),
-            Kind::Deaf => (one_way(&rest, &[victim]), vec![victim]),
-            Kind::Pair(draw) => (both_ways(&[victim], &[one(draw)]), Vec::new()),
-            Kind::Halves(draw) => {
-                let these = vec![victim, one(draw)];
-                let those: Vec<usize> = (0..nodes).filter(|n| !these.contains(n)).collect();
-                (both_ways(&these, &those), if these.len() < those.len() { these } else { those })
-            }
-            Kind::Bridge(draw) => {
-                let mut rest = rest.clone();
-                rest.rotate_left(draw as usize % nodes.saturating_sub(1));
-                let (these, those) = rest.split_at(rest.len() / 2);
-                (both_ways(these, those), Vec::new())
-            }
-            _ => (Vec::new(), Vec::new()),
-        };
-        // Where some have no vote, those who are cut off may have a majority.
-        let cut_off = if matches!(nodes, 3 | 5) { cut_off } else { Vec::new() };
-        Some(Scene { fault, victim, leads: leader == Some(victim), cut, cut_off })
-    }
-
-    /// Gives when it began: for cuts, when they were complete.
-    fn begins(&mut self, scene: &Scene) -> u64 {
-        let (victim, at) = (scene.victim, now());
-        let cast = &mut self.cast;
-        let counted = match scene.fault.kind {
-            Kind::Kill => {
-                cast.cluster.kill(victim);
-                "kills"
-            }
-            Kind::Freeze => {
-                cast.cluster.freeze(victim);
-                "freezes"
-            }
-            Kind::Doze => {
-                cast.cluster.freeze(victim);
-                "short_freezes"
-            }
-            Kind::Delay | Kind::Throttle | Kind::Reset | Kind::HalfOpen { .. } => {
-                cast.proxy.as_mut().expect("it can be done").change(victim, |weather| match scene.fault.kind {
-                    Kind::Delay => weather.delay_ms = 40,
-                    Kind::Throttle => weather.rate = 100_000,
-                    Kind::HalfOpen { to_it: true } => weather.holds_to = true,
-                    Kind::HalfOpen { to_it: false } => weather.holds_from = true,
-                    _ => weather.resets += 1,
-                });
-                "proxied"
-            }
-            Kind::FullDisk => {
-                cast.disk.as_ref().expect("it can be done").fill();
-                "full_disks"
-            }
-            Kind::ClockStep(seconds) => {
-                cast.clock.as_ref().expect("it can be done").set(seconds);
-                self.sees(victim, seconds);
-                "clock_steps"
-            }
-            Kind::Outage => {
-                (0..self.at_work.len()).for_each(|n| cast.cluster.kill(n));
-                "outages"
-            }
-            _ => {
-                cast.network.as_mut().expect("it can be done").cut(scene.cut.iter().copied());
-                "partitions"
-            }
-        };
-        *self.counts.entry(counted).or_default() += 1;
-        if scene.fault.kind.is_cut() { now() } else { at }
-    }
-
-    /// Waits until a node has this other time of day. One that is not ready may have been started with it.
-    fn sees(&mut self, victim: usize, seconds: i64) {
-        let node = self.cast.cluster.node(victim);
-        let begun = Instant::now();
-        while node.is_ready() {
-            let its = node.ask("time-of-day").as_u64().unwrap() as i64;
-            let ours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
-            if (its - ours - seconds).abs() <= 2 {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "its time of day is {its}, and should be {ours} and {seconds}");
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-
     fn ends(&mut self, scene: &Scene, since: u64) {
-        let victim = scene.victim;
-        let cast = &mut self.cast;
-        match scene.fault.kind {
-            Kind::Kill => cast.cluster.start(victim),
-            Kind::Freeze | Kind::Doze => {
-                let thaw = cast.cluster.thaw(victim);
-                self.checker.thawed(thaw);
+        match self.cast.ends(scene, since) {
+            Ended::Thawed(thaw) => self.checker.thawed(thaw),
+            Ended::Silent(silences) => silences.into_iter().for_each(|silence| self.checker.is_silent(silence)),
+            Ended::DiskFreed { noticed } => {
+                *self.counts.entry("full_disks_noticed").or_default() += u64::from(noticed);
             }
-            Kind::Delay | Kind::Throttle | Kind::HalfOpen { .. } => {
-                cast.proxy.as_mut().expect("it can be done").change(victim, |weather| {
-                    *weather = super::proxy::Weather { resets: weather.resets, ..Default::default() };
-                });
-            }
-            Kind::FullDisk => {
-                let begun = Instant::now();
-                let noticed = |cast: &mut Cast| cast.cluster.node(victim).stderr().contains("No space left");
-                while !noticed(cast) && begun.elapsed() < NOTICED_WITHIN {
-                    thread::sleep(Duration::from_millis(100));
-                }
-                *self.counts.entry("full_disks_noticed").or_default() += u64::from(noticed(cast));
-                cast.disk.as_ref().expect("it can be done").free();
-                cast.cluster.kill(victim);
-                cast.cluster.start(victim);
-            }
-            Kind::Outage => (0..self.at_work.len()).for_each(|n| cast.cluster.start(n)),
-            Kind::Reset | Kind::ClockStep(_) => {}
-            _ => {
-                let (from, until) = (since + LEASE + ACTS_WITHIN, now());
-                for n in scene.cut_off.iter().filter(|_| from < until) {
-                    // One that was killed meanwhile is another process now.
-                    let process = cast.cluster.node(*n).record();
-                    self.checker.is_silent(Silence { process, from, until });
-                }
-                cast.network.as_mut().expect("it can be done").heal(scene.cut.iter().copied());
-            }
+            Ended::Otherwise => {}
         }
     }
 
@@ -561,12 +421,4 @@ fn in_flight(kind: Kind) -> Option<&'static str> {
         Kind::Freeze => Some("in_flight_freeze_ms"),
         _ => None,
     }
-}
-
-fn one_way(from: &[usize], to: &[usize]) -> Vec<(usize, usize)> {
-    from.iter().flat_map(|from| to.iter().map(|to| (*from, *to))).collect()
-}
-
-fn both_ways(these: &[usize], those: &[usize]) -> Vec<(usize, usize)> {
-    [one_way(these, those), one_way(those, these)].concat()
 }
