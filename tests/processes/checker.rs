@@ -233,7 +233,7 @@ impl Checker {
         let (begun, heard) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.heard));
         for Heard { at, key, by, caller } in heard {
             let lives = begun.get(&key).map(Vec::as_slice).unwrap_or_default();
-            let Some(life) = lives.iter().find(|life| life.activation == by && life.process != caller) else {
+            let Some(life) = lives.iter().find(|life| life.activation == by) else {
                 continue;
             };
             let Some(next) = lives.iter().filter(|other| other.at > life.at).min_by_key(|other| other.at) else {
