@@ -6,6 +6,10 @@ use std::{
     env,
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -49,6 +53,8 @@ pub struct Campaign {
     /// Kills and freezes that nothing else went wrong beside: when, and what waits for their victims is measured as.
     alone: Vec<(u64, &'static str)>,
     judged: Instant,
+    /// The longest that this process waited for a turn on a processor: what it measures is no better than that.
+    starved: Arc<AtomicU64>,
 }
 
 /// Grains that are called until they answer.
@@ -114,6 +120,7 @@ impl Campaign {
             chapter_begun: Instant::now(),
             alone: Vec::new(),
             judged: Instant::now(),
+            starved: starved(),
         }
     }
 
@@ -302,7 +309,13 @@ impl Campaign {
         ended.into_iter().for_each(|answer| drop(answer.get()));
         let asks = format!("ledgers c{}l {LEDGERS}", self.chapter);
         let asked: Vec<Answer> = self.cast.cluster.running().map(|node| node.begin(&asks)).collect();
-        asked.into_iter().for_each(|answer| drop(answer.get()));
+        let told: Vec<Value> = asked.into_iter().map(Answer::get).collect();
+        for key in 0..LEDGERS {
+            let key = format!("c{}l{key}", self.chapter);
+            if told.iter().all(|ledgers| ledgers[&key].is_null()) {
+                self.violations.push(format!("ledger/{key} answers nobody in a calm cluster"));
+            }
+        }
         self.absorb();
         let living: BTreeSet<String> = self.cast.cluster.running().map(|node| node.record()).collect();
         self.checker.hanging(now(), |process| living.contains(process));
@@ -398,7 +411,7 @@ impl Campaign {
             "seed": settings.seed, "nodes": settings.nodes, "tls": settings.tls, "lacks": settings.lacks,
             "seconds": self.begun.elapsed().as_secs(), "skipped": self.cast.skipped,
             "calls": tally.calls, "answered": tally.answered, "not_executed": tally.not_executed,
-            "unknown": tally.unknown, "turns": tally.turns, "violations": self.violations.len(),
+            "unknown": tally.unknown, "turns": tally.turns, "violations": self.violations.len(), "starved_ms": self.starved.load(Ordering::Relaxed),
         });
         report.extend(told.as_object().expect("an object").clone());
         self.times.report(&mut report);
@@ -412,6 +425,22 @@ impl Drop for Campaign {
             self.says(&format!("what was written is in {}", self.cast.cluster.folder.path().display()));
         }
     }
+}
+
+/// Measures for how long a thread may have to wait to go on, in milliseconds, for as long as somebody looks at it.
+fn starved() -> Arc<AtomicU64> {
+    let starved = Arc::new(AtomicU64::new(0));
+    let watched = Arc::downgrade(&starved);
+    let beat = Duration::from_millis(10);
+    thread::spawn(move || {
+        while let Some(starved) = watched.upgrade() {
+            let begun = Instant::now();
+            thread::sleep(beat);
+            let late = begun.elapsed().saturating_sub(beat).as_millis() as u64;
+            starved.fetch_max(late, Ordering::Relaxed);
+        }
+    });
+    starved
 }
 
 /// As what those are measured who wait for a victim.
