@@ -145,6 +145,12 @@ impl Cluster {
         let node = self.node(n);
         node.signal("STOP");
         let process = node.record();
+        // A signal takes its time: only now nothing of it runs.
+        let begun = Instant::now();
+        while !node.is_stopped() {
+            assert!(begun.elapsed() < PATIENCE, "{process} does not stop");
+            thread::yield_now();
+        }
         self.frozen.insert(process, at);
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -195,6 +195,14 @@ impl Process {
         let id = self.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
         assert!(sent.success(), "the process is there");
+    }
+
+    /// Whether all of its threads are stopped.
+    pub fn is_stopped(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
+        // A thread may have ended meanwhile.
+        tasks.flatten().all(|task| fs::read_to_string(task.path().join("stat")).map_or(true, stopped))
     }
 
     /// Ends it as a power cut would.

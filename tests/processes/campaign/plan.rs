@@ -105,6 +105,9 @@ impl Draws {
 /// What every plan begins with, so that a short one has the most important.
 const FIRST: [Kind; 3] = [Kind::Kill, Kind::Freeze, Kind::Isolate];
 
+/// Longer than a lease and an election.
+const LONG: Duration = Duration::from_millis(3_500);
+
 impl Plan {
     pub fn new(seed: u64) -> Self {
         Self { draws: Draws(seed), deck: Vec::new(), rough: false, rounds: 0 }
@@ -114,7 +117,10 @@ impl Plan {
         let first = self.rounds;
         self.rounds += 1;
         if let Some(kind) = FIRST.get(first) {
-            return Round { faults: vec![self.fault(*kind, Duration::ZERO)], settles: true };
+            let drawn = self.fault(*kind, Duration::ZERO);
+            // Long enough for the grains of the victim to have to live elsewhere, whoever it is.
+            let lasts = if *kind == Kind::Kill { drawn.lasts } else { LONG };
+            return Round { faults: vec![Fault { lasts, ..drawn }], settles: true };
         }
         let kind = self.card();
         let mut faults = vec![self.fault(kind, Duration::ZERO)];
