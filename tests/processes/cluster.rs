@@ -83,6 +83,12 @@ impl Cluster {
         cluster.orders.iter_mut().for_each(|orders| orders.keeps_states = true);
         (0..3).for_each(|n| cluster.start(n));
         cluster.ready();
+        // Until then the first of them alone has all states.
+        cluster.until("all have the states", |cluster| {
+            cluster
+                .running()
+                .all(|node| node.ask("status")["states"]["voters"].as_array().is_some_and(|all| all.len() == 3))
+        });
         cluster
     }
 
