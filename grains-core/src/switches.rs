@@ -3,8 +3,8 @@
 //!
 //! Whoever is a mechanism asks [`on`] at the line that it consists of. Without the feature `switches`, which only our own tests
 //! turn on, that is the constant `true` and nothing of this is left in a build. With it, a mechanism is off on one thread, for
-//! as long as an [`Off`] lives there: a simulation has one thread, so several that lack different things run side by side, and
-//! nothing that is not simulated can lack anything.
+//! as long as an [`Off`] lives there: a simulation has one thread, so several that lack different things run side by side.
+//! Nothing that is not simulated lacks anything, but for the processes of the campaign of real faults: [`off_everywhere`].
 
 /// Declares them, with the names that tables and `GRAINS_SWITCH_OFF` use.
 macro_rules! mechanisms {
@@ -146,11 +146,15 @@ pub const fn on(_: Mechanism) -> bool {
 }
 
 #[cfg(feature = "switches")]
-pub use self::switched::{Off, on};
+pub use self::switched::{Off, off_everywhere, on};
 
 #[cfg(feature = "switches")]
 mod switched {
-    use std::{cell::Cell, marker::PhantomData};
+    use std::{
+        cell::Cell,
+        marker::PhantomData,
+        sync::atomic::{AtomicU64, Ordering},
+    };
 
     use super::Mechanism;
 
@@ -159,12 +163,24 @@ mod switched {
         static OFF: Cell<u64> = const { Cell::new(0) };
     }
 
+    /// What is off on every thread of the process.
+    static OFF_EVERYWHERE: AtomicU64 = AtomicU64::new(0);
+
     const _: () = assert!(Mechanism::ALL.len() <= 64, "one bit for each");
 
     /// Whether this mechanism works on this thread.
     #[inline]
     pub fn on(mechanism: Mechanism) -> bool {
-        OFF.get() & (1 << mechanism as u64) == 0
+        (OFF.get() | OFF_EVERYWHERE.load(Ordering::Relaxed)) & (1 << mechanism as u64) == 0
+    }
+
+    /// Switches these off in this process, from now on and for good: for a process that is a node and nothing else.
+    pub fn off_everywhere(mechanisms: &[Mechanism]) {
+        OFF_EVERYWHERE.fetch_or(bits(mechanisms), Ordering::Relaxed);
+    }
+
+    fn bits(mechanisms: &[Mechanism]) -> u64 {
+        mechanisms.iter().fold(0, |bits, mechanism| bits | 1 << *mechanism as u64)
     }
 
     /// While it lives, some mechanisms are off on its thread.
@@ -178,8 +194,7 @@ mod switched {
     impl Off {
         /// Switches these off, and all others on.
         pub fn new(mechanisms: &[Mechanism]) -> Self {
-            let bits = mechanisms.iter().fold(0, |bits, mechanism| bits | 1 << *mechanism as u64);
-            Self { before: OFF.replace(bits), here: PhantomData }
+            Self { before: OFF.replace(bits(mechanisms)), here: PhantomData }
         }
     }
 

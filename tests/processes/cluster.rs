@@ -17,9 +17,11 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    checker::Thaw,
+    history::History,
     process::{Answer, PATIENCE, Process},
     program::Orders,
-    record::{History, Thaw},
+    record::now,
 };
 
 /// What the cluster promises: after this time every grain answers again.
@@ -38,6 +40,8 @@ pub struct Cluster {
     pub nodes: Vec<Option<Process>>,
     pub orders: Vec<Orders>,
     pub folder: Folder,
+    /// When each was frozen that is, by the name of its records.
+    frozen: BTreeMap<String, u64>,
     thaws: Vec<Thaw>,
     _alone: MutexGuard<'static, ()>,
 }
@@ -54,6 +58,12 @@ impl Cluster {
             name: name(n),
             cluster: "test".to_owned(),
             listen: listen.clone(),
+            advertise: None,
+            voters: 3,
+            tls: None,
+            lacks: Vec::new(),
+            within: Vec::new(),
+            variables: Vec::new(),
             join: join.clone(),
             data_dir: Some(folder.path().join(name(n))),
             keeps_states: false,
@@ -66,7 +76,8 @@ impl Cluster {
             tls: None,
         });
         let orders = orders.collect();
-        Self { nodes: (0..nodes).map(|_| None).collect(), orders, folder, thaws: Vec::new(), _alone: alone }
+        let (frozen, thaws) = (BTreeMap::new(), Vec::new());
+        Self { nodes: (0..nodes).map(|_| None).collect(), orders, folder, frozen, thaws, _alone: alone }
     }
 
     /// Three nodes that are ready and keep the states of grains.
@@ -75,6 +86,12 @@ impl Cluster {
         cluster.orders.iter_mut().for_each(|orders| orders.keeps_states = true);
         (0..3).for_each(|n| cluster.start(n));
         cluster.ready();
+        // Until then the first of them alone has all states.
+        cluster.until("all have the states", |cluster| {
+            cluster
+                .running()
+                .all(|node| node.ask("status")["states"]["voters"].as_array().is_some_and(|all| all.len() == 3))
+        });
         cluster
     }
 
@@ -131,13 +148,29 @@ impl Cluster {
         self.nodes[n].take().expect("a node that runs").kill();
     }
 
-    /// Lets a node go on that was frozen.
-    pub fn thaw(&mut self, n: usize) {
-        let at = since_boot();
+    /// Freezes a node, as a hypervisor or a debugger would.
+    pub fn freeze(&mut self, n: usize) {
+        let at = now();
         let node = self.node(n);
-        let process = format!("{}-{}", node.name(), node.id());
-        node.signal("CONT");
-        self.thaws.push(Thaw { process, at });
+        node.signal("STOP");
+        let process = node.record();
+        // A signal takes its time: only now nothing of it runs.
+        let begun = Instant::now();
+        while !node.is_stopped() {
+            assert!(begun.elapsed() < PATIENCE, "{process} does not stop");
+            thread::yield_now();
+        }
+        self.frozen.insert(process, at);
+    }
+
+    /// Lets a node go on that was frozen. Whoever reads records gets to know of it before they go on.
+    pub fn thaw(&mut self, n: usize) -> Thaw {
+        let process = self.node(n).record();
+        let frozen = self.frozen.remove(&process).expect("it was frozen");
+        let thaw = Thaw { process, frozen, at: now() };
+        self.thaws.push(thaw.clone());
+        self.node(n).signal("CONT");
+        thaw
     }
 
     /// Waits for something to become true.
@@ -245,13 +278,6 @@ pub fn all_answered(answers: &Value) -> Vec<(String, Place)> {
         Some((text("key"), place))
     };
     answers.as_array().unwrap().iter().map(|answer| one(answer).expect("a counter")).collect()
-}
-
-/// The time since the machine started, as nodes count it, to 10 ms below.
-fn since_boot() -> u64 {
-    let uptime = fs::read_to_string("/proc/uptime").unwrap();
-    let (seconds, hundredths) = uptime.split(' ').next().unwrap().split_once('.').unwrap();
-    (seconds.parse::<u64>().unwrap() * 100 + hundredths.parse::<u64>().unwrap()) * 10_000_000
 }
 
 /// The members in a status, with their incarnations.

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::cluster::{Cluster, measured, members};
+use crate::{
+    cluster::{Cluster, measured, members},
+    record::{Did, Told},
+};
 
 const KEYS: usize = 40;
 /// Twice the lease.
@@ -28,8 +31,8 @@ fn a_majority_frozen_stops_the_rest_until_it_is_thawed() {
     let mut cluster = Cluster::three();
     (0..3).for_each(|n| cluster.begin_traffic(n, "k", KEYS));
     cluster.traffic_flows(20);
-    cluster.node(1).signal("STOP");
-    cluster.node(2).signal("STOP");
+    cluster.freeze(1);
+    cluster.freeze(2);
     cluster.until("the one that is left knows that it may not act", |cluster| {
         cluster.node(0).ask("status")["ready"] == false
     });
@@ -44,13 +47,13 @@ fn all_frozen_at_once_go_on_when_they_are_thawed() {
     let mut cluster = Cluster::three();
     (0..3).for_each(|n| cluster.begin_traffic(n, "k", KEYS));
     cluster.traffic_flows(20);
-    (0..3).for_each(|n| cluster.node(n).signal("STOP"));
+    (0..3).for_each(|n| cluster.freeze(n));
     thread::sleep(FROZEN);
     all_recover(&mut cluster, &[0, 1, 2]);
 }
 
 fn all_recover(cluster: &mut Cluster, frozen: &[usize]) {
-    frozen.iter().for_each(|n| cluster.thaw(*n));
+    frozen.iter().for_each(|n| drop(cluster.thaw(*n)));
     let took = cluster.sweep("k", KEYS, Instant::now());
     measured(&format!("all grains answer again after the thaw of {} of three", frozen.len()), took);
     cluster.settled();
@@ -79,10 +82,10 @@ fn frozen_and_thawed(which: impl Fn(bool) -> bool) {
     let waits: Vec<_> = slow.iter().map(|key| cluster.node(others[0]).begin(&format!("slow {key} 20000 20"))).collect();
     cluster.until("slow turns run", |cluster| {
         let history = cluster.history();
-        slow.iter().all(|key| history.turns.iter().any(|turn| turn.key == *key && turn.what == "slow"))
+        slow.iter().all(|key| history.turns.iter().any(|turn| turn.key == *key && turn.did == Did::Slow))
     });
 
-    cluster.node(frozen).signal("STOP");
+    cluster.freeze(frozen);
     let stopped = Instant::now();
     // The frozen one would never answer: only the others are asked.
     let ice = cluster.nodes[frozen].take();
@@ -119,7 +122,7 @@ fn frozen_and_thawed(which: impl Fn(bool) -> bool) {
         let next = lives[key.as_str()].iter().skip_while(|life| life.activation != old).nth(1).expect("a successor");
         let late = history.calls.iter().find(|call| {
             call.from != name
-                && call.answer.as_ref().is_ok_and(|by| by == old)
+                && matches!(&call.answer, Told::Answered { by, .. } if by == old)
                 && call.ended > next.first
                 && call.key == *key
         });

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cluster::{Cluster, all_answered, measured};
+use crate::{
+    cluster::{Cluster, all_answered, measured},
+    record::Did,
+};
 
 const KEYS: usize = 60;
 /// What a node is given to stop, `stop_timeout`, and a moment to end its process.
@@ -59,7 +62,7 @@ fn a_turn_is_finished_and_the_calls_behind_it_go_where_the_grain_goes() {
     let leaving = cluster.place_of(&place.node);
     let others: Vec<usize> = (0..3).filter(|n| *n != leaving).collect();
     let slow = cluster.node(others[0]).begin(&format!("slow {key} 1500 5"));
-    cluster.until("the slow turn runs", |cluster| cluster.history().turns.iter().any(|turn| turn.what == "slow"));
+    cluster.until("the slow turn runs", |cluster| cluster.history().turns.iter().any(|turn| turn.did == Did::Slow));
     let behind: Vec<_> = others.iter().map(|n| cluster.node(*n).begin(&format!("burst {key} 20"))).collect();
     let process = cluster.nodes[leaving].take().unwrap();
     process.signal("TERM");
@@ -83,7 +86,7 @@ fn a_turn_without_end_is_cut_before_its_grain_lives_elsewhere() {
     let busy = cluster.place_of(&busy);
     let others: Vec<usize> = (0..3).filter(|n| *n != busy).collect();
     let slow = cluster.node(others[0]).begin("slow k0 30000 1");
-    cluster.until("the slow turn runs", |cluster| cluster.history().turns.iter().any(|turn| turn.what == "slow"));
+    cluster.until("the slow turn runs", |cluster| cluster.history().turns.iter().any(|turn| turn.did == Did::Slow));
     let process = cluster.nodes[busy].take().unwrap();
     process.signal("TERM");
     // They wait behind the turn, and find the grain elsewhere as soon as it may live there.
@@ -107,7 +110,7 @@ fn a_grain_that_blocks_its_thread_for_ever_keeps_no_node_from_leaving() {
     let blocked = cluster.place_of(&place.node);
     let others: Vec<usize> = (0..3).filter(|n| *n != blocked).collect();
     let stuck = cluster.node(others[0]).begin(&format!("block {key}"));
-    cluster.until("it blocks", |cluster| cluster.history().turns.iter().any(|turn| turn.what == "block"));
+    cluster.until("it blocks", |cluster| cluster.history().turns.iter().any(|turn| turn.did == Did::Block));
     cluster.until("it is named", |cluster| {
         let log = cluster.node(blocked).stderr();
         log.contains("a turn blocks its thread") && log.contains(&format!("probe/{key}.block"))
@@ -180,7 +183,7 @@ fn a_second_signal_ends_a_node_that_still_drains() {
     let busy = cluster.place_of(&place.node);
     let other = (busy + 1) % 3;
     let slow = cluster.node(other).begin(&format!("slow {key} 20000 20"));
-    cluster.until("the slow turn runs", |cluster| cluster.history().turns.iter().any(|turn| turn.what == "slow"));
+    cluster.until("the slow turn runs", |cluster| cluster.history().turns.iter().any(|turn| turn.did == Did::Slow));
     let process = cluster.nodes[busy].take().unwrap();
     process.signal("TERM");
     // It has begun to leave once the others see it.

@@ -6,7 +6,7 @@ use std::{sync::OnceLock, time::Duration};
 use grains::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Record;
+use crate::record::{Did, Record};
 
 /// What a process keeps for its grains.
 pub struct Home {
@@ -48,10 +48,10 @@ pub struct ProbeGrain {
 }
 
 impl ProbeGrain {
-    fn stamp(&self, what: &str) {
+    fn stamp(&self, did: Did) {
         // First of all: the later the clock is read, the less it says about when this poll began.
         let now = self.ctx.now().as_nanos();
-        home().record.turn(now, &self.ctx.key(), &self.ctx.activation().to_string(), what);
+        home().record.turn(now, &self.ctx.key(), &self.ctx.activation().to_string(), did);
     }
 
     fn seen(&self) -> Seen {
@@ -62,12 +62,12 @@ impl ProbeGrain {
 impl Lifecycle for ProbeGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
         let new = Self { ctx, counter: 0 };
-        new.stamp("begins");
+        new.stamp(Did::Begin);
         Ok(new)
     }
 
     async fn deactivate(&mut self, _: DeactivationReason) -> Result<()> {
-        self.stamp("ends");
+        self.stamp(Did::End);
         Ok(())
     }
 }
@@ -75,7 +75,7 @@ impl Lifecycle for ProbeGrain {
 impl Probe for ProbeGrain {
     async fn add(&mut self, call: u64) -> Result<Seen> {
         self.counter += 1;
-        self.stamp(&format!("call {call} {}", self.counter));
+        self.stamp(Did::Count { call, counter: self.counter });
         Ok(self.seen())
     }
 
@@ -85,7 +85,7 @@ impl Probe for ProbeGrain {
 
     async fn block(&mut self) -> Result<Seen> {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        self.stamp("block");
+        self.stamp(Did::Block);
         loop {
             std::thread::park();
         }
@@ -93,7 +93,7 @@ impl Probe for ProbeGrain {
     async fn slow(&mut self, ms: u64, step_ms: u64) -> Result<Seen> {
         let until = self.ctx.now() + Duration::from_millis(ms);
         while self.ctx.now() < until {
-            self.stamp("slow");
+            self.stamp(Did::Slow);
             self.ctx.sleep(Duration::from_millis(step_ms)).await;
         }
         Ok(self.seen())
@@ -113,9 +113,9 @@ pub struct OnlyGrain {
 }
 
 impl OnlyGrain {
-    fn stamp(&self, what: &str) {
+    fn stamp(&self, did: Did) {
         let now = self.ctx.now().as_nanos();
-        home().record.turn(now, "the-singleton", &self.ctx.activation().to_string(), what);
+        home().record.turn(now, "the-singleton", &self.ctx.activation().to_string(), did);
     }
 }
 
@@ -123,19 +123,19 @@ impl Lifecycle for OnlyGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
         ctx.every(Duration::from_millis(20), Self::tick)?;
         let new = Self { ctx };
-        new.stamp("begins");
+        new.stamp(Did::Begin);
         Ok(new)
     }
 
     async fn deactivate(&mut self, _: DeactivationReason) -> Result<()> {
-        self.stamp("ends");
+        self.stamp(Did::End);
         Ok(())
     }
 }
 
 impl OnlyGrain {
     async fn tick(&mut self) -> Result<()> {
-        self.stamp("ticks");
+        self.stamp(Did::Tick);
         Ok(())
     }
 }
@@ -149,33 +149,59 @@ impl Only for OnlyGrain {
 /// What is in it is stored.
 #[rpc_trait]
 pub trait Ledger {
-    /// Adds one.
-    async fn enter(&mut self) -> Result<u64>;
-    /// How many were added.
+    /// Adds one; each call has a number of its own in all the cluster. The counter that it shows is the new sum.
+    async fn enter(&mut self, call: u64) -> Result<Seen>;
+    /// Shows how many were added.
     #[rpc(idempotent)]
-    async fn sum(&self) -> Result<u64>;
+    async fn sum(&self) -> Result<Seen>;
 }
 
 #[grain(Ledger)]
 pub struct LedgerGrain {
+    ctx: Ctx<Self>,
     sum: State<u64>,
+}
+
+impl LedgerGrain {
+    fn stamp(&self, did: Did) {
+        let now = self.ctx.now().as_nanos();
+        home().record.turn(now, &ledger(&self.ctx.key()), &self.ctx.activation().to_string(), did);
+    }
+
+    fn seen(&self) -> Seen {
+        Seen { activation: self.ctx.activation().to_string(), node: home().node.clone(), counter: *self.sum }
+    }
+}
+
+/// How the ledger of a key is called in records, where a probe is called by its key alone.
+pub fn ledger(key: &str) -> String {
+    format!("ledger/{key}")
 }
 
 impl Lifecycle for LedgerGrain {
     async fn activate(ctx: Ctx<Self>) -> Result<Self> {
-        Ok(Self { sum: ctx.state("sum").await? })
+        let sum = ctx.state("sum").await?;
+        let new = Self { ctx, sum };
+        new.stamp(Did::Begin);
+        Ok(new)
+    }
+
+    async fn deactivate(&mut self, _: DeactivationReason) -> Result<()> {
+        self.stamp(Did::End);
+        Ok(())
     }
 }
 
 impl Ledger for LedgerGrain {
-    async fn enter(&mut self) -> Result<u64> {
+    async fn enter(&mut self, call: u64) -> Result<Seen> {
+        self.stamp(Did::Enter { call });
         let mut sum = self.sum.edit();
         *sum += 1;
         sum.commit().await?;
-        Ok(*self.sum)
+        Ok(self.seen())
     }
 
-    async fn sum(&self) -> Result<u64> {
-        Ok(*self.sum)
+    async fn sum(&self) -> Result<Seen> {
+        Ok(self.seen())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -36,6 +36,8 @@ struct Heard {
 #[derive(Default)]
 struct Said {
     ready: bool,
+    /// The clock of nodes, as it read it when it was ready.
+    now: u64,
     answers: BTreeMap<u64, Value>,
     stopped: Option<Value>,
     stderr: String,
@@ -71,7 +73,10 @@ impl Heard {
         let mut line: Value = serde_json::from_str(line).unwrap();
         self.hear(|said| match line["number"].as_u64() {
             Some(number) => drop(said.answers.insert(number, line["answer"].take())),
-            None if line.get("ready").is_some() => said.ready = true,
+            None if line.get("ready").is_some() => {
+                said.ready = true;
+                said.now = line["now"].as_u64().unwrap();
+            }
             None => said.stopped = Some(line),
         });
     }
@@ -95,11 +100,25 @@ impl Answer {
     }
 }
 
+/// Runs this test binary again, within something like `ip netns exec NAME`.
+pub fn this_binary(within: &[String]) -> Command {
+    let exe = env::current_exe().unwrap();
+    match within {
+        [] => Command::new(exe),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(exe);
+            command
+        }
+    }
+}
+
 impl Process {
     /// Starts it, and waits for nothing.
     pub fn spawn(orders: &Orders) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        let mut child = this_binary(&orders.within)
             .args(NODE_PROCESS)
+            .envs(orders.variables.iter().cloned())
             .env(ORDERS, serde_json::to_string(orders).unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -128,6 +147,11 @@ impl Process {
         &self.orders.name
     }
 
+    /// As its records call it.
+    pub fn record(&self) -> String {
+        format!("{}-{}", self.name(), self.id())
+    }
+
     /// What the machine calls it.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -144,6 +168,11 @@ impl Process {
 
     pub fn is_ready(&self) -> bool {
         self.heard.said.lock().unwrap().ready
+    }
+
+    /// What the clock of nodes was to it when it became ready.
+    pub fn clock_when_ready(&self) -> u64 {
+        self.heard.said.lock().unwrap().now
     }
 
     /// Sends a command, and waits for nothing.
@@ -166,6 +195,14 @@ impl Process {
         let id = self.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
         assert!(sent.success(), "the process is there");
+    }
+
+    /// Whether all of its threads are stopped.
+    pub fn is_stopped(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
+        // A thread may have ended meanwhile.
+        tasks.flatten().all(|task| fs::read_to_string(task.path().join("stat")).map_or(true, stopped))
     }
 
     /// Ends it as a power cut would.

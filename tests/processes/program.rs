@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     process::exit,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::future::join_all;
@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    probe::{HOME, Home, LedgerGrain, LedgerRef, OnlyGrain, OnlyRef, ProbeGrain, ProbeRef, Seen},
-    record::Record,
-    traffic::{Traffic, add, told},
+    probe::{HOME, Home, LedgerGrain, OnlyGrain, OnlyRef, ProbeGrain, ProbeRef, Seen},
+    record::{Fact, Record, now},
+    traffic::{Traffic, add, enter, slow, sum, told},
 };
 
 /// What a node is told when it is started.
@@ -31,7 +31,17 @@ pub struct Orders {
     pub name: String,
     pub cluster: String,
     pub listen: String,
+    /// Where others find it, if that is elsewhere.
+    pub advertise: Option<String>,
     pub join: Vec<String>,
+    pub voters: usize,
+    /// A folder of certificates for development. Without it, connections are open to all.
+    pub tls: Option<PathBuf>,
+    /// Mechanisms of safety that it is to do without, by their names: `docs/SIMULATION.md`.
+    pub lacks: Vec<String>,
+    /// What is run around it, and the variables that it gets.
+    pub within: Vec<String>,
+    pub variables: Vec<(String, String)>,
     pub data_dir: Option<PathBuf>,
     /// Whether the cluster keeps the states of grains itself.
     pub keeps_states: bool,
@@ -91,9 +101,17 @@ fn say(line: &Value) {
 }
 
 async fn run(orders: Orders) -> i32 {
+    lack(&orders.lacks);
     let record = Record::new(&orders.records, &orders.name);
     HOME.set(Home { node: orders.name.clone(), record }).ok().expect("one node in a process");
     let mut config = ClusterConfig::new(orders.cluster).listen(orders.listen).join(orders.join);
+    config.advertise = orders.advertise;
+    config.voters = orders.voters;
+    // In network namespaces of their own nobody else is there.
+    config.plaintext_on_any_network = orders.tls.is_none() && !orders.within.is_empty();
+    if let Some(folder) = orders.tls {
+        config = config.development_tls(folder);
+    }
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
     config.voter_replace_after = Duration::from_millis(orders.voter_replace_after_ms);
     config.death_certificates = orders.death_certificates;
@@ -117,7 +135,7 @@ async fn run(orders: Orders) -> i32 {
             return 1;
         }
     };
-    say(&json!({"ready": node.address()}));
+    say(&json!({"ready": node.address(), "now": now()}));
     tokio::spawn(watch_leadership(node.clone()));
     let program = Arc::new(Program { node: node.clone(), traffic: Mutex::default(), stop: Arc::default() });
     let (reads, runtime) = (program.clone(), Handle::current());
@@ -136,18 +154,37 @@ async fn run(orders: Orders) -> i32 {
     if stopped.dropped == 0 { 0 } else { 2 }
 }
 
-/// Writes down each time this node believes that it leads.
+/// Does without these mechanisms of safety from now on.
+fn lack(names: &[String]) {
+    #[cfg(feature = "switches")]
+    {
+        use grains::switches::{Mechanism, off_everywhere};
+        let find = |name: &String| {
+            let found = Mechanism::ALL.iter().find(|mechanism| mechanism.name() == name);
+            *found.unwrap_or_else(|| panic!("there is no mechanism {name:?}"))
+        };
+        off_everywhere(&names.iter().map(find).collect::<Vec<_>>());
+    }
+    #[cfg(not(feature = "switches"))]
+    assert!(names.is_empty(), "only the feature `switches` can switch off {names:?}");
+}
+
+/// Writes down again and again that this node leads, while it believes so.
 async fn watch_leadership(node: Node) {
     let leadership = node.leader();
     let record = &HOME.get().expect("a node process").record;
     loop {
+        // The earlier time counts: a process may be frozen in between.
+        let at = now();
         if let Some(term) = leadership.mine() {
-            let now = node.world().clock.now().as_nanos();
-            record.turn(now, "the-leadership", &term.to_string(), "leads");
+            record.write(&Fact::Leads { at, term });
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(LEADS_EVERY).await;
     }
 }
+
+/// Often enough to see leaders overlap by less than the margin of a lease, and few enough lines for half an hour.
+const LEADS_EVERY: Duration = Duration::from_millis(4);
 
 struct Program {
     node: Node,
@@ -202,29 +239,28 @@ impl Program {
             }
             // Calls each of many grains until it answers.
             ["sweep", prefix, keys, limit_ms] => self.sweep(prefix, number(keys), number(limit_ms)).await,
+            // Calls each of these grains, given with an activation, until another activation of it answers. When that was.
+            ["recover", limit_ms, ..] => self.recover(number(limit_ms), &words[2..]).await,
             // A turn of so many milliseconds that is polled every so many.
-            ["slow", key, ms, step_ms] => {
-                let probe: ProbeRef = node.get(key);
-                told(key, probe.slow(number(ms), number(step_ms)).timeout(CALL_MAX).await)
-            }
+            ["slow", key, ms, step_ms] => told(key, slow(node, key, number(ms), number(step_ms), CALL_MAX).await),
             // A turn that never gives its thread back.
             ["block", key] => told(key, node.get::<ProbeRef>(key).block().timeout(CALL_MAX).await),
             // Adds one to each of many ledgers, so many times. What was acknowledged, by key.
             ["enter", prefix, keys, times] => {
                 let times = number(times);
-                of_ledgers(node, prefix, keys, move |ledger| async move {
+                of_ledgers(node, prefix, keys, move |node, key| async move {
                     let mut acknowledged = 0;
                     for _ in 0..times {
-                        acknowledged += u64::from(ledger.enter().timeout(CALL_MAX).await.is_ok());
+                        acknowledged += u64::from(enter(&node, &key, CALL_MAX).await.is_ok());
                     }
-                    acknowledged
+                    Some(acknowledged)
                 })
                 .await
             }
-            // What stands in each of many ledgers, by key.
+            // What stands in each of many ledgers, by key; null where there was no answer.
             ["ledgers", prefix, keys] => {
-                of_ledgers(node, prefix, keys, |ledger| async move {
-                    ledger.sum().timeout(CALL_MAX).retry(50).await.expect("a ledger answers")
+                of_ledgers(node, prefix, keys, |node, key| async move {
+                    sum(&node, &key, CALL_MAX).await.ok().map(|seen| seen.counter)
                 })
                 .await
             }
@@ -234,6 +270,12 @@ impl Program {
                 self.traffic.lock().unwrap().begin(node, prefix, number(keys), number(workers) as usize);
                 Value::Null
             }
+            ["everything", prefix] => {
+                self.traffic.lock().unwrap().begin_everything(node, prefix);
+                Value::Null
+            }
+            // By the clock that people set.
+            ["time-of-day"] => json!(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()),
             ["so-far"] => self.traffic.lock().unwrap().so_far(),
             ["settle"] => {
                 let traffic = std::mem::take(&mut *self.traffic.lock().unwrap());
@@ -266,6 +308,26 @@ impl Program {
     }
 }
 
+impl Program {
+    async fn recover(&self, limit_ms: u64, grains: &[&str]) -> Value {
+        let until = tokio::time::Instant::now() + Duration::from_millis(limit_ms);
+        let each = grains.iter().map(|grain| async move {
+            let (key, old) = grain.split_once('=').expect("a key and an activation");
+            while tokio::time::Instant::now() < until {
+                match add(&self.node, key, RECOVERS_WITHIN).await {
+                    Ok(seen) if seen.activation != old => return (key.to_owned(), json!(now())),
+                    Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+            (key.to_owned(), Value::Null)
+        });
+        Value::Object(join_all(each).await.into_iter().collect())
+    }
+}
+
+/// How long one try of a recovery waits. A call that is kept until the grain lives again is answered as soon as it does.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(4);
+
 async fn of_each<F>(prefix: &str, keys: &str, call: impl Fn(String) -> F) -> Value
 where
     F: Future<Output = Result<Seen, CallError>>,
@@ -278,13 +340,13 @@ where
     join_all(calls).await.into()
 }
 
-async fn of_ledgers<F>(node: &Node, prefix: &str, keys: &str, ask: impl Fn(LedgerRef) -> F) -> Value
+async fn of_ledgers<F>(node: &Node, prefix: &str, keys: &str, ask: impl Fn(Node, String) -> F) -> Value
 where
-    F: Future<Output = u64>,
+    F: Future<Output = Option<u64>>,
 {
     let asked = (0..number(keys)).map(|key| {
         let key = format!("{prefix}{key}");
-        let answer = ask(node.get(key.as_str()));
+        let answer = ask(node.clone(), key.clone());
         async move { (key, Value::from(answer.await)) }
     });
     Value::Object(join_all(asked).await.into_iter().collect())

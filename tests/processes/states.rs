@@ -150,7 +150,7 @@ fn commits_go_on_while_a_voter_is_frozen() {
     let (leader, _) = cluster.raft_leader();
     let frozen = (0..3).find(|n| cluster.orders[*n].name != leader).expect("two do not lead");
     let others: Vec<usize> = (0..3).filter(|n| *n != frozen).collect();
-    cluster.node(frozen).signal("STOP");
+    cluster.freeze(frozen);
     cluster.until("it is removed", |cluster| members(&cluster.node(others[0]).ask("status")).len() == 2);
     let since = Instant::now();
     let asked: Vec<_> = others.iter().map(|n| cluster.node(*n).begin(&format!("enter l {KEYS} {TIMES}"))).collect();
