@@ -7,6 +7,12 @@
 
 #[cfg(feature = "consensus")]
 pub mod consensus;
+#[cfg(test)]
+#[path = "../../tests/golden/compare.rs"]
+pub(crate) mod compare;
+#[cfg(all(feature = "consensus", any(test, feature = "fuzzing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "consensus")]
 mod names;
 pub mod redb;

@@ -31,6 +31,19 @@ impl Versions {
     }
 }
 
+/// What this build can do beyond the first version of the protocol, a bit for each. Whoever sends what not every node of a
+/// version understands asks [`Greeting::terms`] first. None yet: the first will be bit 0.
+pub(crate) const FEATURES: u64 = 0;
+
+/// What two sides of a connection have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The newest version that both speak.
+    pub(crate) version: u16,
+    /// What both can do.
+    pub(crate) features: u64,
+}
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -95,9 +108,18 @@ pub(crate) struct About {
     pub(crate) link: Option<u64>,
     /// The longest frame it takes on this connection.
     pub(crate) frame_bytes_max: u32,
+    /// What it can do beyond its versions, see [`FEATURES`]. Older nodes say nothing of it.
+    #[serde(default)]
+    pub(crate) features: u64,
 }
 
 impl Greeting {
+    /// What both sides speak, if there is a version that both do.
+    pub(crate) fn terms(&self, other: &Self) -> Option<Terms> {
+        let version = self.versions.common(other.versions)?;
+        Some(Terms { version, features: self.about.features & other.about.features })
+    }
+
     /// The member that greets, if it is one.
     pub(crate) fn member(&self) -> Option<MemberId> {
         self.about.incarnation.map(|incarnation| MemberId { node: self.about.node, incarnation })

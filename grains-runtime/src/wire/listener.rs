@@ -1,8 +1,16 @@
 //! Taking connections: a bounded number of handshakes at a time, and then a pump with a duty by purpose.
 
-use std::{future::poll_fn, io, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use grains_core::world::{ByteWriter, Connection, Listener};
+use tokio::sync::oneshot;
 
 use super::{
     Unreadable,
@@ -10,6 +18,7 @@ use super::{
     ended::Ended,
     frame::{self, Decoder},
     handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
+    handshakes::Place,
     heard::Heard,
     identity::{self, Unconfirmed},
     outbox::Outbox,
@@ -43,33 +52,44 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
     }
 }
 
-/// Begins a handshake, if there are not too many already.
+/// Begins a handshake. If there are too many already, another one gives way.
 fn admit(shared: &Arc<Shared>, connection: Connection) {
-    let mut state = lock(&shared.state);
-    if state.handshakes >= shared.config.limits.handshakes_max {
-        drop(state);
-        tracing::debug!(peer = connection.peer, "too many handshakes at a time: connection closed");
-        return;
+    let max = shared.config.limits.handshakes_max;
+    let (Place { number, given_away }, over) = lock(&shared.state).handshakes.begin(&connection.peer, max);
+    if let Some(network) = over {
+        tracing::debug!(%network, max, "too many handshakes at a time: the oldest from there has given way");
     }
-    state.handshakes += 1;
-    drop(state);
-    let slot = Handshake(shared.clone());
-    shared.crew.spawn(incoming(shared.clone(), connection, slot));
+    let slot = Handshake { number, shared: shared.clone() };
+    shared.crew.spawn(incoming(shared.clone(), connection, slot, given_away));
 }
 
 /// One of the handshakes that may take place at a time.
-struct Handshake(Arc<Shared>);
+struct Handshake {
+    number: u64,
+    shared: Arc<Shared>,
+}
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        lock(&self.0.state).handshakes -= 1;
+        lock(&self.shared.state).handshakes.end(self.number);
     }
 }
 
-async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) {
+/// The output of `future`, unless its place is given away before.
+async fn unless_given_away<F: Future>(mut place: oneshot::Receiver<()>, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Pin::new(&mut place).poll(cx).map(|_| None),
+    })
+    .await
+}
+
+async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake, given_away: oneshot::Receiver<()>) {
     let peer = connection.peer.clone();
     let limit = shared.config.limits.handshake_timeout;
-    let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection)).await;
+    let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection));
+    let Some(greeted) = unless_given_away(given_away, greeted).await else { return };
     drop(slot);
     let Admitted { greeted, outbox, registered, unconfirmed } = match greeted {
         Some(Some(admitted)) => admitted,
@@ -210,6 +230,9 @@ impl Duty for Receive {
             && let Ok(link) = body.try_into()
         {
             self.heard.lost(u64::from_le_bytes(link));
+            return Ok(());
+        }
+        if frame::is_hint(kind) && frame::is_control(kind) {
             return Ok(());
         }
         if frame::is_control(kind) {

@@ -16,6 +16,7 @@ fn greeting(cluster: &str, name: &str, node: u64) -> Greeting {
             to: None,
             link: None,
             frame_bytes_max: 1000,
+            features: 0,
         },
     }
 }

@@ -119,7 +119,15 @@ async fn handshakes_have_a_limit_and_so_have_connections(mut setup: Setup) {
         slow.push(dial().await);
     }
     until("they are taken", || setup.running.load(SeqCst) >= 3 + 6).await;
-    assert!(ends(&mut dial().await).await < Duration::from_secs(1), "the fourth does not wait");
+    // The fourth gets the place of the first, and so on: nobody who comes later waits for those who came before.
+    for _ in 0..3 {
+        let next = dial().await;
+        assert!(ends(&mut slow.remove(0)).await < Duration::from_secs(1), "the oldest gives way");
+        slow.push(next);
+    }
+    drop(raw_dial(&setup, &friends.b, 9, Purpose::Control).await);
+    assert!(ends(&mut slow[0]).await < Duration::from_secs(1), "the oldest gives way");
+    assert!(setup.running.load(SeqCst) <= 3 + 6 + 1);
     friends.talk().await;
     // Those that end make room.
     slow.clear();

@@ -1,0 +1,3 @@
+#![no_main]
+
+grains_fuzz::fuzz!("raft");
