@@ -61,6 +61,7 @@ impl Cluster {
             join_timeout_ms: 60_000,
             voter_replace_after_ms: 60_000,
             stop_timeout_ms: 10_000,
+            certificates: None,
         });
         let orders = orders.collect();
         Self { nodes: (0..nodes).map(|_| None).collect(), orders, folder, thaws: Vec::new(), _alone: alone }

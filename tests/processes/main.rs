@@ -17,6 +17,7 @@ mod traffic;
 mod deaths;
 mod freezes;
 mod garbage;
+mod hostile;
 mod leaving;
 mod mistakes;
 mod new_keys;

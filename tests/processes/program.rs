@@ -41,6 +41,8 @@ pub struct Orders {
     /// How long a voter may be away before another gets its seat.
     pub voter_replace_after_ms: u64,
     pub stop_timeout_ms: u64,
+    /// The folder of its certificate, if it has one.
+    pub certificates: Option<PathBuf>,
 }
 
 /// Where a process finds its [`Orders`].
@@ -80,6 +82,10 @@ async fn run(orders: Orders) -> i32 {
     let mut config = ClusterConfig::new(orders.cluster).listen(orders.listen).join(orders.join);
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
     config.voter_replace_after = Duration::from_millis(orders.voter_replace_after_ms);
+    #[cfg(feature = "tls")]
+    if let Some(folder) = orders.certificates {
+        config = config.tls_folder(folder);
+    }
     let mut builder = Node::builder().name(orders.name).cluster(config).host::<ProbeGrain>().singleton::<OnlyGrain>();
     if orders.keeps_states {
         builder = builder.host::<LedgerGrain>();

@@ -147,7 +147,7 @@ impl Greeting {
             return Err(Malformed::Version(versions));
         }
         let purpose = Purpose::of(code).ok_or(Malformed::Purpose(code))?;
-        let about = codec::decode(rest).map_err(|why| Malformed::About(why.to_string()))?;
+        let about = codec::decode(rest).map_err(|why| Malformed::About(printable(&why.to_string())))?;
         Ok(Self { purpose, versions, about })
     }
 }
@@ -332,10 +332,14 @@ fn refused(me: &Greeting, address: &str, body: &[u8]) -> Refused {
     }
 }
 
-/// In the words of another process: nothing of it may confuse a terminal.
+/// In the words of another process.
 fn as_it_says(address: &str, text: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect();
-    format!("{address} refused the connection: {text}")
+    format!("{address} refused the connection: {}", printable(&String::from_utf8_lossy(text)))
+}
+
+/// What another process has a part in goes into logs: nothing of it may confuse a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The frame by which a side says that the certificate of the other does not do, and why.

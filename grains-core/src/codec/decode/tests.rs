@@ -227,6 +227,87 @@ fn no_length_is_believed() {
     }
 }
 
+/// Kilobytes that would become gigabytes.
+#[test]
+fn large_values_written_as_nothing_have_a_limit() {
+    /// 4 KiB.
+    type Large = [[u64; 16]; 32];
+    fn nils(len: u16) -> Vec<u8> {
+        [&[0xdc][..], &len.to_be_bytes(), &vec![0xc0; len.into()]].concat()
+    }
+    fn too_much<T: DeserializeOwned + std::fmt::Debug>(bytes: &[u8]) {
+        let why = decode::<T>(bytes).unwrap_err().why;
+        assert_eq!(why, "its lists take up far more memory than it has bytes");
+    }
+    let many = nils(18_000);
+    assert_eq!(decode::<Vec<Option<u64>>>(&many).unwrap().len(), 18_000);
+    too_much::<Vec<Option<Large>>>(&many);
+    too_much::<(Vec<Option<Large>>, u8)>(&[&[0x92][..], &many, &[1]].concat());
+    too_much::<Vec<Vec<Option<Large>>>>(&[&[0x94][..], &nils(4_500).repeat(4)].concat());
+    // What a program may well have.
+    assert_eq!(decode::<Vec<Option<Large>>>(&nils(10_000)).unwrap().len(), 10_000);
+    let mut map = [&[0xde][..], &18_000_u16.to_be_bytes()].concat();
+    (0..18_000_u16).for_each(|key| map.extend([&[0xcd][..], &key.to_be_bytes(), &[0xc0]].concat()));
+    assert!(decode::<BTreeMap<u32, Option<u64>>>(&map).is_ok());
+    too_much::<BTreeMap<u32, Option<Large>>>(&map);
+}
+
+/// Each list within a list says that all that follows is in it.
+#[test]
+fn lists_within_lists_have_the_same_bytes() {
+    struct Hints(Vec<usize>);
+    impl<'de> Deserialize<'de> for Hints {
+        fn deserialize<D: serde::Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {
+            struct Look;
+            impl<'de> serde::de::Visitor<'de> for Look {
+                type Value = Hints;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("lists")
+                }
+                fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Hints, A::Error> {
+                    let mut hints = vec![list.size_hint().unwrap()];
+                    while let Some(Hints(more)) = list.next_element()? {
+                        hints.extend(more);
+                    }
+                    Ok(Hints(hints))
+                }
+            }
+            decoder.deserialize_seq(Look)
+        }
+    }
+    let honest = [0x93, 0x92, 0x90, 0x90, 0x91, 0x90, 0x90];
+    assert_eq!(decode::<Hints>(&honest).unwrap().0, [3, 2, 0, 0, 1, 0, 0]);
+    let greedy = [[0xdd, 0, 0, 0, 1].repeat(50), vec![0x90; 50]].concat();
+    let claims = [[0xdd, 0xff, 0xff, 0xff, 0xff].repeat(50), vec![0x90; 50]].concat();
+    assert!(decode::<Hints>(&greedy).is_err() && decode::<Hints>(&claims).is_err(), "one list says it has the others");
+    let lists = [[0xdd, 0, 0, 0, 1].repeat(50), vec![0x90]].concat();
+    assert!(decode::<Hints>(&lists).unwrap().0.iter().sum::<usize>() <= lists.len());
+}
+
+/// Newtypes, options and boxes take up no byte each, and a type may hold itself by any of them.
+#[test]
+fn no_type_recurses_as_deep_as_it_likes() {
+    #[derive(Debug, Deserialize)]
+    struct Bare(#[expect(dead_code, reason = "only decoded")] Box<Bare>);
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only decoded")]
+    enum Tree {
+        Leaf,
+        Node(Box<Tree>, Box<Tree>),
+    }
+    #[derive(Debug, Deserialize)]
+    struct Map(#[expect(dead_code, reason = "only decoded")] BTreeMap<u8, Map>);
+    let deep = |why: Result<String, crate::codec::CodecError>| assert!(why.unwrap_err().why.contains("too deep"));
+    // A type without an end has no value at all, whatever the bytes.
+    for bytes in [&[0x01][..], &[0xc0], &[0x91; 100_000]] {
+        deep(decode::<Bare>(bytes).map(|_| String::new()));
+    }
+    let node = [&[0x81, 0xa4][..], b"Node", &[0x92]].concat();
+    deep(decode::<Tree>(&node.repeat(100_000)).map(|_| String::new()));
+    deep(decode::<Map>(&[0x81, 0x01].repeat(100_000)).map(|_| String::new()));
+    assert!(decode::<serde::de::IgnoredAny>(&vec![0x91; 1 << 20]).is_err(), "no stack is needed to pass over it");
+}
+
 #[test]
 fn what_is_unknown_is_passed_over_however_deep() {
     #[derive(Debug, Deserialize)]

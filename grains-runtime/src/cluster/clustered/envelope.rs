@@ -445,6 +445,29 @@ mod tests {
         }
     }
 
+    /// Under a flag of a later version something stands before the arguments: nobody may take it for them.
+    #[test]
+    fn a_flag_that_nobody_knows_is_no_call_and_no_answer() {
+        let mut written = Vec::new();
+        CallFrame { call: 7, ..call() }.write(&mut written);
+        assert_eq!((written[0], u64::from(written[1])), (7, ONE_WAY | ORDERED | VOID));
+        for flag in [16, 32, 64] {
+            let mut later = written.clone();
+            later[1] |= flag;
+            assert_eq!(CallFrame::read(&later), Err(BadFrame("a flag that this node does not know")));
+        }
+        assert!(ReplyFrame::read(&[7, 0, 1]).is_ok());
+        assert_eq!(ReplyFrame::read(&[7, 4, 1]), Err(BadFrame("a flag that this node does not know")));
+        // What stands behind all else in the others, older nodes pass over.
+        let (mut bounce, mut redirect) = (Vec::new(), Vec::new());
+        write_bounce(&mut bounce, 7, Bounce::NotNow);
+        write_redirect(&mut redirect, 7, order());
+        [&mut bounce, &mut redirect].into_iter().for_each(|frame| frame.extend(b"later"));
+        assert_eq!(read_bounce(&bounce), Ok((7, Bounce::NotNow)));
+        assert_eq!(read_redirect(&redirect), Ok((7, order())));
+        assert_eq!((read_taken(b"\x07later"), read_cancel(b"\x07later"), read_round(b"\x07later")), (Ok(7), Ok(7), Ok(7)));
+    }
+
     #[test]
     fn a_call_arrives_as_it_was_sent() {
         let known = Target::Known(ActivationId { epoch: 3, counter: 900 });
