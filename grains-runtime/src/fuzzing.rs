@@ -24,7 +24,7 @@ use crate::{
     settings::{Settings, Sources},
     wire::{
         Head, frame,
-        handshake::{self, About, Greeting, Purpose, VERSIONS},
+        handshake::{self, About, Greeting, HANDSHAKE_BYTES_MAX, Purpose, VERSIONS},
     },
 };
 
@@ -47,6 +47,8 @@ pub const TARGETS: &[Target] = &[
 
 /// The kind of a frame, and its body, as the first that either side of a connection hears.
 pub fn handshake(bytes: &[u8]) {
+    // No longer one gets here.
+    let bytes = &bytes[..bytes.len().min(HANDSHAKE_BYTES_MAX)];
     let Some((kind, body)) = bytes.split_first() else { return };
     let me = somebody();
     if let handshake::Answer::Welcome(them) = handshake::answer(&me, "there:1", *kind, body) {
@@ -56,7 +58,7 @@ pub fn handshake(bytes: &[u8]) {
     }
     // Its text goes into logs: it is bounded, and no terminal takes it for a command.
     if let Err(refused) = handshake::outcome(&me, "here:1", *kind, body) {
-        assert!(refused.text.len() < 4096, "a reason of {} bytes", refused.text.len());
+        assert!(refused.text.len() < 3 * HANDSHAKE_BYTES_MAX, "a reason of {} bytes", refused.text.len());
         assert!(!refused.text.chars().any(char::is_control), "{:?}", refused.text);
     }
 }

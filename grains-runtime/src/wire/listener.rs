@@ -17,7 +17,7 @@ use super::{
     dial::{Greeted, read_frame, write_all},
     ended::Ended,
     frame::{self, Decoder},
-    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
+    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Reason, Refused},
     handshakes::Place,
     heard::Heard,
     identity::{self, Unconfirmed},
@@ -94,7 +94,7 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake, 
     let Admitted { greeted, outbox, registered, unconfirmed } = match greeted {
         Some(Some(admitted)) => admitted,
         Some(None) => return,
-        None => return tracing::warn!(peer, ?limit, "no greeting in time: connection closed"),
+        None => return stranger(&shared, &peer, format!("no greeting within {limit:?}")),
     };
     let them = greeted.them.clone();
     let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
@@ -147,7 +147,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
         // Whoever looks whether the port is open says nothing, and means no harm.
         Err(Ended::ByPeer) => return None,
         Err(reason) => {
-            tracing::warn!(peer, %reason, "no greeting of a grains node: connection closed");
+            stranger(shared, &peer, format!("no greeting of a grains node: {reason}"));
             return None;
         }
     };
@@ -164,7 +164,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
             return None;
         }
         Answer::Close(reason) => {
-            tracing::warn!(peer, reason, "no greeting of a grains node: connection closed");
+            stranger(shared, &peer, format!("no greeting of a grains node: {reason}"));
             return None;
         }
     };
@@ -199,6 +199,15 @@ async fn refuse<T>(shared: &Shared, peer: &str, writer: &mut Box<dyn ByteWriter>
     tell(shared, peer, why);
     part(writer, &handshake::untrusted(why)).await;
     None
+}
+
+/// The connection of somebody is closed who does not greet as nodes do: said now and then, or a flood would fill the log.
+fn stranger(shared: &Shared, peer: &str, reason: String) {
+    let why = Refused { reason: Reason::Unreadable, text: reason };
+    match shared.is_news(&why, peer, Side::Accepted) {
+        true => tracing::warn!(peer, reason = %why, "connection closed"),
+        false => tracing::debug!(peer, reason = %why, "connection closed"),
+    }
 }
 
 fn tell(shared: &Shared, peer: &str, why: &Refused) {

@@ -115,5 +115,8 @@ fn messages() -> Vec<Sample> {
         answered("reply.higher_vote", &AppendEntriesResponse::<Types>::HigherVote(Vote::new(9, 8))),
         answered("reply.vote", &granted),
         answered("reply.snapshot", &SnapshotResponse::<Types> { vote: vote() }),
+        // What voters of an openraft before 0.10 sent, and with a field that this one does not know.
+        Sample::of_others("vote.first_version", &VoteRequest::<Types> { leadership_transfer: false, ..ask.clone() }),
+        Sample::of_others("vote.later_version", &ask),
     ]
 }
