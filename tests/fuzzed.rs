@@ -10,8 +10,12 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     collections::BTreeMap,
     env, fs,
+    io::{Read, Write},
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// The system's allocator, counting.
@@ -49,6 +53,9 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
+
+/// One test at a time counts.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// How many inputs each target gets beside its seeds.
 const ROUNDS: u64 = 2_000;
@@ -113,6 +120,7 @@ fn targets() -> impl Iterator<Item = (&'static str, fn(&[u8]))> {
 
 #[test]
 fn no_bytes_do_harm() {
+    let _alone = ALONE.lock().unwrap();
     let seeds = seeds();
     if let Some(folder) = env::var_os("GRAINS_SEEDS_TO") {
         return write(Path::new(&folder), &seeds);
@@ -126,6 +134,48 @@ fn all(name: &str, target: fn(&[u8]), seeds: &BTreeMap<&str, Vec<Vec<u8>>>) -> R
     seeds.iter().try_for_each(|seed| harmless(name, target, seed))?;
     let mut chance = Chance(name.bytes().map(u64::from).sum());
     (0..ROUNDS).try_for_each(|_| harmless(name, target, &chance.changed(seeds)))
+}
+
+/// What a node sets aside for whom it has yet to hear, whatever they say: its 64 places for handshakes are all taken, for as long
+/// as handshakes may take.
+#[cfg(feature = "ca")]
+#[test]
+fn a_stranger_costs_less_than_64_kib() {
+    const STRANGERS: usize = 64;
+    const BYTES_MAX: usize = 64 * 1024;
+    let _alone = ALONE.lock().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let folder = env::temp_dir().join(format!("grains-strangers-{}", std::process::id()));
+    let config = grains::ClusterConfig::new("test").listen("127.0.0.1:0").development_tls(&folder);
+    let node = runtime.block_on(grains::Node::builder().name("a").cluster(config).start()).unwrap();
+    let address = node.address().unwrap();
+    // The longest message of a handshake that TLS knows, but for its last byte, in records of 16 KiB.
+    let message = [&[1, 0, 0xff, 0xff][..], &[0; 0xfffe]].concat();
+    let long = message.chunks(1 << 14).flat_map(|part| {
+        [&[22, 3, 1][..], &u16::try_from(part.len()).unwrap().to_be_bytes(), part].concat()
+    });
+    for (what, said) in [("silence", vec![]), ("half a word", vec![22, 3, 1, 2, 0, 1]), ("a long word", long.collect())] {
+        let before = BYTES.load(Relaxed);
+        PEAK.store(before, Relaxed);
+        let strangers: Vec<_> = (0..STRANGERS)
+            .map(|_| {
+                let mut stranger = std::net::TcpStream::connect(&address).unwrap();
+                // It may be refused before it has said all.
+                drop(stranger.write_all(&said));
+                stranger
+            })
+            .collect();
+        // Until the node has closed the last of them.
+        for mut stranger in strangers {
+            while stranger.read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
+        }
+        let each = (PEAK.load(Relaxed) - before) / STRANGERS;
+        eprintln!("{what}: {each} bytes");
+        assert!(each < BYTES_MAX, "{what} costs {each} bytes");
+        assert!(each > 512, "{what}: they were not let in");
+    }
+    runtime.block_on(node.stop());
+    drop(fs::remove_dir_all(folder));
 }
 
 /// For `tests/fuzz`.

@@ -136,7 +136,9 @@ impl<'b> Data<'b> {
             CALL => Self::Call(CallFrame::read(body).map_err(|why| said(&why))?),
             REPLY => Self::Reply(ReplyFrame::read(body).map_err(|why| said(&why))?),
             BOUNCE => read_bounce(body).map(|(call, why)| Self::Bounce(call, why)).map_err(|why| said(&why))?,
-            REDIRECT => read_redirect(body).map(|(call, order)| Self::Redirect(call, order)).map_err(|why| said(&why))?,
+            REDIRECT => {
+                read_redirect(body).map(|(call, order)| Self::Redirect(call, order)).map_err(|why| said(&why))?
+            }
             TAKEN => Self::Taken(read_taken(body).map_err(|why| said(&why))?),
             CANCEL => Self::Cancel(read_cancel(body).map_err(|why| said(&why))?),
             FAREWELL | HEARD => Self::Round(read_round(body).map_err(|why| said(&why))?),

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use grains_core::{AccessKind, ActivationId, CallError, Failure, GrainId, MethodId, RequestContext, stream::StreamError};
+use grains_core::{
+    AccessKind, ActivationId, CallError, Failure, GrainId, MethodId, RequestContext, stream::StreamError,
+};
 
 #[path = "../../tests/golden/compare.rs"]
 mod compare;
@@ -446,7 +448,10 @@ fn answers(first: MemberId, list: &Arc<[String]>) -> Vec<(&'static str, Answer)>
         ("answer.states", Answer::States(vec![3])),
         ("answer.founding.fresh", Answer::Founding(Founding::Fresh { node, memory: Memory::None })),
         ("answer.founding.promised", Answer::Founding(Founding::Promised { node, memory, to: NodeId(8) })),
-        ("answer.founding.member", Answer::Founding(Founding::Member { node, cluster: cluster.clone(), generation: 77 })),
+        (
+            "answer.founding.member",
+            Answer::Founding(Founding::Member { node, cluster: cluster.clone(), generation: 77 }),
+        ),
         ("answer.founding.otherwise", Answer::Founding(Founding::Otherwise { node, cluster, list: list.clone() })),
         ("answer.joined", Answer::Joined(Incarnation(12))),
         ("answer.taken", Answer::Taken { by: first, address: "10.0.0.1:7101".into(), left_ms: 1500 }),

@@ -88,7 +88,8 @@ pub(crate) fn check(file: &str, samples: &[Sample]) {
         }
     }
     for (name, _) in stored.iter().filter(|(name, _)| samples.iter().all(|sample| sample.name != *name)) {
-        writeln!(wrong, "nothing reads `{name}` any more: keep its sample, older nodes may still say it").expect("text");
+        writeln!(wrong, "nothing reads `{name}` any more: keep its sample, older nodes may still say it")
+            .expect("text");
     }
     assert!(
         wrong.is_empty(),

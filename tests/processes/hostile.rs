@@ -81,7 +81,7 @@ fn strangers_by_the_thousand_hold_up_nobody() {
     measured("a start with strangers at the door", started.elapsed());
     cluster.traffic_flows(20);
     let met = attack.end();
-    println!("{met} connections, {connections} at a time");
+    println!("{met} connections of {connections} strangers");
     cluster.keeps_its_promises();
 }
 
@@ -108,7 +108,10 @@ fn too_many_open_files_are_survived() {
     cluster.kill(2);
     cluster.start(2);
     cluster.settled();
-    assert!(members(&cluster.node(0).ask("status")).get("a") == before.get("a"), "it has been the same member throughout");
+    assert!(
+        members(&cluster.node(0).ask("status")).get("a") == before.get("a"),
+        "it has been the same member throughout"
+    );
 }
 
 /// Three nodes with certificates.

@@ -35,6 +35,8 @@ mod security;
 mod serve;
 mod shared;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::control::Head;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use self::handshake::is_control_connection;
 pub(crate) use self::{
@@ -47,8 +49,6 @@ pub(crate) use self::{
     security::Security,
 };
 use self::{address::advertised, shared::Shared};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use self::control::Head;
 #[cfg(test)]
 pub(crate) use self::{counters::PeerCounters, handshake::Reason};
 #[cfg(feature = "tls")]

@@ -95,12 +95,11 @@ fn messages() -> Vec<Sample> {
         let head: PartHead = grains_core::codec::decode(head).map_err(|why| why.to_string())?;
         Ok(format!("{:?}", (head, rows.to_vec())))
     });
-    let refused = Sample::new("reply.refused", Reply::Refused("no").encode(), "no".into(), |bytes| {
-        match Reply::decode(bytes)? {
+    let refused =
+        Sample::new("reply.refused", Reply::Refused("no").encode(), "no".into(), |bytes| match Reply::decode(bytes)? {
             Reply::Refused(why) => Ok(why.to_owned()),
             Reply::Done(_) => Err("it was done".into()),
-        }
-    });
+        });
     let granted = VoteResponse::<Types> { vote: vote(), vote_granted: true, last_log_id: Some(id(6)) };
     vec![
         asked("append", Kind::Append, &append),

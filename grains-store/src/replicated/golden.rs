@@ -1,8 +1,7 @@
 //! What nodes say to each other about states and write to their log, byte for byte: see `tests/golden/compare.rs`.
 
 use grains_core::{
-    FencingToken, GrainId, Version,
-    codec,
+    FencingToken, GrainId, Version, codec,
     store::{CommitError, LoadError, Stored, Write, WriteSet},
 };
 
@@ -48,7 +47,12 @@ fn words() -> Vec<Sample> {
     ];
     let answers = [Ok(())].into_iter().chain(refused.map(Err)).collect();
     let list = |after| Ask::List { grain_type: "cart".into(), after, limit: 100 };
-    let loaded = vec![Ok(Some(held.into())), Ok(None), Err(LoadError::Damaged { why: text() }), Err(LoadError::Unavailable { why: text() })];
+    let loaded = vec![
+        Ok(Some(held.into())),
+        Ok(None),
+        Err(LoadError::Damaged { why: text() }),
+        Err(LoadError::Unavailable { why: text() }),
+    ];
     vec![
         command("command.write", &written),
         command("command.epoch", &Command { client, serial, work: Work::Epoch }),

@@ -465,7 +465,10 @@ mod tests {
         [&mut bounce, &mut redirect].into_iter().for_each(|frame| frame.extend(b"later"));
         assert_eq!(read_bounce(&bounce), Ok((7, Bounce::NotNow)));
         assert_eq!(read_redirect(&redirect), Ok((7, order())));
-        assert_eq!((read_taken(b"\x07later"), read_cancel(b"\x07later"), read_round(b"\x07later")), (Ok(7), Ok(7), Ok(7)));
+        assert_eq!(
+            (read_taken(b"\x07later"), read_cancel(b"\x07later"), read_round(b"\x07later")),
+            (Ok(7), Ok(7), Ok(7))
+        );
     }
 
     #[test]
