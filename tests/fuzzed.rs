@@ -151,10 +151,11 @@ fn a_stranger_costs_less_than_64_kib() {
     let address = node.address().unwrap();
     // The longest message of a handshake that TLS knows, but for its last byte, in records of 16 KiB.
     let message = [&[1, 0, 0xff, 0xff][..], &[0; 0xfffe]].concat();
-    let long = message.chunks(1 << 14).flat_map(|part| {
-        [&[22, 3, 1][..], &u16::try_from(part.len()).unwrap().to_be_bytes(), part].concat()
-    });
-    for (what, said) in [("silence", vec![]), ("half a word", vec![22, 3, 1, 2, 0, 1]), ("a long word", long.collect())] {
+    let long = message
+        .chunks(1 << 14)
+        .flat_map(|part| [&[22, 3, 1][..], &u16::try_from(part.len()).unwrap().to_be_bytes(), part].concat());
+    for (what, said) in [("silence", vec![]), ("half a word", vec![22, 3, 1, 2, 0, 1]), ("a long word", long.collect())]
+    {
         let before = BYTES.load(Relaxed);
         PEAK.store(before, Relaxed);
         let strangers: Vec<_> = (0..STRANGERS)
