@@ -1,4 +1,5 @@
 //! What nodes say to each other and agree on, byte for byte: see `tests/golden/compare.rs`.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
