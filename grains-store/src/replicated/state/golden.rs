@@ -33,7 +33,7 @@ fn rows() -> Vec<Sample> {
     });
     let mut part = Vec::new();
     push(&mut part, 0, b"format", &1_u64.to_le_bytes());
-    push(&mut part, 2, b"cart\0\07\0\0sum", b"value");
+    push(&mut part, 2, b"cart\0\x007\0\0sum", b"value");
     let part = Sample::new("snapshot.part", part, format!("{:?}", (0, b"format", 2, b"value")), |bytes| {
         let ((first, key, _), rest) = split(bytes).ok_or("no row")?;
         let ((second, _, value), rest) = split(rest).ok_or("one row")?;
