@@ -132,6 +132,11 @@ pub use grains_core::switches;
 #[cfg(feature = "sim")]
 pub use grains_runtime::sim;
 
+/// What reads bytes from outside, for the tests of grains itself.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use grains_runtime::fuzzing;
+
 /// What macros write and what few write by hand.
 #[doc(hidden)]
 pub mod __private {

@@ -26,6 +26,11 @@ pub mod cluster;
 mod config;
 mod deadlock;
 mod fnv;
+#[cfg(all(feature = "cluster", feature = "config", any(test, feature = "fuzzing")))]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(all(test, feature = "cluster", feature = "config"))]
+mod golden;
 mod main_fn;
 mod node;
 mod scratch;

@@ -5,8 +5,14 @@
 //! store of a cluster, over both).
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+#[path = "../../tests/golden/compare.rs"]
+pub(crate) mod compare;
 #[cfg(feature = "consensus")]
 pub mod consensus;
+#[cfg(all(feature = "consensus", any(test, feature = "fuzzing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "consensus")]
 mod names;
 pub mod redb;

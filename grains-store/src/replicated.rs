@@ -11,6 +11,10 @@
 
 mod asking;
 mod commits;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod golden;
 mod loads;
 mod moving;
 mod proposals;

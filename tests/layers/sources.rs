@@ -334,6 +334,7 @@ fn unsafe_stands_only_where_it_is_listed() {
         ("grains-runtime/src/watchdog/process/tests.rs", "a process whose first thread ends before the others"),
         ("grains-runtime/src/world/clock.rs", "a clock of Linux that std does not offer"),
         ("tests/allocations.rs", "an allocator that counts, which is a trait of unsafe functions"),
+        ("tests/fuzzed.rs", "an allocator that counts, which is a trait of unsafe functions"),
     ];
     let mut found = Vec::new();
     let mut used = Vec::new();

@@ -73,7 +73,7 @@ impl Cluster {
             stop_timeout_ms: 10_000,
             death_certificates: true,
             embedded: false,
-            tls: None,
+            certificates: None,
         });
         let orders = orders.collect();
         let (frozen, thaws) = (BTreeMap::new(), Vec::new());

@@ -21,6 +21,7 @@ mod campaign;
 mod deaths;
 mod freezes;
 mod garbage;
+mod hostile;
 mod leaving;
 mod mistakes;
 mod new_keys;

@@ -55,8 +55,8 @@ pub struct Orders {
     pub death_certificates: bool,
     /// Whether the program does not begin as those that may have one.
     pub embedded: bool,
-    /// Where its certificates come from, if it has any.
-    pub tls: Option<PathBuf>,
+    /// The folder of its certificate, if it has one.
+    pub certificates: Option<PathBuf>,
 }
 
 /// Where a process finds its [`Orders`].
@@ -115,8 +115,9 @@ async fn run(orders: Orders) -> i32 {
     config.join_timeout = Duration::from_millis(orders.join_timeout_ms);
     config.voter_replace_after = Duration::from_millis(orders.voter_replace_after_ms);
     config.death_certificates = orders.death_certificates;
-    if let Some(folder) = orders.tls {
-        config = config.development_tls(folder);
+    #[cfg(feature = "tls")]
+    if let Some(folder) = orders.certificates {
+        config = config.tls_folder(folder);
     }
     let mut builder = Node::builder().name(orders.name).cluster(config).host::<ProbeGrain>().singleton::<OnlyGrain>();
     if orders.keeps_states {

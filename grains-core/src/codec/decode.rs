@@ -83,11 +83,24 @@ pub(super) struct Decoder<'de> {
     depth: usize,
     /// So many values to come are the bytes themselves: a byte string is being read as a list of numbers.
     plain: u32,
+    /// How many values all lists that are open may promise together to have: each takes up one byte at least.
+    promises: usize,
+    /// How many bytes the large elements of lists may still take up in memory.
+    allowance: usize,
 }
+
+/// An element of up to so many bytes counts for nothing: of a message with a million of them there are a million bytes at least.
+const SMALL_BYTES: usize = 32;
+
+/// How many bytes of memory the large elements of one value's lists and maps may take up, beside [`SMALL_BYTES`] for each byte
+/// that is read. A `None` is one byte, and may be a kilobyte in memory: sixteen megabytes of them must not become gigabytes. A
+/// state or a call has a megabyte, so this is more than any has that is not made for harm.
+const LARGE_BYTES_MAX: usize = 64 << 20;
 
 impl<'de> Decoder<'de> {
     pub(super) fn new(rest: &'de [u8], depth_max: usize) -> Self {
-        Self { rest, depth: depth_max, plain: 0 }
+        let allowance = LARGE_BYTES_MAX.saturating_add(rest.len().saturating_mul(SMALL_BYTES));
+        Self { rest, depth: depth_max, plain: 0, promises: rest.len(), allowance }
     }
 
     /// What has not been read.
@@ -256,20 +269,41 @@ impl<'de> Decoder<'de> {
         Ok(())
     }
 
+    /// How many of `len` values may be made room for before they are seen: whatever their number claims, they are no more than the
+    /// bytes that are left, and lists within lists have the same bytes.
+    fn promise(&mut self, len: u32) -> usize {
+        let promised = self.rest.len().min(len as usize).min(self.promises);
+        self.promises -= promised;
+        promised
+    }
+
+    /// An element of so many bytes comes into memory.
+    fn takes(&mut self, bytes: usize) -> Result<(), Wrong> {
+        match self.allowance.checked_sub(bytes) {
+            Some(allowance) => self.allowance = allowance,
+            None => return Err(de::Error::custom("its lists take up far more memory than it has bytes")),
+        }
+        Ok(())
+    }
+
     fn list<V: Visitor<'de>>(&mut self, len: u32, visitor: V) -> Result<V::Value, Wrong> {
         self.deeper()?;
-        let mut items = Items { decoder: self, left: len };
+        let promised = self.promise(len);
+        let mut items = Items { decoder: self, left: len, promised };
         let value = visitor.visit_seq(&mut items)?;
         let left = items.left;
+        self.promises += promised;
         self.ended(left)?;
         Ok(value)
     }
 
     fn map<V: Visitor<'de>>(&mut self, len: u32, visitor: V) -> Result<V::Value, Wrong> {
         self.deeper()?;
-        let mut items = Items { decoder: self, left: len };
+        let promised = self.promise(len);
+        let mut items = Items { decoder: self, left: len, promised };
         let value = visitor.visit_map(&mut items)?;
         let left = items.left;
+        self.promises += promised;
         self.ended(left)?;
         Ok(value)
     }
@@ -450,7 +484,9 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
             Token::Bytes(bytes) => {
                 // Their length was read from 32 bits at most.
                 let len = bytes.len() as u32;
-                Decoder { rest: bytes, depth: self.depth, plain: len }.list(len, visitor)
+                let (depth, allowance) = (self.depth, self.allowance);
+                let mut decoder = Decoder { rest: bytes, depth, plain: len, promises: bytes.len(), allowance };
+                decoder.list(len, visitor)
             }
             other => Err(other.unexpected(&visitor)),
         }
@@ -508,12 +544,13 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
 struct Items<'d, 'de> {
     decoder: &'d mut Decoder<'de>,
     left: u32,
+    /// How many there may be, as far as anybody should rely on it.
+    promised: usize,
 }
 
 impl Items<'_, '_> {
-    /// Each takes up one byte at least, whatever their number claims.
     fn at_most(&self) -> usize {
-        self.decoder.rest.len().min(self.left as usize)
+        self.promised.min(self.left as usize)
     }
 
     fn next(&mut self) -> bool {
@@ -529,6 +566,9 @@ impl<'de> de::SeqAccess<'de> for Items<'_, 'de> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
         if !self.next() {
             return Ok(None);
+        }
+        if size_of::<T::Value>() > SMALL_BYTES {
+            self.decoder.takes(size_of::<T::Value>())?;
         }
         seed.deserialize(&mut *self.decoder).map(Some)
     }
@@ -549,6 +589,9 @@ impl<'de> de::MapAccess<'de> for Items<'_, 'de> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
+        if size_of::<V::Value>() > SMALL_BYTES {
+            self.decoder.takes(size_of::<V::Value>())?;
+        }
         seed.deserialize(&mut *self.decoder)
     }
 

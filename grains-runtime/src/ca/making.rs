@@ -36,7 +36,7 @@ impl Validity {
     /// From now on, for so many days. It is good since an hour ago, because the clocks of other machines may be behind.
     pub fn days(days: u32) -> Self {
         let now = UnixTime::now().as_secs();
-        Self { from: now - BEFORE, until: now + u64::from(days) * DAY }
+        Self { from: now.saturating_sub(BEFORE), until: now + u64::from(days) * DAY }
     }
 
     /// Of a root, unless somebody says otherwise: ten years. To change it takes people, on all nodes; nodes trust it until

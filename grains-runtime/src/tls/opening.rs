@@ -63,28 +63,40 @@ async fn open(mut tls: Tls, connection: Connection, clock: &Arc<dyn Clock>) -> R
     Ok((Connection { peer, reader: Box::new(reader), writer: Box::new(writer) }, proven))
 }
 
+/// How much one read of a handshake brings: a stranger gets no more memory than it needs to say who it is.
+const SHAKE_READ_BYTES: usize = 4 * 1024;
+
+/// How long all that the other side says in a handshake may be. The library would keep 64 KiB of a single message; a chain of
+/// certificates has some kilobytes.
+const SHAKE_BYTES_MAX: usize = 32 * 1024;
+
 async fn shake(
     tls: &mut Tls,
     reader: &mut Box<dyn ByteReader>,
     incoming: &mut Incoming,
     writer: &mut Box<dyn ByteWriter>,
 ) -> Result<(), Unsecured> {
-    let mut heard = false;
+    let mut heard = 0;
     loop {
         poll_fn(|cx| poll_out(tls, &mut **writer, cx)).await?;
         poll_fn(|cx| writer.poll_flush(cx)).await?;
         if !tls.is_handshaking() {
             return Ok(());
         }
-        match poll_fn(|cx| incoming.poll_fill(&mut **reader, cx)).await {
-            Ok(0) if heard => {
+        match poll_fn(|cx| incoming.poll_fill(&mut **reader, cx, SHAKE_READ_BYTES)).await {
+            Ok(0) if heard > 0 => {
                 return Err(Unsecured::Untrusted(
                     "it closed the connection within the handshake of TLS: its log may say why".to_owned(),
                 ));
             }
             // Whoever looks whether the port is open says nothing, and so does who was told of TLS and knows none.
             Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection").into()),
-            Ok(_) => heard = true,
+            Ok(bytes) if heard + bytes > SHAKE_BYTES_MAX => {
+                let why =
+                    format!("its handshake of TLS has more than {SHAKE_BYTES_MAX} bytes: does it send a long chain?");
+                return Err(Unsecured::Untrusted(why));
+            }
+            Ok(bytes) => heard += bytes,
             Err(why) => return Err(why.into()),
         }
         while !incoming.is_empty() {

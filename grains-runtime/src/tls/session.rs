@@ -32,11 +32,16 @@ impl Incoming {
         self.start == self.end
     }
 
-    /// Reads some, once there are none.
-    pub(super) fn poll_fill(&mut self, reader: &mut dyn ByteReader, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads some, once there are none: at most `bytes`, or as many as there was room for before.
+    pub(super) fn poll_fill(
+        &mut self,
+        reader: &mut dyn ByteReader,
+        cx: &mut Context<'_>,
+        bytes: usize,
+    ) -> Poll<io::Result<usize>> {
         debug_assert!(self.is_empty(), "what is here is decrypted first");
-        if self.bytes.is_empty() {
-            self.bytes = vec![0; READ_BYTES];
+        if self.bytes.len() < bytes {
+            self.bytes.resize(bytes, 0);
         }
         let read = ready!(reader.poll_read(cx, &mut self.bytes))?;
         (self.start, self.end) = (0, read);
@@ -140,7 +145,7 @@ impl ByteReader for Reader {
             if read > 0 {
                 return Poll::Ready(Ok(read));
             }
-            if ready!(self.incoming.poll_fill(&mut *self.reader, cx))? == 0 {
+            if ready!(self.incoming.poll_fill(&mut *self.reader, cx, READ_BYTES))? == 0 {
                 return Poll::Ready(Ok(0));
             }
         }

@@ -97,7 +97,7 @@ pub(super) fn is_local(address: &str) -> bool {
 }
 
 /// Host and port; the port is empty if there is none.
-fn split(address: &str) -> (&str, &str) {
+pub(super) fn split(address: &str) -> (&str, &str) {
     match address.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
         _ => (address, ""),

@@ -158,6 +158,9 @@ pub(super) struct Asks {
 impl Duty for Asks {
     fn frame(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
         let (frame::RESPONSE | frame::FAILED, Some((head, body))) = (kind, Head::split(body)) else {
+            if frame::is_hint(kind) {
+                return Ok(());
+            }
             return Err(Ended::Protocol(format!("a frame of kind {kind:#04x} where answers are awaited")));
         };
         let result = match (kind, body.split_first()) {

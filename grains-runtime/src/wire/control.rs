@@ -99,11 +99,11 @@ pub(crate) enum RequestError {
 
 /// What stands before the body of a question or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// Which question of the connection.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// Who says this, at the time it was said.
-    pub(super) incarnation: Option<Incarnation>,
+    pub(crate) incarnation: Option<Incarnation>,
 }
 
 /// How many bytes that is.
@@ -118,7 +118,7 @@ pub(super) const OVERLOADED: u8 = 1;
 pub(super) const NO_ANSWER: u8 = 2;
 
 impl Head {
-    pub(super) fn bytes(self) -> [u8; HEAD_BYTES] {
+    pub(crate) fn bytes(self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         bytes[..8].copy_from_slice(&self.id.to_le_bytes());
         bytes[8..].copy_from_slice(&self.incarnation.map_or(NO_INCARNATION, |it| it.0).to_le_bytes());
@@ -130,7 +130,7 @@ impl Head {
         Self { id: self.id, incarnation }.bytes()
     }
 
-    pub(super) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    pub(crate) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (id, rest) = bytes.split_first_chunk()?;
         let (incarnation, rest) = rest.split_first_chunk()?;
         let incarnation = match u64::from_le_bytes(*incarnation) {

@@ -113,6 +113,8 @@ impl Greeted {
     pub(super) fn pump(self, shared: &Shared, side: Side, outbox: &Arc<Outbox>, registered: &Registered) -> Pump {
         let limits = &shared.config.limits;
         let clock = shared.world.clock.clone();
+        let terms = self.me.terms(&self.them);
+        tracing::debug!(name = %self.them.about.name, purpose = ?self.me.purpose, ?side, ?terms, "connection made");
         let role = if side == Side::Dialled { Role::Pings } else { Role::Answers };
         Pump {
             reader: self.reader,

@@ -28,6 +28,13 @@ pub(crate) fn is_control(kind: u8) -> bool {
     kind & 0x80 != 0
 }
 
+/// Whether a node that does not know this kind passes over such a frame, rather than end the connection: 16 kinds of the wire
+/// and 16 of the call layer are kept for what a later version may say without having been asked to. Hints only: nobody
+/// learns whether they were understood.
+pub(crate) fn is_hint(kind: u8) -> bool {
+    kind & 0x70 == 0x40
+}
+
 /// How many bytes stand before the body.
 pub(crate) const HEAD_BYTES: usize = LENGTH_BYTES + 1;
 

@@ -31,6 +31,19 @@ impl Versions {
     }
 }
 
+/// What this build can do beyond the first version of the protocol, a bit for each. Whoever sends what not every node of a
+/// version understands asks [`Greeting::terms`] first. None yet: the first will be bit 0.
+pub(crate) const FEATURES: u64 = 0;
+
+/// What two sides of a connection have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The newest version that both speak.
+    pub(crate) version: u16,
+    /// What both can do.
+    pub(crate) features: u64,
+}
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -95,9 +108,18 @@ pub(crate) struct About {
     pub(crate) link: Option<u64>,
     /// The longest frame it takes on this connection.
     pub(crate) frame_bytes_max: u32,
+    /// What it can do beyond its versions, see [`FEATURES`]. Older nodes say nothing of it.
+    #[serde(default)]
+    pub(crate) features: u64,
 }
 
 impl Greeting {
+    /// What both sides speak, if there is a version that both do.
+    pub(crate) fn terms(&self, other: &Self) -> Option<Terms> {
+        let version = self.versions.common(other.versions)?;
+        Some(Terms { version, features: self.about.features & other.about.features })
+    }
+
     /// The member that greets, if it is one.
     pub(crate) fn member(&self) -> Option<MemberId> {
         self.about.incarnation.map(|incarnation| MemberId { node: self.about.node, incarnation })
@@ -125,7 +147,7 @@ impl Greeting {
             return Err(Malformed::Version(versions));
         }
         let purpose = Purpose::of(code).ok_or(Malformed::Purpose(code))?;
-        let about = codec::decode(rest).map_err(|why| Malformed::About(why.to_string()))?;
+        let about = codec::decode(rest).map_err(|why| Malformed::About(printable(&why.to_string())))?;
         Ok(Self { purpose, versions, about })
     }
 }
@@ -310,10 +332,14 @@ fn refused(me: &Greeting, address: &str, body: &[u8]) -> Refused {
     }
 }
 
-/// In the words of another process: nothing of it may confuse a terminal.
+/// In the words of another process.
 fn as_it_says(address: &str, text: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect();
-    format!("{address} refused the connection: {text}")
+    format!("{address} refused the connection: {}", printable(&String::from_utf8_lossy(text)))
+}
+
+/// What another process has a part in goes into logs: nothing of it may confuse a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The frame by which a side says that the certificate of the other does not do, and why.

@@ -148,6 +148,7 @@ mod tests {
             to: None,
             link: None,
             frame_bytes_max: 1,
+            features: 0,
         };
         Greeting { purpose: Purpose::Data, versions: VERSIONS, about }
     }

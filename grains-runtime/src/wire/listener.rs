@@ -1,15 +1,24 @@
 //! Taking connections: a bounded number of handshakes at a time, and then a pump with a duty by purpose.
 
-use std::{future::poll_fn, io, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use grains_core::world::{ByteWriter, Connection, Listener};
+use tokio::sync::oneshot;
 
 use super::{
     Unreadable,
     dial::{Greeted, read_frame, write_all},
     ended::Ended,
     frame::{self, Decoder, Parts},
-    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
+    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Reason, Refused},
+    handshakes::Place,
     heard::Heard,
     identity::{self, Unconfirmed},
     outbox::Outbox,
@@ -43,38 +52,49 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
     }
 }
 
-/// Begins a handshake, if there are not too many already.
+/// Begins a handshake. If there are too many already, another one gives way.
 fn admit(shared: &Arc<Shared>, connection: Connection) {
-    let mut state = lock(&shared.state);
-    if state.handshakes >= shared.config.limits.handshakes_max {
-        drop(state);
-        tracing::debug!(peer = connection.peer, "too many handshakes at a time: connection closed");
-        return;
+    let max = shared.config.limits.handshakes_max;
+    let (Place { number, given_away }, over) = lock(&shared.state).handshakes.begin(&connection.peer, max);
+    if let Some(network) = over {
+        tracing::debug!(%network, max, "too many handshakes at a time: the oldest from there has given way");
     }
-    state.handshakes += 1;
-    drop(state);
-    let slot = Handshake(shared.clone());
-    shared.crew.spawn(incoming(shared.clone(), connection, slot));
+    let slot = Handshake { number, shared: shared.clone() };
+    shared.crew.spawn(incoming(shared.clone(), connection, slot, given_away));
 }
 
 /// One of the handshakes that may take place at a time.
-struct Handshake(Arc<Shared>);
+struct Handshake {
+    number: u64,
+    shared: Arc<Shared>,
+}
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        lock(&self.0.state).handshakes -= 1;
+        lock(&self.shared.state).handshakes.end(self.number);
     }
 }
 
-async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) {
+/// The output of `future`, unless its place is given away before.
+async fn unless_given_away<F: Future>(mut place: oneshot::Receiver<()>, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Pin::new(&mut place).poll(cx).map(|_| None),
+    })
+    .await
+}
+
+async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake, given_away: oneshot::Receiver<()>) {
     let peer = connection.peer.clone();
     let limit = shared.config.limits.handshake_timeout;
-    let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection)).await;
+    let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection));
+    let Some(greeted) = unless_given_away(given_away, greeted).await else { return };
     drop(slot);
     let Admitted { greeted, outbox, registered, unconfirmed } = match greeted {
         Some(Some(admitted)) => admitted,
         Some(None) => return,
-        None => return tracing::warn!(peer, ?limit, "no greeting in time: connection closed"),
+        None => return stranger(&shared, &peer, format!("no greeting within {limit:?}")),
     };
     let them = greeted.them.clone();
     let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
@@ -128,7 +148,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
         // Whoever looks whether the port is open says nothing, and means no harm.
         Err(Ended::ByPeer) => return None,
         Err(reason) => {
-            tracing::warn!(peer, %reason, "no greeting of a grains node: connection closed");
+            stranger(shared, &peer, format!("no greeting of a grains node: {reason}"));
             return None;
         }
     };
@@ -145,7 +165,7 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
             return None;
         }
         Answer::Close(reason) => {
-            tracing::warn!(peer, reason, "no greeting of a grains node: connection closed");
+            stranger(shared, &peer, format!("no greeting of a grains node: {reason}"));
             return None;
         }
     };
@@ -180,6 +200,15 @@ async fn refuse<T>(shared: &Shared, peer: &str, writer: &mut Box<dyn ByteWriter>
     tell(shared, peer, why);
     part(writer, &handshake::untrusted(why)).await;
     None
+}
+
+/// The connection of somebody is closed who does not greet as nodes do: said now and then, or a flood would fill the log.
+fn stranger(shared: &Shared, peer: &str, reason: String) {
+    let why = Refused { reason: Reason::Unreadable, text: reason };
+    match shared.is_news(&why, peer, Side::Accepted) {
+        true => tracing::warn!(peer, reason = %why, "connection closed"),
+        false => tracing::debug!(peer, reason = %why, "connection closed"),
+    }
 }
 
 fn tell(shared: &Shared, peer: &str, why: &Refused) {
@@ -227,13 +256,16 @@ impl Duty for Receive {
             self.heard.lost(u64::from_le_bytes(link));
             return Ok(());
         }
-        if kind != frame::PART {
-            return self.data(kind, body);
+        if kind == frame::PART {
+            return match self.parts.add(body)?.as_deref() {
+                Some([kind, body @ ..]) => self.data(*kind, body),
+                Some([]) | None => Ok(()),
+            };
         }
-        match self.parts.add(body)?.as_deref() {
-            Some([kind, body @ ..]) => self.data(*kind, body),
-            Some([]) | None => Ok(()),
+        if frame::is_hint(kind) && frame::is_control(kind) {
+            return Ok(());
         }
+        self.data(kind, body)
     }
 
     /// An older one may be half open for long: its end was lost, or was not read because this side was stopped.

@@ -3,7 +3,7 @@
 //! a [`WireHandler`] and keeps the [`Wire`].
 //!
 //! Reading order: `frame` and `handshake` (what is said; pure), `outbox`, `keepalive` and `backoff` (pure but for a lock),
-//! `pump` (bytes of one connection), `security` and `identity` (who is at its other end), `dial` and `listener` (how one comes about), `complaints` (what is said if not),
+//! `pump` (bytes of one connection), `security` and `identity` (who is at its other end), `dial`, `listener` and `handshakes` (how one comes about), `complaints` (what is said if not),
 //! `control`, `asked` and `serve` (questions and answers), `link` and `heard` (calls, and those of others), `shared` (what all
 //! of these know).
 
@@ -23,6 +23,7 @@ mod dial;
 mod ended;
 pub(crate) mod frame;
 pub(crate) mod handshake;
+mod handshakes;
 mod heard;
 mod identity;
 mod keepalive;
@@ -36,6 +37,8 @@ mod security;
 mod serve;
 mod shared;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::control::Head;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use self::handshake::is_control_connection;
 pub(crate) use self::{

@@ -48,6 +48,9 @@ impl Serve {
 impl Duty for Serve {
     fn frame(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
         let (frame::REQUEST, Some((head, body))) = (kind, Head::split(body)) else {
+            if frame::is_hint(kind) {
+                return Ok(());
+            }
             return Err(Ended::Protocol(format!("a frame of kind {kind:#04x} where questions are asked")));
         };
         if head.id <= self.last {

@@ -12,7 +12,8 @@ use super::{
     control::{Caller, Lane},
     counters::PeerCounters,
     crew::Crew,
-    handshake::{About, Greeting, Purpose, Refused},
+    handshake::{About, FEATURES, Greeting, Purpose, Refused},
+    handshakes::Handshakes,
     link::{Link, Place},
     outbox::Outbox,
 };
@@ -41,7 +42,7 @@ pub(super) struct State {
     /// Connections after their handshake, in both directions.
     connections: LiteMap<u64, Known>,
     accepted: usize,
-    pub(super) handshakes: usize,
+    pub(super) handshakes: Handshakes,
     complaints: Complaints,
     peers: LiteMap<NodeId, Arc<PeerCounters>>,
     serial: u64,
@@ -95,6 +96,7 @@ impl Shared {
             to: to.map(Link::to),
             link: to.map(Link::id),
             frame_bytes_max: u32::try_from(config.limits.message_bytes_max(purpose)).unwrap_or(u32::MAX),
+            features: FEATURES,
         };
         Greeting { purpose, versions: config.limits.versions, about }
     }

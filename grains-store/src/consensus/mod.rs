@@ -6,6 +6,10 @@
 //! is asked).
 
 mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod golden;
 mod group;
 mod keeping;
 mod leadership;

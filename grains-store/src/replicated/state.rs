@@ -10,6 +10,10 @@
 //! While another voter's state comes in, its rows are in tables of their own.
 
 mod clients;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod golden;
 mod pages;
 mod recent;
 

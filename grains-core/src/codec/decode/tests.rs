@@ -1,7 +1,7 @@
 //! Against `rmp-serde`, which writes what is read here: it reads the same from what it wrote, and takes all that is taken
 //! here of bytes that nobody wrote.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -225,6 +225,98 @@ fn no_length_is_believed() {
     for mark in [0xd9, 0xda, 0xdb] {
         assert!(decode::<String>(&[mark, 0xff, 0xff, 0xff, 0xff, b'a']).is_err());
     }
+}
+
+/// Kilobytes that would become gigabytes.
+#[test]
+fn large_values_written_as_nothing_have_a_limit() {
+    /// 4 KiB.
+    type Large = [[u64; 16]; 32];
+    fn nils(len: u16) -> Vec<u8> {
+        [&[0xdc][..], &len.to_be_bytes(), &vec![0xc0; len.into()]].concat()
+    }
+    fn too_much<T: DeserializeOwned + std::fmt::Debug>(bytes: &[u8]) {
+        let why = decode::<T>(bytes).unwrap_err().why;
+        assert_eq!(why, "its lists take up far more memory than it has bytes");
+    }
+    let many = nils(18_000);
+    assert_eq!(decode::<Vec<Option<u64>>>(&many).unwrap().len(), 18_000);
+    too_much::<Vec<Option<Large>>>(&many);
+    too_much::<(Vec<Option<Large>>, u8)>(&[&[0x92][..], &many, &[1]].concat());
+    too_much::<Vec<Vec<Option<Large>>>>(&[&[0x94][..], &nils(4_500).repeat(4)].concat());
+    // What a program may well have.
+    assert_eq!(decode::<Vec<Option<Large>>>(&nils(10_000)).unwrap().len(), 10_000);
+    let mut map = [&[0xde][..], &18_000_u16.to_be_bytes()].concat();
+    (0..18_000_u16).for_each(|key| map.extend([&[0xcd][..], &key.to_be_bytes(), &[0xc0]].concat()));
+    assert!(decode::<BTreeMap<u32, Option<u64>>>(&map).is_ok());
+    too_much::<BTreeMap<u32, Option<Large>>>(&map);
+}
+
+thread_local! {
+    /// How much room each list of a [`Lists`] was told to make.
+    static ROOM: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lists within lists, which make no room.
+struct Lists;
+
+impl<'de> Deserialize<'de> for Lists {
+    fn deserialize<D: serde::Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {
+        decoder.deserialize_seq(Self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Lists {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("lists")
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        ROOM.with_borrow_mut(|room| room.extend(list.size_hint()));
+        while let Some(Self) = list.next_element()? {}
+        Ok(self)
+    }
+}
+
+/// Each list within a list says that all that follows is in it: room is made for it once.
+#[test]
+fn lists_within_lists_have_the_same_bytes() {
+    let room = |bytes: &[u8]| {
+        let read = decode::<Lists>(bytes).is_ok();
+        (read, ROOM.take())
+    };
+    let honest = [0x93, 0x92, 0x90, 0x90, 0x91, 0x90, 0x90];
+    assert_eq!(room(&honest), (true, vec![3, 2, 0, 0, 1, 0, 0]));
+    let claims = [[0xdd, 0xff, 0xff, 0xff, 0xff].repeat(50), vec![0x90; 50]].concat();
+    let (read, room) = room(&claims);
+    assert!(!read && room.len() > 50, "it ends within the innermost");
+    assert!(room.iter().sum::<usize>() <= claims.len(), "{room:?} for {} bytes", claims.len());
+}
+
+/// Newtypes, options and boxes take up no byte each, and a type may hold itself by any of them.
+#[test]
+fn no_type_recurses_as_deep_as_it_likes() {
+    #[derive(Debug, Deserialize)]
+    struct Bare(#[expect(dead_code, reason = "only decoded")] Box<Bare>);
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only decoded")]
+    enum Tree {
+        Leaf,
+        Node(Box<Tree>, Box<Tree>),
+    }
+    #[derive(Debug, Deserialize)]
+    struct Map(#[expect(dead_code, reason = "only decoded")] BTreeMap<u8, Map>);
+    let deep = |why: Result<String, crate::codec::CodecError>| assert!(why.unwrap_err().why.contains("too deep"));
+    // A type without an end has no value at all, whatever the bytes.
+    for bytes in [&[0x01][..], &[0xc0], &[0x91; 100_000]] {
+        deep(decode::<Bare>(bytes).map(|_| String::new()));
+    }
+    let node = [&[0x81, 0xa4][..], b"Node", &[0x92]].concat();
+    deep(decode::<Tree>(&node.repeat(100_000)).map(|_| String::new()));
+    deep(decode::<Map>(&[0x81, 0x01].repeat(100_000)).map(|_| String::new()));
+    assert!(decode::<serde::de::IgnoredAny>(&vec![0x91; 1 << 20]).is_err(), "no stack is needed to pass over it");
 }
 
 #[test]

@@ -37,7 +37,7 @@ use crate::{
     node::NodeInner,
     scratch,
     tenure::Tenure,
-    wire::Unreadable,
+    wire::{Unreadable, frame::is_hint},
 };
 
 impl Clustered {
@@ -73,6 +73,7 @@ impl Clustered {
             FAREWELL => read_round(body).map(|round| self.farewell(from, round)),
             HEARD => read_round(body).map(|round| self.heard(from, round)),
             STREAM => self.stream_frame(from, body),
+            _ if is_hint(kind) => Ok(()),
             _ => Err(BadFrame::new("of a kind that this node does not know")),
         };
         read.map_err(Unreadable::from)

@@ -137,6 +137,12 @@ const ONE_WAY: u64 = 1;
 const KNOWN: u64 = 2;
 const ORDERED: u64 = 4;
 const VOID: u64 = 8;
+/// What a later version adds under a flag stands before the arguments: who does not know it would take it for them.
+const CALL_FLAGS: u64 = ONE_WAY | KNOWN | ORDERED | VOID;
+
+const FAILED: u64 = 1;
+const FOUND: u64 = 2;
+const REPLY_FLAGS: u64 = FAILED | FOUND;
 
 impl CallFrame {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -184,7 +190,7 @@ impl CallFrame {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BadFrame> {
         let mut from = Reader(bytes);
         let call = from.number()?;
-        let flags = from.number()?;
+        let flags = from.flags(CALL_FLAGS)?;
         let left_us = from.number()?;
         let grain = from.grain()?;
         let method = MethodId(u32::try_from(from.number()?).map_err(|_| BadFrame("a method id over 32 bits"))?);
@@ -212,7 +218,8 @@ impl ReplyFrame<'_> {
 impl<'b> ReplyFrame<'b> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         number(out, self.call);
-        number(out, u64::from(self.answer.is_err()) | (u64::from(self.found.is_some()) << 1));
+        let failed = if self.answer.is_err() { FAILED } else { 0 };
+        number(out, failed | if self.found.is_some() { FOUND } else { 0 });
         if let Some(found) = self.found {
             write_member(out, found.host);
             write_activation(out, found.activation);
@@ -226,12 +233,12 @@ impl<'b> ReplyFrame<'b> {
     pub(crate) fn read(bytes: &'b [u8]) -> Result<Self, BadFrame> {
         let mut from = Reader(bytes);
         let call = from.number()?;
-        let flags = from.number()?;
-        let found = match flags & 2 {
+        let flags = from.flags(REPLY_FLAGS)?;
+        let found = match flags & FOUND {
             0 => None,
             _ => Some(Found { host: from.member()?, activation: from.activation()? }),
         };
-        let answer = match flags & 1 {
+        let answer = match flags & FAILED {
             0 => Ok(from.0),
             _ => Err(codec::decode(from.0).map_err(|_| BadFrame("no failure that this node knows"))?),
         };
@@ -336,6 +343,11 @@ impl<'b> Reader<'b> {
         Err(BadFrame("a number over 64 bits"))
     }
 
+    fn flags(&mut self, known: u64) -> Result<u64, BadFrame> {
+        let flags = self.number()?;
+        if flags & !known == 0 { Ok(flags) } else { Err(BadFrame("a flag that this node does not know")) }
+    }
+
     fn text(&mut self) -> Result<&'b str, BadFrame> {
         let len = usize::try_from(self.number()?).map_err(|_| BadFrame("a text longer than the frame"))?;
         let (text, rest) = self.0.split_at_checked(len).ok_or(BadFrame("a text longer than the frame"))?;
@@ -431,6 +443,32 @@ mod tests {
             ],
             args: [1, 2, 3].into(),
         }
+    }
+
+    /// Under a flag of a later version something stands before the arguments: nobody may take it for them.
+    #[test]
+    fn a_flag_that_nobody_knows_is_no_call_and_no_answer() {
+        let mut written = Vec::new();
+        CallFrame { call: 7, ..call() }.write(&mut written);
+        assert_eq!((written[0], u64::from(written[1])), (7, ONE_WAY | ORDERED | VOID));
+        for flag in [16, 32, 64] {
+            let mut later = written.clone();
+            later[1] |= flag;
+            assert_eq!(CallFrame::read(&later), Err(BadFrame("a flag that this node does not know")));
+        }
+        assert!(ReplyFrame::read(&[7, 0, 1]).is_ok());
+        assert_eq!(ReplyFrame::read(&[7, 4, 1]), Err(BadFrame("a flag that this node does not know")));
+        // What stands behind all else in the others, older nodes pass over.
+        let (mut bounce, mut redirect) = (Vec::new(), Vec::new());
+        write_bounce(&mut bounce, 7, Bounce::NotNow);
+        write_redirect(&mut redirect, 7, order());
+        [&mut bounce, &mut redirect].into_iter().for_each(|frame| frame.extend(b"later"));
+        assert_eq!(read_bounce(&bounce), Ok((7, Bounce::NotNow)));
+        assert_eq!(read_redirect(&redirect), Ok((7, order())));
+        assert_eq!(
+            (read_taken(b"\x07later"), read_cancel(b"\x07later"), read_round(b"\x07later")),
+            (Ok(7), Ok(7), Ok(7))
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ fn greeting(cluster: &str, name: &str, node: u64) -> Greeting {
             to: None,
             link: None,
             frame_bytes_max: 1000,
+            features: 0,
         },
     }
 }
@@ -43,6 +44,33 @@ fn two_nodes_of_one_cluster_learn_of_each_other() {
     let (a, b) = (greeting("c", "a", 1), greeting("c", "b", 2));
     let (of_b, of_a) = meet(&a, &b);
     assert_eq!((of_a.unwrap(), of_b.unwrap()), (a, b));
+}
+
+/// Found by `tests/fuzz`.
+#[test]
+fn what_others_say_cannot_speak_to_a_terminal() {
+    let (me, hello) = (greeting("c", "a", 1), greeting("c", "b", 2).frame(frame::HELLO));
+    let mut body = hello[frame::HEAD_BYTES..].to_vec();
+    let name = body.windows(2).position(|two| two == [0xa1, b'c']).unwrap();
+    body[name + 1] = 0x1b;
+    let Err(refused) = outcome(&me, "there:1", frame::WELCOME, &body) else { panic!("a name of control characters") };
+    assert!(refused.text.contains("is no name of a node"), "{}", refused.text);
+    assert!(!refused.text.chars().any(char::is_control), "{:?}", refused.text);
+    let Answer::Refuse { why, .. } = answer(&me, "there:1", frame::HELLO, &body) else { panic!("it is refused") };
+    assert!(!why.text.chars().any(char::is_control), "{:?}", why.text);
+}
+
+#[test]
+fn terms_are_what_both_sides_can_do() {
+    let (mut old, mut new) = (greeting("c", "a", 1), greeting("c", "b", 2));
+    (new.versions.max, new.about.features) = (3, 0b110);
+    assert_eq!(old.terms(&new), Some(Terms { version: 1, features: 0 }));
+    (old.versions.max, old.about.features) = (2, 0b011);
+    assert_eq!(new.terms(&old), Some(Terms { version: 2, features: 0b010 }));
+    new.versions.min = 3;
+    assert_eq!(new.terms(&old), None);
+    let (of_new, of_old) = meet(&old, &new);
+    assert!(matches!((of_new, of_old), (Err(_), Err(_))), "there is no version that both speak");
 }
 
 #[test]

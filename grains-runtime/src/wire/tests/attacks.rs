@@ -11,6 +11,7 @@ in_both_worlds! {
     silence_is_closed_in_time
     handshakes_have_a_limit_and_so_have_connections
     frames_out_of_place_end_the_connection
+    what_a_later_version_hints_at_is_passed_over
     calls_of_nobody_are_refused
 }
 
@@ -119,7 +120,15 @@ async fn handshakes_have_a_limit_and_so_have_connections(mut setup: Setup) {
         slow.push(dial().await);
     }
     until("they are taken", || setup.running.load(SeqCst) >= 3 + 6).await;
-    assert!(ends(&mut dial().await).await < Duration::from_secs(1), "the fourth does not wait");
+    // The fourth gets the place of the first, and so on: nobody who comes later waits for those who came before.
+    for _ in 0..3 {
+        let next = dial().await;
+        assert!(ends(&mut slow.remove(0)).await < Duration::from_secs(1), "the oldest gives way");
+        slow.push(next);
+    }
+    drop(raw_dial(&setup, &friends.b, 9, Purpose::Control).await);
+    assert!(ends(&mut slow[0]).await < Duration::from_secs(1), "the oldest gives way");
+    assert!(setup.running.load(SeqCst) <= 3 + 6 + 1);
     friends.talk().await;
     // Those that end make room.
     slow.clear();
@@ -158,6 +167,23 @@ async fn frames_out_of_place_end_the_connection(setup: Setup) {
     ends(&mut raw).await;
     friends.talk().await;
     assert_eq!(lock(&friends.b_seen.asked).len(), 2);
+}
+
+async fn what_a_later_version_hints_at_is_passed_over(setup: Setup) {
+    let friends = Friends::new(&setup).await;
+    let mut raw = raw_dial(&setup, &friends.b, 9, Purpose::Control).await;
+    for kind in [0xc0, 0xcf, 0x40, 0x4f] {
+        raw.say(kind, b"\xc1 whatever it means").await;
+    }
+    raw.say(frame::REQUEST, &[&1_u64.to_le_bytes()[..], &[0xff; 8], b"hi"].concat()).await;
+    let (kind, answer) = raw.hear().await.unwrap();
+    assert_eq!((kind, &answer[16..]), (frame::RESPONSE, &b"hi"[..]), "it is there, and answers");
+    let mut raw = raw_dial(&setup, &friends.b, 9, Purpose::Data).await;
+    let before = lock(&friends.b_seen.data).len();
+    raw.say(0xc0, b"whatever").await;
+    raw.say(1, b"call").await;
+    until("the call arrives", || lock(&friends.b_seen.data).len() == before + 1).await;
+    friends.talk().await;
 }
 
 async fn calls_of_nobody_are_refused(setup: Setup) {

@@ -91,6 +91,7 @@ pub(super) fn greeting(n: u64, purpose: Purpose) -> Greeting {
         to: None,
         link: None,
         frame_bytes_max: 4 << 20,
+        features: 0,
     };
     Greeting { purpose, versions: VERSIONS, about }
 }

@@ -34,6 +34,9 @@ pub(super) const BYTES_MAX: u64 = if cfg!(test) { 64 * 1024 } else { 4 * 1024 * 
 const GROWTH_BYTES: u64 = if cfg!(test) { 12 * 1024 } else { 256 * 1024 };
 /// As much as any disk writes as a whole, or more.
 const PAGE_BYTES: u64 = 4096;
+/// Where the first frame is.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const FIRST_FRAME: usize = PAGE_BYTES as usize;
 const MAGIC: [u8; 16] = *b"grains journal 1";
 const HEAD_BYTES: usize = MAGIC.len() + 8 + 4;
 const FRAME_HEAD_BYTES: usize = 4 + 4 + 8;
@@ -149,7 +152,7 @@ pub(super) enum Appended {
     NoRoom,
 }
 
-fn head_of(number: u64) -> [u8; HEAD_BYTES] {
+pub(super) fn head_of(number: u64) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     let (text, sum) = head.split_at_mut(HEAD_BYTES - 4);
     text[..MAGIC.len()].copy_from_slice(&MAGIC);
@@ -158,7 +161,7 @@ fn head_of(number: u64) -> [u8; HEAD_BYTES] {
     head
 }
 
-fn frame_of(generation: u64, changes: &[u8]) -> Vec<u8> {
+pub(super) fn frame_of(generation: u64, changes: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity((FRAME_HEAD_BYTES + changes.len()).next_multiple_of(PAGE_BYTES as usize));
     frame.extend([0; 4]);
     frame.extend((changes.len() as u32).to_le_bytes());
@@ -170,7 +173,7 @@ fn frame_of(generation: u64, changes: &[u8]) -> Vec<u8> {
 }
 
 /// The frames of a generation, and where the next one goes. None if one of them has lost something after it was durable.
-fn frames(bytes: &[u8], generation: u64) -> Option<(Vec<&[u8]>, u64)> {
+pub(super) fn frames(bytes: &[u8], generation: u64) -> Option<(Vec<&[u8]>, u64)> {
     let page = PAGE_BYTES as usize;
     let mut frames = Vec::new();
     let mut end = page;

@@ -4,6 +4,10 @@
 
 mod disk;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod golden;
 mod journal;
 mod open;
 mod rows;

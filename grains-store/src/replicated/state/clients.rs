@@ -15,12 +15,12 @@ pub(super) const CLIENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::n
 /// others came finds versions that do not fit: it is refused, and never applied twice.
 const CLIENTS_MAX: usize = 1024;
 
-#[derive(Serialize, Deserialize)]
-struct Row {
-    serial: u64,
-    index: u64,
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) serial: u64,
+    pub(super) index: u64,
     #[serde(with = "grains_core::codec::bytes")]
-    outcome: Vec<u8>,
+    pub(super) outcome: Vec<u8>,
 }
 
 pub(super) struct Clients {

@@ -87,7 +87,7 @@ fn grain_bytes((epoch, counter, present): (u64, u64, u64)) -> [u8; 24] {
     bytes
 }
 
-fn push(out: &mut Vec<u8>, table: u8, key: &[u8], value: &[u8]) {
+pub(super) fn push(out: &mut Vec<u8>, table: u8, key: &[u8], value: &[u8]) {
     // A key is a type, a key and a name, a value a state: far below 4 GB.
     let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     out.push(table);
@@ -98,10 +98,10 @@ fn push(out: &mut Vec<u8>, table: u8, key: &[u8], value: &[u8]) {
 }
 
 /// A row of a part: the number of its table, its key and its value.
-type Row<'p> = (u8, &'p [u8], &'p [u8]);
+pub(super) type Row<'p> = (u8, &'p [u8], &'p [u8]);
 
 /// The first row of a part and the rest.
-fn split(part: &[u8]) -> Option<(Row<'_>, &[u8])> {
+pub(super) fn split(part: &[u8]) -> Option<(Row<'_>, &[u8])> {
     let (table, rest) = part.split_first()?;
     let (key_len, rest) = rest.split_first_chunk()?;
     let (value_len, rest) = rest.split_first_chunk()?;
@@ -111,7 +111,7 @@ fn split(part: &[u8]) -> Option<(Row<'_>, &[u8])> {
     Some(((*table, key, value), rest))
 }
 
-fn numbers<const N: usize>(value: &[u8]) -> Result<[u64; N], redb::Error> {
+pub(super) fn numbers<const N: usize>(value: &[u8]) -> Result<[u64; N], redb::Error> {
     let (chunks, rest) = value.as_chunks::<8>();
     match <[[u8; 8]; N]>::try_from(chunks) {
         Ok(chunks) if rest.is_empty() => Ok(chunks.map(u64::from_le_bytes)),
