@@ -129,7 +129,7 @@ async fn answers_and_items_of_streams_arrive_whole_and_in_order_however_large() 
 async fn small_calls_go_on_while_large_ones_are_under_way() {
     const LARGE: usize = 16;
     let (a, b) = two().await;
-    let rounds = std::env::var("GRAINS_LARGE_ROUNDS").map_or(2, |rounds| rounds.parse().expect("a number"));
+    let rounds: usize = std::env::var("GRAINS_LARGE_ROUNDS").map_or(2, |rounds| rounds.parse().expect("a number"));
     let (small, under_way) = (shelf(&a, &b, "small").await, AtomicUsize::new(LARGE));
     let large = (0..LARGE).map(async |n| {
         let shelf = shelf(&a, &b, &format!("large {n}")).await;
@@ -153,6 +153,7 @@ async fn small_calls_go_on_while_large_ones_are_under_way() {
     let (_, took) = tokio::join!(join_all(large), small);
     let at = |share: f64| took[(took.len() as f64 * share) as usize];
     println!("{} small calls, p50 {:?}, p99 {:?}, the longest {:?}", took.len(), at(0.5), at(0.99), at(0.999_999));
-    assert!(took.len() > 10, "{} small calls were answered meanwhile", took.len());
+    // Behind all large ones there would be one for each round.
+    assert!(took.len() > rounds, "{} small calls were answered meanwhile", took.len());
     tokio::join!(a.stop(), b.stop());
 }

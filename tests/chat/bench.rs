@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::{
     cluster::alone,
     launched::{signal, until},
-    process::{Folder, PATIENCE, chat, processes_in, within},
+    process::{Folder, PATIENCE, chat, processes_in, programs_in, within},
 };
 
 /// All that the last line has, in this order.
@@ -81,7 +81,7 @@ async fn ctrl_c_ends_a_bench_and_leaves_nothing_behind() {
     let begun = within("the talk", told.next_line()).await.unwrap();
     assert_eq!(begun.as_deref(), Some("3 clients talk in 1 rooms for 600 s"));
     assert_eq!(temporary.names().len(), 1, "its nodes have a folder");
-    assert_eq!(processes_in(temporary.path()).len(), 4, "itself and three nodes");
+    assert_eq!(programs_in(temporary.path()).len(), 4, "itself and three nodes");
 
     assert!(signal(bench.id().unwrap(), "INT").await);
     let end = within("the end", told.next_line()).await.unwrap();

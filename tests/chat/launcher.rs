@@ -5,7 +5,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::{
     cluster::{agreed, beside_another},
     launched::{Launched, until},
-    process::{Folder, Node, PATIENCE, chat, get, group_of, processes_in, run_well, within},
+    process::{Folder, Node, PATIENCE, chat, get, group_of, processes_in, programs_in, run_well, within},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,13 +20,14 @@ async fn without_arguments_it_is_three_nodes_that_all_end_with_ctrl_c() {
     assert_eq!(launched.folder().names(), ["chat-data"]);
 
     let here = launched.folder().path().to_owned();
-    assert_eq!(processes_in(&here).len(), 4, "itself and three nodes");
+    assert_eq!(programs_in(&here).len(), 4, "itself and three nodes");
     for node in &launched.nodes {
         assert_ne!(group_of(node.process), group_of(launched.process()), "Ctrl-C is for the launcher: {node:?}");
     }
     launched.signal("INT").await;
     assert_eq!(launched.end().await.code(), Some(0));
-    assert_eq!(processes_in(&here), [0; 0], "no process is left");
+    assert_eq!(programs_in(&here), [0; 0], "no process is left");
+    until("no watchdog is left", PATIENCE, async || processes_in(&here).is_empty().then_some(())).await;
 }
 
 #[tokio::test]

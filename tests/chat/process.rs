@@ -153,6 +153,12 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
     here.filter_map(|process| process.file_name()?.to_str()?.parse().ok()).collect()
 }
 
+/// Those of them that are no watchdogs of others.
+pub fn programs_in(folder: &Path) -> Vec<u32> {
+    let name = |process: &u32| std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    processes_in(folder).into_iter().filter(|process| name(process) != "grains-watchdog\n").collect()
+}
+
 /// The process group of a process. Ctrl-C at a terminal is for all processes of one group.
 pub fn group_of(process: u32) -> u32 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
