@@ -107,7 +107,7 @@ fn one_that_is_frozen_is_not_said_to_be_dead_and_both_killed_cost_the_lease() {
     let (frozen, killed) = (others[0], others[1]);
     let frozen_name = cluster.orders[frozen].name.clone();
     watchdog(cluster.node(frozen));
-    cluster.node(frozen).signal("STOP");
+    cluster.freeze(frozen);
     thread::sleep(LONG_BEFORE_THE_LEASE);
     let leads = cluster.place_of(&leader);
     assert!(members(&cluster.node(leads).ask("status")).contains_key(&frozen_name), "its watchdog says nothing");
