@@ -317,7 +317,7 @@ fn a_large_answer_comes_through_beside_many_streams() {
 /// As many as wait for one link, and some more: they must not fill the memory of the node that gives them.
 #[test]
 fn whoever_takes_too_few_answers_hears_that_its_connection_ends() {
-    for (answers, ends) in [(20, false), (24, true)] {
+    for (answers, ends) in [(30, false), (38, true)] {
         simulated(11).window_bytes_max(4 * 1024).run(async |sim| {
             let two = Two::new(&sim).await;
             sim.net().latency(Duration::from_millis(5)..=Duration::from_millis(5));
