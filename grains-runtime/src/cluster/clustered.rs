@@ -146,7 +146,9 @@ impl Clustered {
 
     /// The bytes of answers that wait for room on their links.
     pub(crate) fn answers_waiting(&self) -> usize {
-        self.answers_waiting.load(Ordering::Acquire)
+        // Long ones that have room leave in parts, and last words behind them.
+        let long = self.wire().map_or(0, |wire| wire.long_waiting());
+        self.answers_waiting.load(Ordering::Acquire) + long
     }
 
     pub(crate) fn view_index(&self) -> u64 {

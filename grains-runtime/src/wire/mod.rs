@@ -223,6 +223,11 @@ impl Wire {
         self.shared.close_link(member);
     }
 
+    /// The bytes of long messages of all links that have not left.
+    pub(crate) fn long_waiting(&self) -> usize {
+        self.shared.long_waiting()
+    }
+
     /// What went to and came from each peer, by name.
     pub(crate) fn status(&self) -> Vec<LinkStatus> {
         self.shared.status()

@@ -407,6 +407,12 @@ impl Outbox {
         lock(&self.state).waiting() > 0
     }
 
+    /// The bytes of long messages that have not left.
+    pub(super) fn long_waiting(&self) -> usize {
+        let state = lock(&self.state);
+        if matches!(state.phase, Phase::Open) { state.long_room.waiting() } else { 0 }
+    }
+
     /// Takes no more frames, and tells the writer to stop.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);

@@ -194,6 +194,11 @@ impl Shared {
         lock(&self.state).links.keys().copied().collect()
     }
 
+    pub(super) fn long_waiting(&self) -> usize {
+        let links: Vec<_> = lock(&self.state).links.values().filter_map(Place::outbox).collect();
+        links.iter().map(|outbox| outbox.long_waiting()).sum()
+    }
+
     pub(super) fn status(&self) -> Vec<LinkStatus> {
         let mut status: Vec<_> = lock(&self.state).peers.values().map(|counters| counters.status()).collect();
         status.sort_by(|a, b| a.name.cmp(&b.name));
