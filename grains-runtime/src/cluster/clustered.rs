@@ -37,7 +37,7 @@ use super::{
 use crate::{
     activation::lock,
     node::NodeInner,
-    wire::{Link, Order, SendError, Wire},
+    wire::{Link, Order, SendError, Wire, micros},
 };
 
 pub(crate) struct Clustered {
@@ -272,7 +272,7 @@ impl Clustered {
                     lag: metrics.progress.lag.into_iter().filter_map(|(node, lag)| Some((name(node)?, lag))).collect(),
                     commits: metrics.commits.answered,
                     batches: metrics.commits.batches,
-                    batches_us: u64::try_from(metrics.commits.time.as_micros()).unwrap_or(u64::MAX),
+                    batches_us: micros(metrics.commits.time),
                     waiting: metrics.commits.waiting,
                 }
             }),

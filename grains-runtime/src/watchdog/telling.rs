@@ -2,22 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use grains_core::{
-    codec,
-    tasks::TaskSet,
-    world::{BoxFuture, World},
-};
+use grains_core::{codec, tasks::TaskSet, world::World};
 use tokio::sync::mpsc;
 
 use super::ward::Ward;
 use crate::{
-    cluster::{
-        MemberId,
-        control::{Answer, Ask},
-    },
+    cluster::control::{Answer, Ask},
     node::security,
     timeout::timeout,
-    wire::{Lane, Limits, Marks, PeerInfo, Reach, Unreadable, Wire, WireConfig, WireHandler},
+    wire::{Deaf, Lane, Limits, Reach, Wire, WireConfig},
 };
 
 /// What came of it.
@@ -57,7 +50,7 @@ pub(crate) async fn tell(world: &World, ward: &Ward) -> Told {
         security,
         limits: Limits::default(),
     };
-    let wire = Arc::new(Wire::asking(world, config, Arc::new(Mute)));
+    let wire = Arc::new(Wire::asking(world, config, Arc::new(Deaf)));
     let ask = Ask::ProcessEnded { node: ward.node, process: ward.process };
     let ask = Arc::new(codec::encode(&ask).expect("numbers can be encoded"));
     let (done, mut is_done) = mpsc::channel(1);
@@ -84,21 +77,4 @@ pub(crate) async fn tell(world: &World, ward: &Ward) -> Told {
         Some(_) => Told::Heard,
         None => Told::Late,
     }
-}
-
-/// Nobody connects to a watchdog, so it hears nothing.
-struct Mute;
-
-impl WireHandler for Mute {
-    fn control(&self, _: PeerInfo, _: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
-        Box::pin(async { Vec::new() })
-    }
-
-    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8]) -> Result<(), Unreadable> {
-        Ok(())
-    }
-
-    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, Marks)>) {}
-
-    fn link_down(&self, _: MemberId, _: u64, _: Marks) {}
 }

@@ -117,6 +117,7 @@ impl PeerCounters {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+/// As many as a number holds: centuries.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

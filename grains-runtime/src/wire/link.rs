@@ -206,8 +206,11 @@ impl Link {
     /// Says that the other side's link of this number has ended here. Gives what was sent until then: of long messages that
     /// are under way still, answers come on another link, and are not hoped for.
     pub(super) fn say_lost(&self, theirs: u64) -> Option<Marks> {
-        self.outbox.tell(Order::Free, frame::LOST, |out| out.extend_from_slice(&theirs.to_le_bytes())).ok()?;
-        Some(self.outbox.sent())
+        let told =
+            self.outbox.tell(Order::Free, frame::LOST, |out| out.extend_from_slice(&theirs.to_le_bytes())).ok()?;
+        let sent = self.outbox.sent();
+        // What others have sent behind it meanwhile is answered.
+        Some(if let Sent::Short(short) = told { Marks { short, ..sent } } else { sent })
     }
 }
 

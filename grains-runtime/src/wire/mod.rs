@@ -45,6 +45,7 @@ pub(crate) use self::{
     address::ListenError,
     config::{Limits, Reach, WireConfig},
     control::{Lane, RequestError, Response},
+    counters::micros,
     frame::is_control,
     link::Link,
     outbox::{Company, Marks, Order, SendError, Sent, Ticket},
@@ -101,6 +102,23 @@ pub(crate) trait WireHandler: Send + Sync + 'static {
     /// The link of this number is dead. No frame of it beyond `written` has left this node whole or ever will; those up to it
     /// may have arrived. Told exactly once for each link, also when it was closed here.
     fn link_down(&self, to: MemberId, link: u64, written: Marks);
+}
+
+/// Asks, and hears nothing: for those to whom nobody connects.
+pub(crate) struct Deaf;
+
+impl WireHandler for Deaf {
+    fn control(&self, _: PeerInfo, _: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8]) -> Result<(), Unreadable> {
+        Ok(())
+    }
+
+    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, Marks)>) {}
+
+    fn link_down(&self, _: MemberId, _: u64, _: Marks) {}
 }
 
 /// The connections of one node. Dropped without [`close`](Self::close), it ends its tasks but does not wait for them.

@@ -43,24 +43,24 @@ pub(super) struct Back {
 
 impl Back {
     pub(super) fn bounce(&self, why: Bounce) {
-        self.tell(Order::Free, BOUNCE, |out| write_bounce(out, self.call, why)).ok();
+        self.tell(BOUNCE, |out| write_bounce(out, self.call, why)).ok();
     }
 
     pub(super) fn redirect(&self, order: Ordered) {
-        self.tell(Order::Free, REDIRECT, |out| write_redirect(out, self.call, order)).ok();
+        self.tell(REDIRECT, |out| write_redirect(out, self.call, order)).ok();
     }
 
     pub(super) fn taken(&self) {
-        self.tell(Order::Free, TAKEN, |out| write_taken(out, self.call)).ok();
+        self.tell(TAKEN, |out| write_taken(out, self.call)).ok();
     }
 
     pub(super) fn fail(&self, found: Option<Found>, failure: Failure) {
         let outcome = failure.outcome();
         let frame = ReplyFrame::failed(self.call, found, failure);
-        if let Err(why @ SendError::TooLarge { .. }) = self.tell(Order::Free, REPLY, |out| frame.write(out)) {
+        if let Err(why @ SendError::TooLarge { .. }) = self.tell(REPLY, |out| frame.write(out)) {
             let why = format!("its failure: {why}").into();
             let frame = ReplyFrame::failed(self.call, found, CallError::Codec { why, outcome });
-            self.tell(Order::Free, REPLY, |out| frame.write(out)).ok();
+            self.tell(REPLY, |out| frame.write(out)).ok();
         }
     }
 
@@ -136,8 +136,8 @@ impl Back {
         });
     }
 
-    fn tell(&self, order: Order, kind: u8, write: impl Fn(&mut Vec<u8>)) -> Result<Arc<Link>, SendError> {
-        self.over_link(|link| link.tell(order, kind, &write))
+    fn tell(&self, kind: u8, write: impl Fn(&mut Vec<u8>)) -> Result<Arc<Link>, SendError> {
+        self.over_link(|link| link.tell(Order::Free, kind, &write))
     }
 
     /// Sends over the link there is. What is given to a link and lost with it is told by its end; if none takes it, the

@@ -3,7 +3,7 @@
 //!
 //! Locks, in this order: the table, the calls that wait, a link's buffer. None is held while users' code runs.
 
-use std::{sync::Arc, task::Context, time::Duration};
+use std::{sync::Arc, task::Context};
 
 use grains_core::{
     ActivationId, CallError, Failure, GrainId, Instant, MethodInfo, Outcome, RawRef,
@@ -28,7 +28,7 @@ use crate::{
     },
     node::NodeInner,
     scratch,
-    wire::{Marks, Order, SendError},
+    wire::{Marks, Order, SendError, micros},
 };
 
 /// How often a call is sent before its caller is told that its grain is nowhere to be found. Each time the cluster has
@@ -425,10 +425,6 @@ fn encoded(grain: &GrainId, method: &MethodInfo, slot: &mut dyn AnySlot) -> Opti
             None
         }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn lost_track(grain: &GrainId) -> Failure {

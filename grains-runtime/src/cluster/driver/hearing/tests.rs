@@ -12,26 +12,9 @@ use crate::{
         directory::testing::{member, member_id},
         member::Joiner,
     },
-    wire::{Lane, Limits, Reach, Security, Wire, WireConfig},
+    wire::{Deaf, Lane, Limits, Reach, Security, Wire, WireConfig},
     world::tokio_world,
 };
-
-/// Hears nothing.
-struct Deaf;
-
-impl WireHandler for Deaf {
-    fn control(&self, _: PeerInfo, _: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
-        Box::pin(async { Vec::new() })
-    }
-
-    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8]) -> Result<(), Unreadable> {
-        Ok(())
-    }
-
-    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, Marks)>) {}
-
-    fn link_down(&self, _: MemberId, _: u64, _: Marks) {}
-}
 
 fn joiner(node: u64, name: &str) -> Joiner {
     let name = NodeName::new(name).unwrap();
