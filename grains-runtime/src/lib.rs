@@ -21,8 +21,26 @@ mod blocked;
 pub mod ca;
 mod catalog;
 
+#[cfg(feature = "client")]
+mod client;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+/// What a program that only calls has to know of clusters: their names.
+#[cfg(all(feature = "wire", not(feature = "cluster")))]
+pub(crate) mod cluster {
+    pub(crate) mod names;
+    #[cfg(feature = "client")]
+    #[path = "config/tls.rs"]
+    mod tls;
+
+    #[cfg(feature = "client")]
+    pub use self::names::BadName;
+    pub(crate) use self::names::{Incarnation, MemberId, NodeId, NodeName};
+    #[cfg(feature = "client")]
+    pub(crate) use self::tls::Chosen;
+    #[cfg(feature = "client")]
+    pub use self::tls::TlsConfig;
+}
 mod config;
 mod deadlock;
 mod fnv;
@@ -38,12 +56,18 @@ mod sync;
 mod tenure;
 #[cfg(feature = "tls")]
 mod tls;
-#[cfg(feature = "cluster")]
+#[cfg(feature = "wire")]
 pub(crate) mod wire;
 pub mod world;
 
+#[cfg(feature = "client")]
+pub use client::{Client, ClientConfig, ConnectError};
+#[cfg(all(feature = "client", not(feature = "cluster")))]
+pub use cluster::{BadName, TlsConfig};
 #[cfg(feature = "cluster")]
-pub use cluster::{ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, StatesStatus, TlsConfig};
+pub use cluster::{
+    ClientsConfig, ClusterConfig, ClusterStatus, Leader, Leadership, MemberStatus, Principal, StatesStatus, TlsConfig,
+};
 pub use config::{GrainOptions, NodeConfig};
 pub(crate) use grains_core::timeout;
 #[doc(hidden)]

@@ -7,11 +7,9 @@
 
 #[cfg(feature = "consensus")]
 pub mod consensus;
-#[cfg(feature = "consensus")]
-mod names;
 pub mod redb;
 #[cfg(feature = "consensus")]
 pub mod replicated;
 
 #[cfg(feature = "consensus")]
-pub use names::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};
+pub use grains_core::names::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};

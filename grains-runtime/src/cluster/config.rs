@@ -1,5 +1,6 @@
 //! What can be set about a node's part in a cluster, with its default and the reason for it.
 
+mod clients;
 mod tls;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 };
 
 pub(crate) use self::tls::Chosen;
-pub use self::tls::TlsConfig;
+pub use self::{clients::ClientsConfig, tls::TlsConfig};
 
 use super::partition::PARTITIONS_DEFAULT;
 use crate::store::ReplicatedConfig;
@@ -72,6 +73,8 @@ pub struct ClusterConfig {
     pub plaintext_on_any_network: bool,
     /// The certificates with which this node's connections are secret. Default none.
     pub tls: TlsConfig,
+    /// The clients from outside of the cluster that this node takes. Default none.
+    pub clients: ClientsConfig,
     /// The limits of what the cluster keeps for its grains, as this node uses it.
     pub states: ReplicatedConfig,
 }
@@ -97,6 +100,7 @@ impl ClusterConfig {
             places_max: 100_000,
             plaintext_on_any_network: false,
             tls: TlsConfig::default(),
+            clients: ClientsConfig::default(),
             states: ReplicatedConfig::default(),
         }
     }
@@ -158,6 +162,13 @@ impl ClusterConfig {
     #[must_use]
     pub fn development_tls(mut self, folder: impl Into<PathBuf>) -> Self {
         self.tls = TlsConfig { development: Some(folder.into()), ..TlsConfig::default() };
+        self
+    }
+
+    /// Takes clients from outside of the cluster, so that [`Client`](crate::Client)s can call grains by way of this node.
+    #[must_use]
+    pub fn clients(mut self, clients: ClientsConfig) -> Self {
+        self.clients = clients;
         self
     }
 

@@ -1,6 +1,6 @@
 //! Several nodes as one. The pure rooms decide, given time and messages: `names` and `member` (who), `view` (what all
 //! agree on), `command` and `state` (how it changes), `lease` (who may act), `directory` and `host` (where grains live),
-//! `placement`, `founding`, `voters`. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say,
+//! `placement`, `founding`, `voters`. `gateway` takes the calls of clients. `consensus` keeps the state in Raft; `driver` carries out what the pure rooms say,
 //! and `clustered` is what calls see of it.
 
 pub(crate) mod clustered;
@@ -11,6 +11,7 @@ pub(crate) mod control;
 pub(crate) mod directory;
 pub(crate) mod driver;
 pub(crate) mod founding;
+pub(crate) mod gateway;
 pub(crate) mod grain;
 pub(crate) mod host;
 pub(crate) mod leader;
@@ -29,8 +30,9 @@ pub(crate) mod voters;
 
 pub(crate) use self::config::Chosen;
 pub use self::{
-    config::{ClusterConfig, TlsConfig},
+    config::{ClientsConfig, ClusterConfig, TlsConfig},
     driver::joining::JoinError,
+    gateway::Principal,
     leader::{Leader, Leadership},
     member::{Joiner, Member, MemberState, Placement, Strategy},
     names::{BadName, Epoch, Incarnation, MemberId, NODE_NAME_BYTES_MAX, NodeId, NodeName, PartitionId, ViewVersion},

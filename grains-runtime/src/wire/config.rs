@@ -51,6 +51,10 @@ pub(crate) struct Limits {
     /// The longest frame of a bulk question: a snapshot of the cluster's state or the directory of a partition, of which
     /// each is sent whole. Nothing small waits behind it.
     pub(crate) bulk_frame_bytes_max: usize,
+    /// The longest frame of a client with a call, at a gateway; of an answer, at a client.
+    pub(crate) client_frame_bytes_max: usize,
+    /// How many bytes of answers wait for one client's connection before more wait for room.
+    pub(crate) client_outgoing_bytes_max: usize,
     /// How many bytes of calls and questions wait for one connection before more are refused as overload. As many of
     /// answers and items of streams wait beside them; more of these wait for room.
     pub(crate) outgoing_bytes_max: usize,
@@ -84,6 +88,7 @@ impl Limits {
         match purpose {
             Purpose::Control | Purpose::Data => self.frame_bytes_max,
             Purpose::Bulk => self.bulk_frame_bytes_max,
+            Purpose::Client => self.client_frame_bytes_max,
         }
     }
 }
@@ -94,6 +99,8 @@ impl Default for Limits {
             versions: VERSIONS,
             frame_bytes_max: 4 << 20,
             bulk_frame_bytes_max: 16 << 20,
+            client_frame_bytes_max: 4 << 20,
+            client_outgoing_bytes_max: 4 << 20,
             outgoing_bytes_max: 16 << 20,
             requests_max: 1024,
             serving_max: 8192,

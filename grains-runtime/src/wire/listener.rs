@@ -1,15 +1,24 @@
 //! Taking connections: a bounded number of handshakes at a time, and then a pump with a duty by purpose.
 
-use std::{future::poll_fn, io, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use grains_core::world::{ByteWriter, Connection, Listener};
 
 use super::{
     Unreadable,
+    clients::{Ear, Hears, Line, Newcomer, Port},
     dial::{Greeted, read_frame, write_all},
     ended::Ended,
     frame::{self, Decoder},
-    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Refused},
+    handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Reason, Refused},
     heard::Heard,
     identity::{self, Unconfirmed},
     outbox::Outbox,
@@ -18,19 +27,32 @@ use super::{
     serve::Serve,
     shared::{Registered, Shared, Side, Unwanted},
 };
-use crate::{sync::lock, timeout::timeout};
+use crate::{cluster::NodeName, timeout::timeout};
 
 /// How long to wait after a failure to accept: it may be that the process has too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
+/// What stands at one port. Each has handshakes of its own: strangers at that of clients do not keep nodes from making
+/// connections.
+pub(super) struct Door {
+    port: Port,
+    handshakes: AtomicUsize,
+}
+
+impl Door {
+    pub(super) fn new(port: Port) -> Arc<Self> {
+        Arc::new(Self { port, handshakes: AtomicUsize::new(0) })
+    }
+}
+
 /// Takes connections until the wire is closed.
-pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
+pub(super) async fn run(shared: Arc<Shared>, door: Arc<Door>, mut listener: Box<dyn Listener>) {
     let mut failing = false;
     loop {
         match listener.accept().await {
             Ok(connection) => {
                 failing = false;
-                admit(&shared, connection);
+                admit(&shared, &door, connection);
             }
             Err(why) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -44,46 +66,46 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
 }
 
 /// Begins a handshake, if there are not too many already.
-fn admit(shared: &Arc<Shared>, connection: Connection) {
-    let mut state = lock(&shared.state);
-    if state.handshakes >= shared.config.limits.handshakes_max {
-        drop(state);
+fn admit(shared: &Arc<Shared>, door: &Arc<Door>, connection: Connection) {
+    let slot = Handshake(door.clone());
+    if door.handshakes.fetch_add(1, Ordering::AcqRel) >= shared.config.limits.handshakes_max {
         tracing::debug!(peer = connection.peer, "too many handshakes at a time: connection closed");
         return;
     }
-    state.handshakes += 1;
-    drop(state);
-    let slot = Handshake(shared.clone());
     shared.crew.spawn(incoming(shared.clone(), connection, slot));
 }
 
 /// One of the handshakes that may take place at a time.
-struct Handshake(Arc<Shared>);
+struct Handshake(Arc<Door>);
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        lock(&self.0.state).handshakes -= 1;
+        self.0.handshakes.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake) {
     let peer = connection.peer.clone();
     let limit = shared.config.limits.handshake_timeout;
-    let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection)).await;
+    let greeted = timeout(&shared.world.clock, limit, greet(&shared, slot.0.port, connection)).await;
     drop(slot);
-    let Admitted { greeted, outbox, registered, unconfirmed } = match greeted {
+    let Admitted { greeted, outbox, registered, unconfirmed, mut ear } = match greeted {
         Some(Some(admitted)) => admitted,
         Some(None) => return,
         None => return tracing::warn!(peer, ?limit, "no greeting in time: connection closed"),
     };
     let them = greeted.them.clone();
-    let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
+    let mut duty: Box<dyn Duty + '_> = match (them.purpose, them.member()) {
         (Purpose::Data, Some(from)) => {
             let heard = Heard::new(&shared, from, them.about.link.unwrap_or(0));
             Box::new(Receive { shared: shared.clone(), heard, unconfirmed })
         }
         // The handshake refuses calls of nobody.
         (Purpose::Data, None) => return,
+        (Purpose::Client, _) => match &mut ear {
+            Some(ear) => Box::new(Hears(&mut **ear)),
+            None => return,
+        },
         (Purpose::Control | Purpose::Bulk, _) => Box::new(Serve::new(&shared, &them, &outbox, unconfirmed)),
     };
     let ended = greeted.pump(&shared, Side::Accepted, &outbox, &registered).run(&mut *duty).await;
@@ -101,10 +123,12 @@ struct Admitted {
     outbox: Arc<Outbox>,
     registered: Registered,
     unconfirmed: Unconfirmed,
+    /// Of a client.
+    ear: Option<Box<dyn Ear>>,
 }
 
 /// The handshake of the side that was dialled.
-async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted> {
+async fn greet(shared: &Arc<Shared>, port: Port, connection: Connection) -> Option<Admitted> {
     let peer = connection.peer.clone();
     let Secured { mut reader, mut writer, proven } =
         match shared.config.security.accepted(connection, &shared.world.clock).await {
@@ -131,7 +155,9 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
             return None;
         }
     };
-    let proven = proven.as_ref().map(|proven| identity::node_of(&shared.config.cluster, &peer, proven)).transpose();
+    let is_client = handshake::purpose_of(kind, &body) == Some(Purpose::Client);
+    let judge = if is_client { identity::client_of } else { identity::node_of };
+    let proven = proven.as_ref().map(|proven| judge(&shared.config.cluster, &peer, proven)).transpose();
     let called = match proven {
         Ok(called) => called,
         Err(why) => return refuse(shared, &peer, &mut writer, &why).await,
@@ -148,6 +174,16 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
             return None;
         }
     };
+    if is_client {
+        let me = shared.greeting(Purpose::Client, None);
+        let principal = called.cloned();
+        return greet_client(shared, port, principal, Greeted { reader, writer, decoder, me, them }, peer).await;
+    }
+    if port == Port::OfClients {
+        tracing::warn!(peer, name = %them.about.name, "connection refused: a node at the port of clients");
+        part(&mut writer, &handshake::unwanted("this port is for clients only: nodes connect by `listen`")).await;
+        return None;
+    }
     let member = called.and_then(|_| shared.handler.name_of(them.about.node));
     if let Some(called) = called
         && let Err(why) = identity::fits(called, &peer, &them, member.as_ref())
@@ -171,7 +207,43 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
     };
     write_all(&mut writer, &me.frame(frame::WELCOME)).await.ok()?;
     decoder.set_frame_bytes_max(takes);
-    Some(Admitted { greeted: Greeted { reader, writer, decoder, me, them }, outbox, registered, unconfirmed })
+    let greeted = Greeted { reader, writer, decoder, me, them };
+    Some(Admitted { greeted, outbox, registered, unconfirmed, ear: None })
+}
+
+/// The rest of it, if that is a client.
+async fn greet_client(
+    shared: &Arc<Shared>,
+    port: Port,
+    principal: Option<NodeName>,
+    mut greeted: Greeted,
+    peer: String,
+) -> Option<Admitted> {
+    let limits = &shared.config.limits;
+    let outbox = Outbox::new(
+        limits.client_outgoing_bytes_max,
+        greeted.frame_bytes_max().min(limits.frame_bytes_max).max(HANDSHAKE_BYTES_MAX),
+    );
+    let outbox = Arc::new(outbox);
+    let registered = match shared.register(Side::Accepted, &greeted.me, &greeted.them, &outbox) {
+        Ok(registered) => registered,
+        Err(why) => {
+            tracing::debug!(peer, reason = %why, "client refused");
+            return None;
+        }
+    };
+    let (name, line) = (greeted.them.about.name.clone(), Line::new(outbox.clone()));
+    let ear = match shared.handler.client(Newcomer { peer: peer.clone(), name, principal, port, line }) {
+        Ok(ear) => ear,
+        Err(why) => {
+            tell(shared, &peer, &Refused { reason: Reason::Unreadable, text: format!("{peer}: {why}") });
+            part(&mut greeted.writer, &handshake::unwanted(&why)).await;
+            return None;
+        }
+    };
+    write_all(&mut greeted.writer, &greeted.me.frame(frame::WELCOME)).await.ok()?;
+    greeted.decoder.set_frame_bytes_max(limits.client_frame_bytes_max);
+    Some(Admitted { greeted, outbox, registered, unconfirmed: Unconfirmed::default(), ear: Some(ear) })
 }
 
 /// Says to the other side that its certificate does not do, and ends.

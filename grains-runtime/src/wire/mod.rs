@@ -4,8 +4,8 @@
 //!
 //! Reading order: `frame` and `handshake` (what is said; pure), `outbox`, `keepalive` and `backoff` (pure but for a lock),
 //! `pump` (bytes of one connection), `security` and `identity` (who is at its other end), `dial` and `listener` (how one comes about), `complaints` (what is said if not),
-//! `control`, `asked` and `serve` (questions and answers), `link` and `heard` (calls, and those of others), `shared` (what all
-//! of these know).
+//! `control`, `asked` and `serve` (questions and answers), `link` and `heard` (calls, and those of others), `clients` (calls
+//! from outside of the cluster), `shared` (what all of these know).
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use grains_core::world::{BoxFuture, World};
 mod address;
 mod asked;
 mod backoff;
+pub(crate) mod clients;
 mod complaints;
 mod config;
 mod control;
@@ -34,10 +35,13 @@ mod security;
 mod serve;
 mod shared;
 
+#[cfg(feature = "client")]
+pub(crate) use self::backoff::Backoff;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use self::handshake::is_control_connection;
 pub(crate) use self::{
     address::ListenError,
+    clients::{Ear, Line, Newcomer, Port},
     config::{Limits, Reach, WireConfig},
     control::{Lane, RequestError, Response},
     frame::is_control,
@@ -45,7 +49,7 @@ pub(crate) use self::{
     outbox::{Company, SendError, Sent, Ticket},
     security::Security,
 };
-use self::{address::advertised, shared::Shared};
+use self::{address::advertised, listener::Door, shared::Shared};
 #[cfg(test)]
 pub(crate) use self::{counters::PeerCounters, handshake::Reason};
 #[cfg(feature = "tls")]
@@ -93,6 +97,12 @@ pub(crate) trait WireHandler: Send + Sync + 'static {
         None
     }
 
+    /// A client wants to call grains by way of this node. The error is for its people.
+    fn client(&self, newcomer: Newcomer) -> Result<Box<dyn Ear>, String> {
+        let _ = newcomer;
+        Err("this node takes no clients".to_owned())
+    }
+
     /// The link of this number is dead. No frame of it above `written` has left this node or ever will; those up to it may
     /// have arrived. Told exactly once for each link, also when it was closed here.
     fn link_down(&self, to: MemberId, link: u64, written: u64);
@@ -135,8 +145,34 @@ impl Wire {
         if let Some(keeping) = shared.config.security.kept_fresh(world) {
             shared.crew.spawn(keeping);
         }
-        shared.crew.spawn(listener::run(shared.clone(), listener));
+        shared.crew.spawn(listener::run(shared.clone(), Door::new(Port::OfNodes), listener));
         Ok(Arc::new(Self { shared }))
+    }
+
+    /// Listens for clients at an address of their own, too, and gives the one by which they reach it.
+    pub(crate) async fn listen_for_clients(
+        &self,
+        listen: &str,
+        advertise: Option<&str>,
+    ) -> Result<String, ListenError> {
+        let shared = &self.shared;
+        let listener = shared.world.transport.listen(listen).await.map_err(|why| ListenError::new(listen, &why))?;
+        let real = listener.local_address().map_err(|why| ListenError::new(listen, &why))?;
+        let (listen, advertise) = (listen.to_owned(), advertise.map(str::to_owned));
+        let address = advertised(&WireConfig { listen, advertise, ..shared.config.clone() }, &real)?;
+        if let Security::Plain = shared.config.security
+            && !address::is_local(&real)
+        {
+            tracing::warn!(
+                node = %shared.config.name,
+                listens = real,
+                "PLAINTEXT for clients on a network: whoever can connect can call what is marked for clients \
+                 (`plaintext_on_any_network`)"
+            );
+        }
+        tracing::info!(node = %shared.config.name, listens = real, address, "clients are taken");
+        shared.crew.spawn(listener::run(shared.clone(), Door::new(Port::OfClients), listener));
+        Ok(address)
     }
 
     /// Where other nodes reach this one.

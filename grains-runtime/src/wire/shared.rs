@@ -41,7 +41,6 @@ pub(super) struct State {
     /// Connections after their handshake, in both directions.
     connections: LiteMap<u64, Known>,
     accepted: usize,
-    pub(super) handshakes: usize,
     complaints: Complaints,
     peers: LiteMap<NodeId, Arc<PeerCounters>>,
     serial: u64,
@@ -131,7 +130,9 @@ impl Shared {
         if other_cluster || other_life {
             return Err(Unwanted::Changed);
         }
-        if side == Side::Accepted {
+        // Clients are counted by whoever takes them.
+        let is_client = me.purpose == Purpose::Client;
+        if side == Side::Accepted && !is_client {
             if state.accepted >= self.config.limits.connections_max {
                 return Err(Unwanted::Busy);
             }
@@ -141,7 +142,10 @@ impl Shared {
         let (purpose, generation) = (me.purpose, them.about.generation);
         let known = Known { outbox: outbox.clone(), purpose, them: them.member(), generation, side };
         state.connections.insert(id, known);
-        let counters = state.counters(them.about.node, self.config.limits.peers_max);
+        let counters = match is_client {
+            true => Arc::default(),
+            false => state.counters(them.about.node, self.config.limits.peers_max),
+        };
         let counted = if side == Side::Dialled { &counters.dialled } else { &counters.accepted };
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Registered { id, shared: self.clone(), counters })
@@ -227,7 +231,8 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
-        if state.connections.remove(&self.id).is_some_and(|known| known.side == Side::Accepted) {
+        let known = state.connections.remove(&self.id);
+        if known.is_some_and(|known| known.side == Side::Accepted && known.purpose != Purpose::Client) {
             state.accepted -= 1;
         }
     }

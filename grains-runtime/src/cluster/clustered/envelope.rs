@@ -56,6 +56,8 @@ pub(crate) struct CallFrame {
     pub(crate) target: Target,
     /// An activation of the grain that its host has said it does not have, and never will again.
     pub(crate) void: Option<ActivationId>,
+    /// It came from outside of the cluster, and was let in by its gateway.
+    pub(crate) of_client: bool,
     pub(crate) request: RequestContext,
     pub(crate) chain: Vec<Hop>,
     pub(crate) args: Arc<[u8]>,
@@ -137,6 +139,7 @@ const ONE_WAY: u64 = 1;
 const KNOWN: u64 = 2;
 const ORDERED: u64 = 4;
 const VOID: u64 = 8;
+const OF_CLIENT: u64 = 16;
 
 impl CallFrame {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -148,7 +151,8 @@ impl CallFrame {
         number(out, self.call);
         let one_way = if self.one_way { ONE_WAY } else { 0 };
         let void = if self.void.is_some() { VOID } else { 0 };
-        number(out, one_way | void | target);
+        let of_client = if self.of_client { OF_CLIENT } else { 0 };
+        number(out, one_way | void | of_client | target);
         number(out, self.left_us);
         text(out, self.grain.grain_type());
         text(out, self.grain.key());
@@ -197,8 +201,9 @@ impl CallFrame {
         let void = if flags & VOID != 0 { Some(from.activation()?) } else { None };
         let request = from.request()?;
         let chain = from.chain()?;
-        let one_way = flags & ONE_WAY != 0;
-        Ok(Self { call, grain, method, one_way, left_us, target, void, request, chain, args: from.0.into() })
+        let (one_way, of_client) = (flags & ONE_WAY != 0, flags & OF_CLIENT != 0);
+        let args = from.0.into();
+        Ok(Self { call, grain, method, one_way, left_us, target, void, of_client, request, chain, args })
     }
 }
 
@@ -424,6 +429,7 @@ mod tests {
             left_us: u64::MAX,
             target: Target::Ordered(order()),
             void: Some(ActivationId { epoch: 8, counter: 70 }),
+            of_client: true,
             request: RequestContext::new().with("tenant", "acme").unwrap(),
             chain: vec![
                 Hop { origin: 4, call: 5, turns: vec![turn.clone(), turn] },

@@ -1,0 +1,110 @@
+//! How a client dials its gateways. It has what a node has for that, and listens to nobody.
+
+use std::sync::Arc;
+
+use grains_core::world::{BoxFuture, World};
+
+use super::{Ear, Hears, Line};
+use crate::{
+    cluster::{MemberId, NodeName},
+    wire::{
+        PeerInfo, Unreadable, WireConfig, WireHandler,
+        dial::{Greeted, dial},
+        handshake::Purpose,
+        outbox::Outbox,
+        shared::{Registered, Shared, Side},
+    },
+};
+
+/// What a client dials with. Dropped, it ends its connections.
+pub(crate) struct Dialler {
+    shared: Arc<Shared>,
+}
+
+impl Dialler {
+    pub(crate) fn new(world: &World, config: WireConfig) -> Self {
+        let shared = Arc::new(Shared::new(world.clone(), config, String::new(), Arc::new(Deaf)));
+        if let Some(keeping) = shared.config.security.kept_fresh(world) {
+            shared.crew.spawn(keeping);
+        }
+        Self { shared }
+    }
+
+    /// Connects to the gateway at `address`; the error is for people.
+    pub(crate) async fn dial(&self, address: &str) -> Result<Dialled, String> {
+        let shared = &self.shared;
+        let greeted = dial(shared, address, Purpose::Client, None).await.map_err(|why| why.to_string())?;
+        let outbox = Arc::new(Outbox::new(shared.config.limits.outgoing_bytes_max, greeted.frame_bytes_max()));
+        let registered = shared.register(Side::Dialled, &greeted.me, &greeted.them, &outbox);
+        let registered = registered.map_err(|why| why.to_string())?;
+        // From now on it talks to this cluster only, and to no other of the same name.
+        if let Some(generation) = greeted.them.about.generation {
+            shared.set_generation(generation);
+        }
+        Ok(Dialled { shared: shared.clone(), greeted, outbox, registered })
+    }
+
+    /// Runs `task` until it ends or this is closed.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.crew.spawn(task);
+    }
+
+    /// Ends all tasks and connections.
+    pub(crate) fn close(&self) {
+        self.shared.close();
+    }
+
+    /// After [`close`](Self::close), returns when they have ended.
+    pub(crate) async fn gone(&self) {
+        self.shared.crew.gone().await;
+    }
+}
+
+impl Drop for Dialler {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// A connection to a gateway after its handshake.
+pub(crate) struct Dialled {
+    shared: Arc<Shared>,
+    greeted: Greeted,
+    outbox: Arc<Outbox>,
+    registered: Registered,
+}
+
+impl Dialled {
+    pub(crate) fn line(&self) -> Line {
+        Line::new(self.outbox.clone())
+    }
+
+    /// What the gateway is called.
+    pub(crate) fn gateway(&self) -> &NodeName {
+        &self.greeted.them.about.name
+    }
+
+    /// Moves its bytes until it ends, and says why it did.
+    pub(crate) async fn run(self, ear: &mut dyn Ear) -> String {
+        let Self { shared, greeted, outbox, registered } = self;
+        let pump = greeted.pump(&shared, Side::Dialled, &outbox, &registered);
+        pump.run(&mut Hears(ear)).await.to_string()
+    }
+}
+
+/// Nobody asks a client anything, and it is no node's peer.
+struct Deaf;
+
+impl WireHandler for Deaf {
+    fn control(&self, _: PeerInfo, _: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8]) -> Result<(), Unreadable> {
+        Ok(())
+    }
+
+    fn data_ended(&self, _: MemberId, _: u64, _: Option<(u64, u64)>) {}
+
+    fn link_down(&self, _: MemberId, _: u64, _: u64) {}
+}
