@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grains::{CallError, Client, ClientConfig, ClientsConfig, ClusterConfig, Outcome, RequestContext, prelude::*};
+use grains::{CallError, Client, ClientConfig, ClientsConfig, ClusterConfig, Outcome, RequestContext};
 
 use crate::{
     cluster::{alone, client, described, three, until},

@@ -34,7 +34,7 @@ pub trait Desk {
     async fn who(&self, other: Option<DeskRef>) -> Result<Vec<(String, String)>>;
     /// The desk next to this one.
     async fn neighbour(&self) -> Result<DeskRef>;
-    async fn large(&self, bytes: usize) -> Result<Vec<u8>>;
+    async fn large(&self, bytes: usize) -> Result<String>;
     async fn numbers(&self) -> Result<Streaming<u64>>;
     /// What the vault has, which the desk may ask.
     async fn vault_says(&self) -> Result<String>;
@@ -113,8 +113,8 @@ impl Desk for DeskGrain {
     async fn neighbour(&self) -> Result<DeskRef> {
         Ok(self.ctx.get(format!("{}-next", self.ctx.key())))
     }
-    async fn large(&self, bytes: usize) -> Result<Vec<u8>> {
-        Ok(vec![7; bytes])
+    async fn large(&self, bytes: usize) -> Result<String> {
+        Ok("x".repeat(bytes))
     }
     async fn numbers(&self) -> Result<Streaming<u64>> {
         let (sink, stream): (StreamSink<u64>, _) = Streaming::channel(8);

@@ -90,22 +90,29 @@ impl Gateways {
         self.tried.get(address).is_some_and(|tried| tried.failure.is_some())
     }
 
-    /// The gateways that a client with so many connections would best use, as far as is known: only such as it was told of.
-    pub(super) fn wanted(&self, connections: usize) -> Vec<&str> {
+    /// The gateways that a client with so many connections would best use, as far as is known: only such as it was told of, and none
+    /// that it has to let rest.
+    pub(super) fn wanted(&self, connections: usize, now: Instant) -> Vec<&str> {
         if self.learned.is_empty() {
             return Vec::new();
         }
-        let well = self.ranked().into_iter().filter(|address| !self.is_failing(address));
+        let well = self.ranked().into_iter().filter(|address| self.until(address) <= now);
         well.take(connections).map(String::as_str).collect()
     }
 
-    /// The one to dial next, and from when on; those in `taken` only if there is no other that answers. `None` if there are none at
-    /// all.
-    pub(super) fn next(&self, taken: &[&str], now: Instant) -> Option<(String, Instant)> {
+    /// When the next of those may be tried that it has to let rest.
+    pub(super) fn next_rested(&self, now: Instant) -> Option<Instant> {
+        self.learned.iter().map(|address| self.until(address)).filter(|until| *until > now).min()
+    }
+
+    /// The one to dial next, and from when on; those in `taken` only if there is no other that answers, and never `leaving`. `None` if
+    /// there is none.
+    pub(super) fn next(&self, taken: &[&str], leaving: Option<&str>, now: Instant) -> Option<(String, Instant)> {
         let ranked = self.ranked();
         // What it was configured with may be other names of the same: only when those that it was told of fail.
         let others = self.configured.iter().filter(|address| !ranked.contains(address));
         let all = ranked.iter().copied().chain(others).enumerate();
+        let all = all.filter(|(_, address)| Some(address.as_str()) != leaving);
         let best = all.min_by_key(|(rank, address)| {
             let until = self.until(address);
             let waits = until > now;
@@ -152,12 +159,12 @@ mod tests {
         for seed in 0..1000 {
             let mut gateways = Gateways::new(seed * 0x1234_5678_9abc_def1, named(1));
             gateways.learn(named(4));
-            let wanted: Vec<String> = gateways.wanted(2).into_iter().map(str::to_owned).collect();
+            let wanted: Vec<String> = gateways.wanted(2, at(0)).into_iter().map(str::to_owned).collect();
             assert_eq!(wanted.len(), 2);
             assert_ne!(wanted[0], wanted[1]);
             wanted.iter().for_each(|address| *counts.entry(address.clone()).or_default() += 1);
             gateways.learn(named(3));
-            moved += wanted.iter().filter(|address| !gateways.wanted(2).contains(&address.as_str())).count();
+            moved += wanted.iter().filter(|address| !gateways.wanted(2, at(0)).contains(&address.as_str())).count();
         }
         assert!(counts.values().all(|count| (400..600).contains(count)), "{counts:?}");
         assert_eq!(moved, counts["10.0.0.3:7200"], "only who was there");
@@ -166,13 +173,13 @@ mod tests {
     #[test]
     fn what_fails_waits_and_others_are_tried_meanwhile() {
         let mut gateways = Gateways::new(1, named(2));
-        let (first, from) = gateways.next(&[], at(0)).unwrap();
+        let (first, from) = gateways.next(&[], None, at(0)).unwrap();
         assert_eq!(from, Instant::default());
         gateways.failed(&first, "connection refused".into(), at(0), 0);
-        let (second, _) = gateways.next(&[], at(0)).unwrap();
+        let (second, _) = gateways.next(&[], None, at(0)).unwrap();
         assert_ne!(first, second);
         gateways.failed(&second, format!("{second} is busy"), at(10), 0);
-        let (again, from) = gateways.next(&[], at(10)).unwrap();
+        let (again, from) = gateways.next(&[], None, at(10)).unwrap();
         assert_eq!((again, from > at(10)), (first.clone(), true));
         let told = gateways.told();
         assert!(told.contains(&format!("{first}: connection refused")), "{told}");
@@ -185,10 +192,16 @@ mod tests {
     fn another_gateway_is_better_than_one_that_is_taken_and_that_is_better_than_one_that_fails() {
         let mut gateways = Gateways::new(1, named(1));
         gateways.learn(named(2));
-        assert_eq!(gateways.next(&["10.0.0.0:7200"], at(0)).unwrap().0, "10.0.0.1:7200");
+        assert_eq!(gateways.next(&["10.0.0.0:7200"], None, at(0)).unwrap().0, "10.0.0.1:7200");
         gateways.failed("10.0.0.1:7200", "no".into(), at(0), 0);
-        assert_eq!(gateways.next(&["10.0.0.0:7200"], at(0)).unwrap().0, "10.0.0.0:7200");
-        assert_eq!(gateways.next(&["10.0.0.0:7200"], at(5000)).unwrap().0, "10.0.0.0:7200");
-        assert_eq!(gateways.wanted(2), ["10.0.0.0:7200"]);
+        assert_eq!(gateways.next(&["10.0.0.0:7200"], None, at(0)).unwrap().0, "10.0.0.0:7200");
+        assert_eq!(gateways.next(&["10.0.0.0:7200"], None, at(5000)).unwrap().0, "10.0.0.0:7200");
+        // One that leaves is none, however badly the others do.
+        assert_eq!(gateways.next(&[], Some("10.0.0.0:7200"), at(0)).unwrap().0, "10.0.0.1:7200");
+        assert_eq!(gateways.wanted(2, at(0)), ["10.0.0.0:7200"]);
+        // It is given another chance when it has rested.
+        let rested = gateways.next_rested(at(0)).unwrap();
+        assert!(gateways.wanted(2, rested).contains(&"10.0.0.1:7200"));
+        assert_eq!(gateways.next_rested(rested), None);
     }
 }

@@ -228,35 +228,31 @@ impl Lines {
             self.slots.iter().enumerate().filter(|(m, _)| *m != n).filter_map(|(_, s)| s.line).collect();
         let of_others: Vec<&str> = taken.iter().filter_map(|id| self.open.get(id)).map(|open| &*open.address).collect();
         let mine = self.slots[n].line.and_then(|id| Some((id, self.open.get(&id)?)));
-        let next = |taken: &[&str]| match self.gateways.next(taken, now) {
-            None => Wish::Nothing,
+        let next = |leaving| match self.gateways.next(&of_others, leaving, now) {
+            None => Wish::At(now + MOVE_WITHIN / 4),
             Some((_, from)) if from > now => Wish::At(from),
             Some((address, _)) => Wish::Dial(address),
         };
         let Some((id, open)) = mine else {
             // Until the first slot has heard which gateways there are, the others would only guess.
-            let is_first = n == 0 || self.slots[..n].iter().any(|slot| slot.line.is_some());
-            return if is_first { next(&of_others) } else { Wish::Nothing };
+            let may = n == 0 || self.slots[..n].iter().any(|slot| slot.line.is_some());
+            return if may { next(None) } else { Wish::Nothing };
         };
         if open.leaving {
-            let avoid: Vec<&str> = of_others.iter().copied().chain([&*open.address]).collect();
-            return match next(&avoid) {
-                // There is no other one, and this one has not gone yet.
-                Wish::Dial(address) if address == open.address => Wish::At(now + MOVE_WITHIN / 4),
-                wish => wish,
-            };
+            return next(Some(&open.address));
         }
-        let wanted = self.gateways.wanted(self.slots.len());
+        let wanted = self.gateways.wanted(self.slots.len(), now);
         let shares = taken.contains(&id) && self.slots[..n].iter().any(|slot| slot.line == Some(id));
         let free = wanted.iter().find(|address| !of_others.contains(address) && ***address != *open.address);
         let is_well_placed =
             wanted.is_empty() || (wanted.contains(&&*open.address) && !of_others.contains(&&*open.address));
         let move_to = free.filter(|_| !is_well_placed).map(|address| (*address).to_owned());
+        let rested = self.gateways.next_rested(now);
         let slot = &mut self.slots[n];
         match move_to {
             None => {
                 slot.move_at = None;
-                Wish::Nothing
+                rested.map_or(Wish::Nothing, Wish::At)
             }
             Some(address) => {
                 // Whoever has lost a connection does it at once. For those that only change to a better one there is no hurry.
@@ -301,8 +297,7 @@ impl Lines {
             true if !open.leaving => self.gateways.worked(&open.address),
             _ => self.gateways.failed(&open.address, format!("the connection ended: {why}"), now, random),
         }
-        let another = self.open.iter().find(|(_, open)| !open.line.is_closed() && !open.leaving);
-        let another = another.or_else(|| self.open.iter().next()).map(|(id, _)| *id);
+        let another = self.another().or_else(|| self.open.keys().next().copied());
         for slot in &mut self.slots {
             if slot.line == Some(id) {
                 slot.line = another;
@@ -358,11 +353,21 @@ impl Lines {
         }
     }
 
-    /// A gateway wants no new calls.
-    pub(super) fn goodbye(&mut self, id: u64) {
-        if let Some(open) = self.open.get_mut(&id) {
-            open.leaving = true;
+    /// A gateway wants no new calls: they go by another connection from now on, if there is one.
+    pub(super) fn goodbye(&mut self, id: u64, now: Instant) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.leaving = true;
+        let Some(another) = self.another() else { return };
+        for slot in &mut self.slots {
+            if slot.line == Some(id) {
+                (slot.line, slot.before) = (Some(another), Some((id, now + HOLD)));
+            }
         }
+    }
+
+    /// A connection by which calls can go.
+    fn another(&self) -> Option<u64> {
+        self.open.iter().find(|(_, open)| !open.line.is_closed() && !open.leaving).map(|(id, _)| *id)
     }
 
     /// Ends what is over, tries what waits again, and gives the instant to look again, if there is anything to look at.

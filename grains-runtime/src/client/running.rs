@@ -63,6 +63,9 @@ impl Inner {
                 let mut lines = lock(&me.lines);
                 (lines.ended(id, &why, me.world.clock.now(), random), lines.is_connected())
             };
+            if !connected {
+                me.dialler.forget_generation();
+            }
             me.up.send_replace(connected);
             me.settle(ends);
         });
@@ -137,7 +140,10 @@ impl Ear for Hearing {
                 self.client.stir();
             }
             GOODBYE => {
-                lock(&self.client.lines).goodbye(self.id);
+                let now = self.client.world.clock.now();
+                lock(&self.client.lines).goodbye(self.id, now);
+                // Who uses that connection no more ends it.
+                self.client.swept.notify_one();
                 self.client.stir();
             }
             _ => return Err(Unreadable("of a kind that gateways do not send")),

@@ -171,6 +171,11 @@ impl Shared {
         ends.iter().for_each(|outbox| outbox.close());
     }
 
+    #[cfg(feature = "client")]
+    pub(super) fn forget_generation(&self) {
+        lock(&self.state).generation = None;
+    }
+
     /// Ends what `member` has dialled for its calls, so that it hears that no answer comes.
     pub(super) fn close_heard(&self, member: MemberId) {
         let ends = lock(&self.state)

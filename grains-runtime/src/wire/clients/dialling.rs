@@ -37,11 +37,16 @@ impl Dialler {
         let outbox = Arc::new(Outbox::new(shared.config.limits.outgoing_bytes_max, greeted.frame_bytes_max()));
         let registered = shared.register(Side::Dialled, &greeted.me, &greeted.them, &outbox);
         let registered = registered.map_err(|why| why.to_string())?;
-        // From now on it talks to this cluster only, and to no other of the same name.
+        // As long as it has a connection it talks to this cluster only, and to no other of the same name.
         if let Some(generation) = greeted.them.about.generation {
             shared.set_generation(generation);
         }
         Ok(Dialled { shared: shared.clone(), greeted, outbox, registered })
+    }
+
+    /// It has no connection: there may be another cluster of the same name in its place when it comes back.
+    pub(crate) fn forget_generation(&self) {
+        self.shared.forget_generation();
     }
 
     /// Runs `task` until it ends or this is closed.
