@@ -79,7 +79,7 @@ struct Inner {
     /// Those who see to connections look again, each for its slot.
     stirred: Vec<Notify>,
     /// Who looks through the calls does it again.
-    swept: Notify,
+    unswept: Notify,
     /// Whether there is a connection.
     up: watch::Sender<bool>,
 }
@@ -151,7 +151,7 @@ impl Client {
             dialler: Dialler::new(&world, wire_config),
             lines: Mutex::new(lines),
             stirred: (0..config.connections).map(|_| Notify::new()).collect(),
-            swept: Notify::new(),
+            unswept: Notify::new(),
             up: watch::channel(false).0,
             world,
         });

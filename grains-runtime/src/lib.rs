@@ -2,7 +2,7 @@
 //!
 //! Reading order: `node` (the handle, and where a call is routed), `catalog` (who lives here), `activation` (a grain's
 //! mailbox, turns and lives), `ambient` (the chain of a call), `tenure` (the right to act), `store`, `world` (the seams over
-//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `tls` (secret ones), `ca` (the certificates for that), `sim` (all of it in one
+//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `wire` (connections), `tls` (secret ones), `ca` (the certificates for that), `client` (calls from outside), `sim` (all of it in one
 //! thread, from one seed).
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -10,6 +10,14 @@
     allow(
         dead_code,
         reason = "where calls of other nodes enter stands among what every node has; builds with clusters find what is dead"
+    )
+)]
+#![cfg_attr(
+    all(feature = "wire", not(feature = "cluster")),
+    allow(
+        unused_imports,
+        unreachable_pub,
+        reason = "a client has one half of what connections have, under the names that nodes give them"
     )
 )]
 

@@ -6,7 +6,7 @@ use grains::{CallError, Client, ClientConfig, ClientsConfig, ClusterConfig, Outc
 
 use crate::{
     cluster::{alone, client, described, three, until},
-    desk::{DeskRef, seen},
+    desk::{BellRef, DeskRef, PorterRef, seen},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +59,19 @@ async fn it_hears_what_a_caller_hears_on_a_node() {
     let too_large = desk.large(5 << 20).await.unwrap_err();
     assert!(matches!(&too_large, CallError::Codec { outcome: Outcome::Executed, .. }), "{too_large:?}");
     assert_eq!(desk.vault_says().await.unwrap(), "gold of anonymous", "a grain may ask it, on the client's behalf");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_and_singletons_are_called_by_way_of_any_gateway() {
+    let nodes = three(false).await;
+    for gateway in [&nodes[0], &nodes[2]] {
+        let client = client(&[gateway]).await;
+        for n in 0..20 {
+            assert_eq!(client.get::<PorterRef>("any").carry(n).await.unwrap(), n);
+        }
+        assert!(client.get::<BellRef>(()).ring().await.unwrap() > 0);
+    }
+    assert_eq!(nodes[1].get::<BellRef>(()).ring().await.unwrap(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use grains::{Client, ClientConfig, ClientsConfig, ClusterConfig, NodeBuilder, prelude::*};
 
-use crate::desk::{DeskGrain, VaultGrain};
+use crate::desk::{BellGrain, DeskGrain, PorterGrain, VaultGrain};
 
 /// Addresses that were free a moment ago.
 pub fn free(n: usize) -> Vec<String> {
@@ -19,7 +19,13 @@ pub fn clients() -> ClientsConfig {
 }
 
 pub fn described(name: &str, config: ClusterConfig) -> NodeBuilder {
-    Node::builder().name(name).cluster(config).host::<DeskGrain>().host::<VaultGrain>()
+    Node::builder()
+        .name(name)
+        .cluster(config)
+        .host::<DeskGrain>()
+        .host::<VaultGrain>()
+        .host::<PorterGrain>()
+        .singleton::<BellGrain>()
 }
 
 /// A node that is a cluster by itself.

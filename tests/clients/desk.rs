@@ -142,6 +142,45 @@ impl DeskAdmin for DeskGrain {
     }
 }
 
+#[rpc_trait(client)]
+pub trait Porter {
+    async fn carry(&mut self, n: u64) -> Result<u64>;
+}
+
+#[grain(Porter, workers = 2)]
+pub struct PorterGrain;
+
+impl Lifecycle for PorterGrain {
+    async fn activate(_: Ctx<Self>) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+impl Porter for PorterGrain {
+    async fn carry(&mut self, n: u64) -> Result<u64> {
+        Ok(n)
+    }
+}
+
+/// There is one.
+#[rpc_trait(client, key = ())]
+pub trait Bell {
+    async fn ring(&mut self) -> Result<u64>;
+}
+
+#[grain(Bell, default)]
+#[derive(Default)]
+pub struct BellGrain {
+    rung: u64,
+}
+
+impl Bell for BellGrain {
+    async fn ring(&mut self) -> Result<u64> {
+        self.rung += 1;
+        Ok(self.rung)
+    }
+}
+
 #[rpc_trait]
 pub trait Vault {
     async fn open(&mut self) -> Result<String>;

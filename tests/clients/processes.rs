@@ -104,12 +104,12 @@ async fn a_rolling_restart_fails_no_call_and_a_kill_leaves_only_unknown_ones() {
     until("it has two gateways", || client.gateways().len() == 2).await;
     let load = Load::begin(&client, 8);
     load.flows(200).await;
-    for n in 0..3 {
-        let node: Process = nodes[n].take().unwrap();
-        let stopping = tokio::task::spawn_blocking(move || node.stop());
+    for (n, node) in nodes.iter_mut().enumerate() {
+        let stopped: Process = node.take().unwrap();
+        let stopping = tokio::task::spawn_blocking(move || stopped.stop());
         stopping.await.unwrap();
         load.flows(100).await;
-        nodes[n] = Some(start(n).await.unwrap());
+        *node = Some(start(n).await.unwrap());
         load.flows(100).await;
     }
     assert_eq!(load.end().await, [], "of a rolling restart");

@@ -100,7 +100,7 @@ async fn a_stream_is_refused_by_name_and_its_source_ends() {
         let client = client(&[gateway]).await;
         for n in 0..8 {
             let key = format!("{keys}-{n}");
-            let error = client.get::<DeskRef>(key.as_str()).numbers().await.err().expect("no stream");
+            let error = client.get::<DeskRef>(key.as_str()).numbers().await.map(drop).unwrap_err();
             let CallError::Codec { why, outcome: Outcome::Executed } = &error else { panic!("{error:?}") };
             assert!(why.contains("a stream, which clients cannot be sent yet"), "{why}");
             until("its source ends", || seen(&format!("stream gone {key}")) == 1).await;

@@ -96,6 +96,8 @@ pub(super) struct Lines {
     waiting: VecDeque<Call>,
     next: u64,
     calls_max: usize,
+    /// Whether there is a sweep to come.
+    swept: bool,
     closed: bool,
 }
 
@@ -115,6 +117,8 @@ pub(super) struct Ends {
     pub(super) dropped: Vec<Call>,
     /// Slots that have lost their connection.
     pub(super) lost: bool,
+    /// There is something to sweep that nobody sweeps, or not soon enough.
+    pub(super) unswept: bool,
 }
 
 impl Ends {
@@ -128,7 +132,7 @@ impl Lines {
     pub(super) fn new(cluster: String, gateways: Gateways, connections: usize, calls_max: usize) -> Self {
         let slots = (0..connections.max(1)).map(|_| Slot::default()).collect();
         let (open, waiting) = (BTreeMap::new(), VecDeque::new());
-        Self { cluster, gateways, slots, open, waiting, next: 0, calls_max, closed: false }
+        Self { cluster, gateways, slots, open, waiting, next: 0, calls_max, swept: false, closed: false }
     }
 
     /// The addresses of its gateways.
@@ -158,7 +162,9 @@ impl Lines {
             let grain = call.grain.to_string().into();
             ends.failed.push((call, CallError::Overloaded { grain, limit }));
         } else {
+            let waited = self.waiting.len();
             self.hand(call, now, &mut ends);
+            ends.unswept = !self.swept || self.waiting.len() > waited;
         }
         ends
     }
@@ -283,14 +289,14 @@ impl Lines {
                 slot.line = Some(id);
             }
         }
-        let mut ends = Ends::default();
+        let mut ends = Ends { unswept: true, ..Ends::default() };
         self.hand_waiting(now, &mut ends);
         (id, ends)
     }
 
     /// A connection has ended: what may have arrived is unknown, what certainly has not goes by another.
     pub(super) fn ended(&mut self, id: u64, why: &str, now: Instant, random: u64) -> Ends {
-        let mut ends = Ends { lost: true, ..Ends::default() };
+        let mut ends = Ends { lost: true, unswept: true, ..Ends::default() };
         let Some(open) = self.open.remove(&id) else { return ends };
         let lived = now.since(open.since);
         match open.leaving || lived >= Duration::from_secs(1) {
@@ -401,8 +407,10 @@ impl Lines {
         self.hand_waiting(now, &mut ends);
         self.close_unused(now);
         let due = self.waiting.iter().map(Call::due).min();
-        let again =
-            (self.calls() > 0 || self.open.len() > 1).then(|| due.map_or(now + REST, |due| due.min(now + REST)));
+        let is_used = |id: &u64| self.slots.iter().any(|slot| slot.line == Some(*id));
+        let goes_on = self.calls() > 0 || self.open.keys().any(|id| !is_used(id));
+        let again = goes_on.then(|| due.map_or(now + REST, |due| due.min(now + REST)));
+        self.swept = again.is_some();
         (ends, again)
     }
 

@@ -76,8 +76,10 @@ impl Inner {
         if ends.lost {
             self.stir();
         }
+        if ends.unswept {
+            self.unswept.notify_one();
+        }
         ends.settle();
-        self.swept.notify_one();
     }
 
     pub(super) fn stir(&self) {
@@ -91,8 +93,8 @@ impl Inner {
             let (ends, again) = lock(&self.lines).sweep(clock.now());
             ends.settle();
             match again {
-                Some(at) => clock.sleep_until(at).await,
-                None => self.swept.notified().await,
+                Some(at) => drop(timeout(&clock, at.since(clock.now()), self.unswept.notified()).await),
+                None => self.unswept.notified().await,
             }
         }
     }
@@ -112,7 +114,7 @@ impl Hearing {
             Err(why @ (CallError::NotReady { .. } | CallError::Stopped { outcome: Outcome::NotExecuted })) => {
                 let now = self.client.world.clock.now();
                 lock(&self.client.lines).returned(self.id, call, why, now);
-                self.client.swept.notify_one();
+                self.client.unswept.notify_one();
             }
             Err(failure) => call.fail(failure),
             Ok(bytes) => {
@@ -143,7 +145,7 @@ impl Ear for Hearing {
                 let now = self.client.world.clock.now();
                 lock(&self.client.lines).goodbye(self.id, now);
                 // Who uses that connection no more ends it.
-                self.client.swept.notify_one();
+                self.client.unswept.notify_one();
                 self.client.stir();
             }
             _ => return Err(Unreadable("of a kind that gateways do not send")),

@@ -69,21 +69,25 @@ impl Line {
     }
 
     /// Sends a frame that cannot wait for room.
+    #[cfg(feature = "client")]
     pub(crate) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         self.0.send(kind, write)
     }
 
-    /// The same for a small frame for which the other side waits: without room for it the connection ends.
+    /// Sends a small frame for which the other side waits: without room for it the connection ends.
+    #[cfg(feature = "cluster")]
     pub(crate) fn tell(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         self.0.tell(kind, write)
     }
 
-    /// The same for a frame that can wait for room, if nobody does.
+    /// Sends a frame that can wait for room, if nobody does.
+    #[cfg(feature = "cluster")]
     pub(crate) fn answer(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<Sent, SendError> {
         self.0.send_in_turn(kind, write)
     }
 
     /// The same as soon as there is room, for which `cx` waits by `ticket`.
+    #[cfg(feature = "cluster")]
     pub(crate) fn poll_answer(
         &self,
         cx: &mut Context<'_>,
@@ -95,6 +99,7 @@ impl Line {
     }
 
     /// Whether a frame with a body of so many bytes can be sent at all.
+    #[cfg(feature = "cluster")]
     pub(crate) fn fits(&self, body_len: usize) -> Result<(), SendError> {
         self.0.fits(body_len)
     }
@@ -105,11 +110,13 @@ impl Line {
     }
 
     /// Whether it takes no more frames.
+    #[cfg(feature = "client")]
     pub(crate) fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 
     /// Once the connection has ended: no frame above this has left or ever will.
+    #[cfg(feature = "client")]
     pub(crate) fn written(&self) -> Option<u64> {
         self.0.written().map(|Sent(written)| written)
     }

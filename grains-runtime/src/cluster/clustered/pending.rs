@@ -256,6 +256,7 @@ mod tests {
             timeout: Duration::ZERO,
             void: None,
             tries: 0,
+            of_client: false,
         }
     }
 

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn nobody_is_taken_for_a_client_of_that_name() {
-        let name = |text| NodeName::new(text).unwrap();
+        let name = |text: &str| NodeName::new(text).unwrap();
         let shown = |principal: Option<&str>| Principal::new(&name("shop"), principal.map(name)).to_string();
         assert_eq!(shown(None), "anonymous");
         assert_eq!(shown(Some("anonymous")), "spiffe://shop/client/anonymous");
