@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use grains::{CallError, Client, ClientsConfig, ClusterConfig, Outcome, prelude::*};
 
 use crate::{
-    cluster::{client, described, free, three, until},
-    desk::DeskRef,
+    cluster::{alone, client, described, free, three, until},
+    desk::{DeskRef, seen},
 };
 
 /// Calls that go on, and those that failed.
@@ -110,6 +110,30 @@ async fn who_finds_no_gateway_says_where_it_looked_and_comes_back_by_itself() {
     let node = start().await;
     assert_eq!(waiting.await.unwrap().unwrap(), 5);
     assert_eq!(node.get::<DeskRef>("back").add(0).await.unwrap(), 5, "once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_may_have_run_is_not_made_again_by_another_connection() {
+    let node = alone(|_| {}, |builder| builder).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = listener.local_addr().unwrap().to_string();
+    let to = node.client_address().unwrap();
+    let carrying = tokio::spawn(async move {
+        let (mut inside, _) = listener.accept().await.unwrap();
+        let mut outside = tokio::net::TcpStream::connect(to).await.unwrap();
+        tokio::io::copy_bidirectional(&mut inside, &mut outside).await.ok();
+    });
+    let config = grains::ClientConfig::new("shop", [through]).configure(|config| config.connections = 1);
+    let client = Client::connect(config).await.unwrap();
+    let call = tokio::spawn(client.get::<DeskRef>("once").think(60_000));
+    until("it runs", || seen("begun once") == 1).await;
+    carrying.abort();
+    let error = call.await.unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Unanswered { .. }), "{error:?}");
+    // It has learned where the gateway is, and is there by itself.
+    assert_eq!(client.get::<DeskRef>("once-more").add(1).await.unwrap(), 1);
+    until("the turn hears of it", || seen("cancelled once") == 1).await;
+    assert_eq!(seen("begun once"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
