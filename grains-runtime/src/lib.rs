@@ -33,22 +33,8 @@ mod catalog;
 mod client;
 #[cfg(feature = "cluster")]
 pub mod cluster;
-/// What a program that only calls has to know of clusters: their names.
 #[cfg(all(feature = "wire", not(feature = "cluster")))]
-pub(crate) mod cluster {
-    pub(crate) mod names;
-    #[cfg(feature = "client")]
-    #[path = "config/tls.rs"]
-    mod tls;
-
-    #[cfg(feature = "client")]
-    pub use self::names::BadName;
-    pub(crate) use self::names::{Incarnation, MemberId, NodeId, NodeName};
-    #[cfg(feature = "client")]
-    pub(crate) use self::tls::Chosen;
-    #[cfg(feature = "client")]
-    pub use self::tls::TlsConfig;
-}
+pub(crate) mod cluster;
 mod config;
 mod deadlock;
 mod fnv;

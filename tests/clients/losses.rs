@@ -125,6 +125,8 @@ async fn a_call_that_may_have_run_is_not_made_again_by_another_connection() {
     });
     let config = grains::ClientConfig::new("shop", [through]).configure(|config| config.connections = 1);
     let client = Client::connect(config).await.unwrap();
+    // By its answer it has heard where the gateway is.
+    client.get::<DeskRef>("once").add(0).await.unwrap();
     let call = tokio::spawn(client.get::<DeskRef>("once").think(60_000));
     until("it runs", || seen("begun once") == 1).await;
     carrying.abort();

@@ -1,7 +1,6 @@
 //! What can be set about a node's part in a cluster, with its default and the reason for it.
 
 mod clients;
-mod tls;
 
 use std::{
     collections::BTreeSet,
@@ -9,10 +8,9 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::tls::Chosen;
-pub use self::{clients::ClientsConfig, tls::TlsConfig};
+pub use self::clients::ClientsConfig;
 
-use super::partition::PARTITIONS_DEFAULT;
+use super::{certificates::TlsConfig, partition::PARTITIONS_DEFAULT};
 use crate::store::ReplicatedConfig;
 
 /// Which cluster a node belongs to, how others reach it, and the times by which the cluster agrees.
