@@ -156,8 +156,8 @@ mod tests {
     fn clients_spread_evenly_and_few_move_when_a_gateway_goes() {
         let mut counts = BTreeMap::<String, usize>::new();
         let mut moved = 0;
-        for seed in 0..1000 {
-            let mut gateways = Gateways::new(seed * 0x1234_5678_9abc_def1, named(1));
+        for seed in 0..1000_u64 {
+            let mut gateways = Gateways::new(u64::wrapping_mul(seed, 0x1234_5678_9abc_def1), named(1));
             gateways.learn(named(4));
             let wanted: Vec<String> = gateways.wanted(2, at(0)).into_iter().map(str::to_owned).collect();
             assert_eq!(wanted.len(), 2);
