@@ -4,9 +4,9 @@
 pub use grains_core::{
     ActivationId, Answers, Call, CallError, Cancelled, CommitError, Ctx, DeactivationReason, Draft, Drafts, Error,
     Failure, FencingToken, Gone, Grain, GrainId, GrainKey, Instant, Interface, KEY_BYTES_MAX, KeyError, KeyFrom, KeyOf,
-    KeyReader, KeyWriter, Lifecycle, MethodInfo, NoAnswer, Outcome, REQUEST_CONTEXT_BYTES_MAX, RawRef, RequestContext,
-    RequestContextFull, Result, Retry, SPAWNED_MAX, ScheduleError, SingletonKey, State, StateError, StoredCall,
-    StoredTimer, TIMERS_MAX, Tick, Version, Wire, Workers, commit,
+    KeyReader, KeyWriter, Lifecycle, MethodInfo, NoAnswer, Outcome, PRINCIPAL, REQUEST_CONTEXT_BYTES_MAX, RawRef,
+    RequestContext, RequestContextFull, Result, Retry, SPAWNED_MAX, ScheduleError, SingletonKey, State, StateError,
+    StoredCall, StoredTimer, TIMERS_MAX, Tick, Version, Wire, Workers, commit,
 };
 pub use grains_core::{
     Detached, Fakes,
@@ -16,9 +16,14 @@ pub use grains_macros::{GrainKey, grain, main, rpc_trait};
 
 #[cfg(feature = "ca")]
 pub use grains_runtime::ca;
+#[cfg(all(feature = "client", not(feature = "cluster")))]
+pub use grains_runtime::{BadName, TlsConfig};
+#[cfg(feature = "client")]
+pub use grains_runtime::{Client, ClientConfig, ConnectError};
 #[cfg(feature = "cluster")]
 pub use grains_runtime::{
-    ClusterConfig, ClusterStatus, Leader, Leadership, LinkStatus, MemberStatus, StatesStatus, TlsConfig, cluster,
+    ClientsConfig, ClusterConfig, ClusterStatus, Leader, Leadership, LinkStatus, MemberStatus, Principal, StatesStatus,
+    TlsConfig, cluster,
 };
 #[cfg(feature = "runtime")]
 pub use grains_runtime::{GrainOptions, Node, NodeBuilder, NodeConfig, StartError, Stopped, init};

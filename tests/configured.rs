@@ -13,7 +13,7 @@ use std::{
 };
 
 use grains::{
-    ClusterConfig, GrainOptions, Node, NodeConfig,
+    ClientsConfig, ClusterConfig, GrainOptions, Node, NodeConfig,
     cluster::Strategy,
     config::{Settings, Sources},
     prelude::*,
@@ -266,6 +266,7 @@ fn the_file_in_the_docs_is_complete_and_shows_the_defaults() {
     let mut default = ClusterConfig::new(&cluster.name).listen(&cluster.listen).join(&cluster.join);
     (default.advertise, default.roles) = (cluster.advertise.clone(), cluster.roles.clone());
     default.tls.clone_from(&cluster.tls);
+    default.clients = ClientsConfig::new().listen("127.0.0.1:7201").advertise("127.0.0.1:7201");
     assert_eq!(cluster, default);
     assert!(default.tls.certificate.is_some() && default.tls.development.is_some());
     // What it says makes sense together, but for the certificates, of which it has both kinds: a node goes on to listening.

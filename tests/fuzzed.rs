@@ -72,10 +72,11 @@ const BYTES_EACH: usize = 256;
 
 /// From the golden bytes of which file a target has seeds, how many bytes of each line are not for it, and what it wants
 /// before them.
-const SEEDS: [(&str, &str, usize, &[u8]); 13] = [
+const SEEDS: [(&str, &str, usize, &[u8]); 14] = [
     ("handshake", "wire.txt", 4, &[]),
     ("frames", "frames.txt", 0, &[3]),
     ("data", "frames.txt", 4, &[]),
+    ("clients", "clients.txt", 4, &[]),
     ("questions", "questions.txt", 0, &[7, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0]),
     ("agreed", "agreed.txt", 0, &[]),
     // A list of one command.

@@ -166,6 +166,23 @@ pub enum CallError<E = Error> {
         /// What became of the node or the connection.
         why: Box<str>,
     },
+    /// The cluster does not let this client make this call: its trait is not marked for clients, or the node's authorization has
+    /// refused it. Not executed.
+    Forbidden {
+        /// The callee.
+        grain: Box<str>,
+        /// The method.
+        method: Box<str>,
+        /// Who has refused, and what would have to change.
+        why: Box<str>,
+    },
+    /// No node of the cluster took the call of this client in time. Not executed.
+    NoGateway {
+        /// The cluster.
+        cluster: Box<str>,
+        /// The addresses that were tried, and what became of each.
+        why: Box<str>,
+    },
     /// The address is not one that can be called: a key over its limit, or a reference that was read outside a node.
     /// Not executed.
     BadReference {
@@ -190,6 +207,8 @@ impl<E> CallError<E> {
             | Self::UnknownMethod { .. }
             | Self::NotReady { .. }
             | Self::NoHost { .. }
+            | Self::Forbidden { .. }
+            | Self::NoGateway { .. }
             | Self::BadReference { .. } => Outcome::NotExecuted,
         }
     }
@@ -202,6 +221,7 @@ impl<E> CallError<E> {
                 | Self::NotActivated { .. }
                 | Self::NotReady { .. }
                 | Self::NoHost { .. }
+                | Self::NoGateway { .. }
                 | Self::Unanswered { .. }
                 | Self::Lost { .. }
         )
@@ -232,6 +252,8 @@ impl<E> CallError<E> {
             Self::NotReady { why } => CallError::NotReady { why },
             Self::NoHost { grain, why } => CallError::NoHost { grain, why },
             Self::Unanswered { grain, why } => CallError::Unanswered { grain, why },
+            Self::Forbidden { grain, method, why } => CallError::Forbidden { grain, method, why },
+            Self::NoGateway { cluster, why } => CallError::NoGateway { cluster, why },
             Self::BadReference { grain, why } => CallError::BadReference { grain, why },
         }
     }
@@ -265,13 +287,14 @@ impl Failure {
             Self::Timeout { grain, method, .. } | Self::UnknownMethod { grain, method } => {
                 [grain, method].into_iter().for_each(|text| cut(text, bytes_max));
             }
-            Self::Panicked { grain, method, message } => {
-                [grain, method, message].into_iter().for_each(|text| cut(text, bytes_max));
+            Self::Panicked { grain, method, message: text } | Self::Forbidden { grain, method, why: text } => {
+                [grain, method, text].into_iter().for_each(|text| cut(text, bytes_max));
             }
             Self::Overloaded { grain, limit: text }
             | Self::Lost { grain, why: text }
             | Self::NoHost { grain, why: text }
             | Self::Unanswered { grain, why: text }
+            | Self::NoGateway { cluster: grain, why: text }
             | Self::BadReference { grain, why: text } => {
                 [grain, text].into_iter().for_each(|text| cut(text, bytes_max));
             }
@@ -345,6 +368,12 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             Self::NotReady { why } => write!(f, "this node cannot act now, the call did not run: {why}"),
             Self::NoHost { grain, why } => write!(f, "no node can host {grain} now, the call did not run: {why}"),
             Self::Unanswered { grain, why } => write!(f, "no answer from {grain}, it may have run: {why}"),
+            Self::Forbidden { grain, method, why } => {
+                write!(f, "{grain}.{method} is not for this client, the call did not run: {why}")
+            }
+            Self::NoGateway { cluster, why } => {
+                write!(f, "no node of cluster \"{cluster}\" takes calls of this client, the call did not run: {why}")
+            }
             Self::BadReference { grain, why } => write!(f, "{grain} cannot be called: {why}"),
         }
     }

@@ -20,6 +20,8 @@ pub trait Interface: Clone + Send + Sync + Sized + 'static {
     const NAME: &'static str;
     /// All methods, in the order of the trait.
     const METHODS: &'static [MethodInfo];
+    /// Whether clients from outside of the cluster may call it, as `#[rpc_trait(client)]` says. Grains may always.
+    const FOR_CLIENTS: bool = false;
     /// The type of the key.
     type Key: GrainKey;
     /// Makes the typed reference from an untyped one.
@@ -38,8 +40,27 @@ pub trait Answers<G>: Interface {
     fn dispatch<T: Turns<G>>(method: MethodId, turns: T) -> Result<T::Output, T>;
 }
 
+/// What is known of a method of a grain type before its type is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The name of its trait, for messages.
+    pub interface: &'static str,
+    /// Whether clients may call it.
+    pub for_clients: bool,
+    /// The method.
+    pub method: &'static MethodInfo,
+}
+
+/// The method of this id in one interface.
+fn about<C: Interface>(method: MethodId) -> Option<About> {
+    let method = C::METHODS.iter().find(|known| known.id == method)?;
+    Some(About { interface: C::NAME, for_clients: C::FOR_CLIENTS, method })
+}
+
 /// The interfaces one grain answers: a tuple of up to eight `FooRef`s.
 pub trait InterfaceSet<G> {
+    /// What is known of the method of this id, if one of them has it.
+    fn about(method: MethodId) -> Option<About>;
     /// Finds the method in one of the interfaces, as [`Answers::dispatch`] does.
     fn dispatch<T: Turns<G>>(method: MethodId, turns: T) -> Result<T::Output, T>;
 }
@@ -47,6 +68,9 @@ pub trait InterfaceSet<G> {
 macro_rules! interface_set {
     ($($name:ident)+) => {
         impl<G, $($name: Answers<G>),+> InterfaceSet<G> for ($($name,)+) {
+            fn about(method: MethodId) -> Option<About> {
+                None$(.or_else(|| about::<$name>(method)))+
+            }
             fn dispatch<T: Turns<G>>(method: MethodId, turns: T) -> Result<T::Output, T> {
                 $( let turns = match $name::dispatch(method, turns) { Ok(out) => return Ok(out), Err(turns) => turns }; )+
                 Err(turns)

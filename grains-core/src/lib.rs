@@ -21,6 +21,8 @@ mod id;
 mod interface;
 mod key;
 mod method;
+#[doc(hidden)]
+pub mod names;
 mod reference;
 pub mod reply;
 mod request;
@@ -44,14 +46,14 @@ pub use detached::{Detached, Fakes};
 pub use error::{CallError, Error, Failure, Gone, NoAnswer, Outcome, Result, StateError};
 pub use grain::{DeactivationReason, Grain, Lifecycle};
 pub use id::{ActivationId, FencingToken, GrainId, KEY_BYTES_MAX, MethodId, Version};
-pub use interface::{Answers, Interface, InterfaceSet, check_pair};
+pub use interface::{About, Answers, Interface, InterfaceSet, check_pair};
 pub use key::{GrainKey, KeyError, KeyFrom, KeyOf, KeyReader, KeyWriter, SingletonKey};
 pub use method::{
     Access, AccessKind, AnsweredBy, Argument, Exclusive, Method, MethodInfo, Reply, Shared, Turns, Wire, argument,
     heap_bytes,
 };
 pub use reference::{RawRef, deserialize_ref, serialize_ref, with_route};
-pub use request::{REQUEST_CONTEXT_BYTES_MAX, RequestContext, RequestContextFull};
+pub use request::{PRINCIPAL, REQUEST_CONTEXT_BYTES_MAX, RequestContext, RequestContextFull};
 pub use state::{Draft, Drafts, State, commit};
 pub use store::CommitError;
 pub use time::Instant;

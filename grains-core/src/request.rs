@@ -7,6 +7,14 @@ use std::{collections::BTreeMap, sync::Arc};
 /// It travels with every call of a chain: enough for trace headers, a tenant and a user id, too little for data.
 pub const REQUEST_CONTEXT_BYTES_MAX: usize = 4096;
 
+/// The name under which a request context says which client began the chain: its certificate's name,
+/// `spiffe://shop/client/web`, or `anonymous` on a plaintext connection. Only gateways set it: what a client says under it,
+/// or under any name that begins with `grains.`, is dropped where it enters the cluster.
+pub const PRINCIPAL: &str = "grains.principal";
+
+/// Names that begin with this are the framework's.
+const RESERVED: &str = "grains.";
+
 /// Names and values that follow a request through every grain it reaches: `traceparent`, a tenant, a user.
 ///
 /// Set it on the outermost call with [`Call::context`](crate::Call::context); read it in any grain down the chain with
@@ -54,6 +62,21 @@ impl RequestContext {
         self.entries.as_ref()?.get(name).map(|value| &**value)
     }
 
+    /// The client from outside of the cluster that began the chain, as its gateway has found out: see [`PRINCIPAL`]. `None` for
+    /// what began on a node. It goes on through all calls made on the client's behalf, but for those that are given another
+    /// context.
+    pub fn principal(&self) -> Option<&str> {
+        self.get(PRINCIPAL)
+    }
+
+    /// What a client sent, as its gateway hands it on: without names that are the framework's, and with who it is.
+    #[doc(hidden)]
+    pub fn of_client(self, principal: &str) -> Result<Self, RequestContextFull> {
+        let mut entries = self.entries.map(Arc::unwrap_or_clone).unwrap_or_default();
+        entries.retain(|name, _| !name.starts_with(RESERVED));
+        Self { entries: Some(Arc::new(entries)) }.with(PRINCIPAL, principal)
+    }
+
     /// All names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().flat_map(|entries| entries.iter()).map(|(name, value)| (&**name, &**value))
@@ -62,5 +85,20 @@ impl RequestContext {
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.entries.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_who_its_gateway_says_and_not_who_it_says() {
+        let said = RequestContext::new().with("tenant", "acme").unwrap();
+        let said = said.with(PRINCIPAL, "spiffe://shop/client/root").unwrap().with("grains.other", "x").unwrap();
+        let known = said.of_client("anonymous").unwrap();
+        let entries: Vec<_> = known.iter().collect();
+        assert_eq!(entries, [("grains.principal", "anonymous"), ("tenant", "acme")]);
+        assert_eq!((known.principal(), RequestContext::new().principal()), (Some("anonymous"), None));
     }
 }

@@ -49,6 +49,7 @@ use proc_macro::TokenStream;
 /// - `#[rpc_trait(grain_type = "room")]`: the first half of the address. Default: the name of the trait as `kebab-case`.
 ///   Give all interfaces of one grain the same.
 /// - `#[rpc_trait(key = u64)]`: the type of the key. Default: `String`.
+/// - `#[rpc_trait(client)]`: clients from outside of the cluster may call it, too. Without this, only grains and nodes may.
 /// - `#[rpc_trait(crate = path::to::grains)]`: where the `grains` crate is, if it was renamed or re-exported.
 ///
 /// # Options of a method

@@ -23,7 +23,9 @@ use crate::{
     },
     settings::{Settings, Sources},
     wire::{
-        Head, frame,
+        Head,
+        clients::words,
+        frame,
         handshake::{self, About, Greeting, HANDSHAKE_BYTES_MAX, Purpose, VERSIONS},
     },
 };
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("handshake", handshake),
     ("frames", frames),
     ("data", data),
+    ("clients", clients),
     ("questions", questions),
     ("agreed", agreed),
     ("values", values),
@@ -113,6 +116,52 @@ pub fn data(bytes: &[u8]) {
     let mut written = Vec::new();
     read.write(&mut written);
     assert_eq!(Data::read(*kind, &written).as_ref(), Ok(&read), "a frame means something else");
+}
+
+/// The kind and the body of a frame between a client and its gateway.
+pub fn clients(bytes: &[u8]) {
+    let Some((kind, body)) = bytes.split_first() else { return };
+    let Ok(read) = Words::read(*kind, body) else { return };
+    let mut written = Vec::new();
+    read.write(&mut written);
+    assert_eq!(Words::read(*kind, &written).as_ref(), Ok(&read), "a frame means something else");
+}
+
+/// The body of a frame between a client and its gateway, by its kind.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Words<'b> {
+    Call(words::CallWords<'b>),
+    Cancel(u64),
+    Reply(u64, Result<&'b [u8], Failure>),
+    Taken(u64),
+    Gateways(Vec<String>),
+    Goodbye,
+}
+
+impl<'b> Words<'b> {
+    pub(crate) fn read(kind: u8, body: &'b [u8]) -> Result<Self, String> {
+        let read = match kind {
+            words::CALL => words::CallWords::read(body).map(Self::Call),
+            words::CANCEL => words::read_number(body).map(Self::Cancel),
+            words::REPLY => words::read_reply(body).map(|(call, answer)| Self::Reply(call, answer)),
+            words::TAKEN => words::read_number(body).map(Self::Taken),
+            words::GATEWAYS => words::read_gateways(body).map(Self::Gateways),
+            words::GOODBYE => Ok(Self::Goodbye),
+            _ => return Err(format!("no kind of frame: {kind}")),
+        };
+        read.map_err(|why| why.to_string())
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Call(call) => call.write(out),
+            Self::Cancel(call) | Self::Taken(call) => words::write_number(out, *call),
+            Self::Reply(call, Ok(result)) => words::write_answer(out, *call, result),
+            Self::Reply(call, Err(failure)) => words::write_failure(out, *call, failure.clone()),
+            Self::Gateways(gateways) => words::write_gateways(out, gateways.iter().map(String::as_str)),
+            Self::Goodbye => {}
+        }
+    }
 }
 
 /// The body of a frame between members, by its kind.

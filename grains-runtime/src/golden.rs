@@ -27,9 +27,11 @@ use crate::{
         streams::StreamFrame,
     },
     deadlock::detector::{Break, Report, WaitingCall, WaitingTurn},
-    fuzzing::Data,
+    fuzzing::{Data, Words},
     wire::{
-        Head, frame,
+        Head,
+        clients::words::{self, CallWords},
+        frame,
         handshake::{self, About, Greeting, Purpose, Versions},
     },
 };
@@ -47,6 +49,11 @@ fn every_frame_of_the_wire_is_as_it_was() {
 #[test]
 fn every_question_and_answer_is_as_it_was() {
     check("questions.txt", &questions());
+}
+
+#[test]
+fn every_frame_between_clients_and_gateways_is_as_it_was() {
+    check("clients.txt", &client_frames());
 }
 
 #[test]
@@ -80,6 +87,7 @@ fn call(target: Target) -> CallFrame {
         left_us: 30_000_000,
         target,
         void: None,
+        of_client: false,
         request: RequestContext::new().with("tenant", "acme").unwrap(),
         chain: vec![
             Hop { origin: 4, call: 5, turns: vec![turn(AccessKind::Shared), turn(AccessKind::Exclusive)] },
@@ -141,6 +149,7 @@ fn data_frames() -> Vec<Sample> {
     let calls = [
         ("call", call(Target::Whoever)),
         ("call.known", CallFrame { void: Some(activation()), ..call(Target::Known(activation())) }),
+        ("call.of_client", CallFrame { of_client: true, ..call(Target::Whoever) }),
         ("call.ordered", CallFrame { one_way: true, chain: vec![], ..call(Target::Ordered(order())) }),
     ];
     let mut samples: Vec<_> = calls.into_iter().map(|(name, call)| data(name, CALL, &Data::Call(call))).collect();
@@ -189,6 +198,45 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("gone", Message::Gone { ended: vec![ended] }),
         ("gone_ack", Message::GoneAck { ended: vec![(partition, activation())] }),
     ]
+}
+
+fn client_frames() -> Vec<Sample> {
+    let call = CallWords {
+        call: 300,
+        one_way: false,
+        left_us: 30_000_000,
+        grain_type: "room",
+        key: "lobby",
+        method: "say",
+        request: RequestContext::new().with("tenant", "acme").unwrap(),
+        args: &[2, 1, 0xa1, b'x'],
+    };
+    let one_way = CallWords { one_way: true, request: RequestContext::new(), args: &[], ..call.clone() };
+    let gateways = || vec!["10.0.0.1:7200".to_owned(), "10.0.0.2:7200".to_owned()];
+    let said = [
+        ("call", words::CALL, Words::Call(call)),
+        ("call.one_way", words::CALL, Words::Call(one_way)),
+        ("cancel", words::CANCEL, Words::Cancel(300)),
+        ("reply", words::REPLY, Words::Reply(300, Ok(&[0x81, 0xa2, b'o', b'k', 7]))),
+        ("reply.failed", words::REPLY, Words::Reply(300, Err(CallError::NotReady { why: "why".into() }))),
+        ("taken", words::TAKEN, Words::Taken(u64::MAX)),
+        ("gateways", words::GATEWAYS, Words::Gateways(gateways())),
+        ("goodbye", words::GOODBYE, Words::Goodbye),
+    ];
+    said.into_iter().map(|(name, kind, means)| client(name, kind, &means)).collect()
+}
+
+/// A whole frame between a client and its gateway.
+fn client(name: &'static str, kind: u8, means: &Words<'_>) -> Sample {
+    let mut written = Vec::new();
+    frame::write(&mut written, kind, |out| means.write(out));
+    Sample::new(name, written, format!("{means:?}"), move |bytes| {
+        let (found, body) = split(bytes)?;
+        if found != kind {
+            return Err(format!("its kind is {found} and not {kind}"));
+        }
+        Words::read(kind, &body).map(|read| format!("{read:?}"))
+    })
 }
 
 fn stream_frames() -> Vec<(&'static str, StreamFrame)> {
@@ -297,6 +345,7 @@ fn wire_frames() -> Vec<Sample> {
         hello("hello.control", &greeting(Purpose::Control)),
         hello("hello.bulk", &greeting(Purpose::Bulk)),
         hello("hello.data", &greeting(Purpose::Data)),
+        hello("hello.client", &greeting(Purpose::Client)),
         // Without what nodes can do beyond their version; and by one that can more, and speaks a version more.
         Sample::of_others_by("hello.first_version", format!("{:?}", greeting(Purpose::Data)), greets),
         Sample::of_others_by("hello.later_version", format!("{:?}", later_greeting()), greets),
@@ -332,12 +381,18 @@ fn joiner() -> Joiner {
         uses_states: true,
         kept_elsewhere: [(text("room"), text("postgres"))].into_iter().collect(),
         workers: BTreeSet::from([text("resize")]),
+        clients: None,
     }
 }
 
 /// As the first version of all said it: without what was added since.
 fn first_joiner() -> Joiner {
     Joiner { uses_states: false, kept_elsewhere: Default::default(), workers: BTreeSet::new(), ..joiner() }
+}
+
+/// One that takes clients.
+fn gateway() -> Joiner {
+    Joiner { clients: Some("10.0.0.1:7200".to_owned()), ..joiner() }
 }
 
 fn numbered(command: Command) -> Numbered {
@@ -349,6 +404,7 @@ fn commands() -> Vec<(&'static str, Numbered)> {
     let commands = [
         ("found", Command::Found { cluster: name("shop"), generation: 77, partitions: 64, first_epoch: 1 << 40 }),
         ("join", Command::Join { joiner: joiner(), over: Some(ended) }),
+        ("join.gateway", Command::Join { joiner: gateway(), over: None }),
         ("evict", Command::Evict(ended)),
         ("leave", Command::Leave(first)),
         ("left", Command::Left(first)),

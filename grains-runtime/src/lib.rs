@@ -2,7 +2,9 @@
 //!
 //! Reading order: `node` (the handle, and where a call is routed), `catalog` (who lives here), `activation` (a grain's
 //! mailbox, turns and lives), `ambient` (the chain of a call), `tenure` (the right to act), `store`, `world` (the seams over
-//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where, by whose word), `watchdog` (who says that a process has ended), `wire` (connections), `tls` (secret ones), `ca` (the certificates for that), `sim` (all of it in one
+//! tokio and the system), `settings` (the configuration in files and the environment). Several nodes: `cluster` (who, where,
+//! by whose word), `watchdog` (who says that a process has ended), `wire` (connections), `tls` (secret ones), `ca` (the
+//! certificates for that), `client` (calls from outside), `sim` (all of it in one
 //! thread, from one seed).
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -10,6 +12,14 @@
     allow(
         dead_code,
         reason = "where calls of other nodes enter stands among what every node has; builds with clusters find what is dead"
+    )
+)]
+#![cfg_attr(
+    all(feature = "wire", not(feature = "cluster")),
+    allow(
+        unused_imports,
+        unreachable_pub,
+        reason = "a client has one half of what connections have, under the names that nodes give them"
     )
 )]
 
@@ -21,8 +31,12 @@ mod blocked;
 pub mod ca;
 mod catalog;
 
+#[cfg(feature = "client")]
+mod client;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(all(feature = "wire", not(feature = "cluster")))]
+pub(crate) mod cluster;
 mod config;
 mod deadlock;
 mod fnv;
@@ -45,13 +59,18 @@ mod tenure;
 mod tls;
 #[cfg(feature = "cluster")]
 mod watchdog;
-#[cfg(feature = "cluster")]
+#[cfg(feature = "wire")]
 pub(crate) mod wire;
 pub mod world;
 
+#[cfg(feature = "client")]
+pub use client::{Client, ClientConfig, ConnectError};
+#[cfg(all(feature = "client", not(feature = "cluster")))]
+pub use cluster::{BadName, TlsConfig};
 #[cfg(feature = "cluster")]
 pub use cluster::{
-    ClusterConfig, ClusterStatus, Leader, Leadership, LinkStatus, MemberStatus, StatesStatus, TlsConfig,
+    ClientsConfig, ClusterConfig, ClusterStatus, Leader, Leadership, LinkStatus, MemberStatus, Principal, StatesStatus,
+    TlsConfig,
 };
 pub use config::{GrainOptions, NodeConfig};
 pub(crate) use grains_core::timeout;

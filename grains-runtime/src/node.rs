@@ -26,7 +26,7 @@ use std::{
 };
 
 use grains_core::{
-    CallError, Failure, GrainId, Interface, KeyOf, MethodInfo, Outcome, RawRef,
+    About, CallError, Failure, GrainId, Interface, KeyOf, MethodId, MethodInfo, Outcome, RawRef,
     route::{AnySlot, Route},
     store::Store,
     stream::{StreamTable, with_exports},
@@ -123,6 +123,7 @@ struct HostedType {
     #[cfg(feature = "cluster")]
     kept_in: StoreChoice,
     accepts: fn(&str) -> bool,
+    about: fn(MethodId) -> Option<About>,
     make: MakeActivation,
 }
 
@@ -210,6 +211,18 @@ impl NodeInner {
     /// The number of the life of an activation that begins now.
     pub(crate) fn next_life(&self) -> u64 {
         self.lives.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The grain type of this name, if it is hosted here.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn hosted_name(&self, grain_type: &str) -> Option<&'static str> {
+        self.types.get(grain_type).map(|hosted| hosted.info.name)
+    }
+
+    /// What is known of a method, if its grain type is hosted here.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn about(&self, grain_type: &str, method: MethodId) -> Option<Option<About>> {
+        self.types.get(grain_type).map(|hosted| (hosted.about)(method))
     }
 
     /// What `id` is looked up by.

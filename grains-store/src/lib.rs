@@ -13,11 +13,9 @@ pub mod consensus;
 #[cfg(all(feature = "consensus", any(test, feature = "fuzzing")))]
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(feature = "consensus")]
-mod names;
 pub mod redb;
 #[cfg(feature = "consensus")]
 pub mod replicated;
 
 #[cfg(feature = "consensus")]
-pub use names::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};
+pub use grains_core::names::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};

@@ -6,7 +6,7 @@ use syn::{Path, ReturnType, Type, ext::IdentExt, spanned::Spanned};
 
 use super::{
     method::{Access, Method, Repeats},
-    model::Interface,
+    model::{Callers, Interface},
 };
 use crate::args;
 
@@ -219,12 +219,17 @@ fn as_interface(interface: &Interface) -> TokenStream {
         None => quote_spanned!(site=> #krate::__private::String),
     };
     let types = interface.methods.iter().map(|method| method_ident(interface, method));
+    let for_clients = match interface.callers {
+        Callers::Grains => None,
+        Callers::GrainsAndClients => Some(quote_spanned!(site=> const FOR_CLIENTS: bool = true;)),
+    };
     quote_spanned! {site=>
         impl #krate::__private::Interface for #reference {
             const GRAIN_TYPE: &'static str = #grain_type;
             const NAME: &'static str = #name;
             const METHODS: &'static [#krate::__private::MethodInfo] =
                 &[#(<#types as #krate::__private::Method>::INFO),*];
+            #for_clients
             type Key = #key;
             fn from_raw(raw: #krate::__private::RawRef) -> Self {
                 Self(raw)

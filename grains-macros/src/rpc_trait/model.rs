@@ -23,8 +23,15 @@ pub(super) struct Interface {
     pub(super) ident: Ident,
     pub(super) supertraits: Punctuated<TypeParamBound, Token![+]>,
     pub(super) methods: Vec<Method>,
+    pub(super) callers: Callers,
     /// What was reported, kept in the trait so that grains that implement it are not reported, too.
     pub(super) rejected: Vec<TraitItem>,
+}
+
+/// Who may call it.
+pub(super) enum Callers {
+    Grains,
+    GrainsAndClients,
 }
 
 impl Interface {
@@ -43,6 +50,7 @@ impl Interface {
             ident: ident.clone(),
             supertraits: written.supertraits.clone(),
             methods: Vec::new(),
+            callers: if options.client.is_some() { Callers::GrainsAndClients } else { Callers::Grains },
             rejected: Vec::new(),
         };
         for item in &written.items {

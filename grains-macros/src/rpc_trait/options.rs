@@ -11,6 +11,7 @@ pub(super) struct Options {
     pub(super) grain_type: Option<LitStr>,
     pub(super) key: Option<Type>,
     pub(super) krate: Option<Path>,
+    pub(super) client: Option<()>,
 }
 
 impl Options {
@@ -30,7 +31,8 @@ impl Options {
                 args::set_once(&mut self.key, &word, args::value(input, &word, "key = u64", |input| input.parse())?)
             }
             "crate" => args::set_once(&mut self.krate, &word, args::crate_path(input, &word)?),
-            _ => Err(args::unknown(&word, "`grain_type = \"..\"`, `key = Type` and `crate = path`")),
+            "client" => args::set_once(&mut self.client, &word, ()),
+            _ => Err(args::unknown(&word, "`grain_type = \"..\"`, `key = Type`, `client` and `crate = path`")),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
 
 use super::*;
-use crate::tls::{Bad, Tls};
+use crate::tls::{Bad, Tls, Whose};
 
 /// A folder of its own that goes when the test ends.
 struct Folder(PathBuf);
@@ -49,7 +49,7 @@ fn pem(issued: &Issued) -> Pem {
 }
 
 fn used(issued: &Issued) -> Result<Tls, Bad> {
-    Tls::of_pem(pem(issued), &name("shop"), &name("a"))
+    Tls::of_pem(pem(issued), &name("shop"), Whose::Node(name("a")))
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn nodes_that_start_together_share_one_authority_for_development() {
     });
     assert!(issued.iter().all(|pem| pem.roots == issued[0].roots), "one root");
     for (n, pem) in issued.into_iter().enumerate() {
-        Tls::of_pem(pem, &name("shop"), &name(&format!("n{n}"))).unwrap();
+        Tls::of_pem(pem, &name("shop"), Whose::Node(name(&format!("n{n}")))).unwrap();
     }
     let other = development(&folder.0, &name("other"), &name("a")).err().unwrap();
     assert!(matches!(other, CaError::OtherCluster { .. }), "{other}");

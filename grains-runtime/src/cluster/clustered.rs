@@ -5,6 +5,7 @@ mod answering;
 pub(crate) mod arriving;
 mod early;
 pub(crate) mod envelope;
+pub(crate) mod gates;
 pub(crate) mod parting;
 pub(crate) mod pending;
 pub(crate) mod places;
@@ -30,6 +31,7 @@ use self::{pending::Pending, table::Table, wanted::Wanted, workers::PassedOver};
 use super::{
     ClusterConfig, ClusterStatus, Leadership, MemberStatus, StatesStatus,
     driver::{Driver, Progress},
+    gateway::Gateway,
     leader::Known,
     names::{MemberId, NodeId, NodeName, ViewVersion},
     streams::Streams,
@@ -49,6 +51,8 @@ pub(crate) struct Clustered {
     node: OnceLock<Weak<NodeInner>>,
     wire: OnceLock<Arc<Wire>>,
     driver: OnceLock<Weak<Driver>>,
+    /// What takes clients, if this node takes any.
+    gateway: OnceLock<Arc<Gateway>>,
     /// Held by whoever does what a view changes, from its first word to its last: see `turning`.
     turning: Mutex<()>,
     pub(crate) table: Mutex<Table>,
@@ -104,6 +108,7 @@ impl Clustered {
             node: OnceLock::new(),
             wire: OnceLock::new(),
             driver: OnceLock::new(),
+            gateway: OnceLock::new(),
             incarnation: AtomicU64::new(0),
             view_index: AtomicU64::new(0),
             view_version: AtomicU64::new(0),
@@ -134,6 +139,15 @@ impl Clustered {
 
     pub(crate) fn driver(&self) -> Option<Arc<Driver>> {
         self.driver.get()?.upgrade()
+    }
+
+    /// It takes clients, from when it listens.
+    pub(crate) fn set_gateway(&self, gateway: Arc<Gateway>) {
+        self.gateway.set(gateway).ok();
+    }
+
+    pub(crate) fn gateway(&self) -> Option<&Arc<Gateway>> {
+        self.gateway.get()
     }
 
     pub(crate) fn node_id(&self) -> NodeId {

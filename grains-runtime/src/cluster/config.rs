@@ -1,6 +1,6 @@
 //! What can be set about a node's part in a cluster, with its default and the reason for it.
 
-mod tls;
+mod clients;
 
 use std::{
     collections::BTreeSet,
@@ -8,10 +8,9 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::tls::Chosen;
-pub use self::tls::TlsConfig;
+pub use self::clients::ClientsConfig;
 
-use super::partition::PARTITIONS_DEFAULT;
+use super::{certificates::TlsConfig, partition::PARTITIONS_DEFAULT};
 use crate::store::ReplicatedConfig;
 
 /// Which cluster a node belongs to, how others reach it, and the times by which the cluster agrees.
@@ -77,6 +76,8 @@ pub struct ClusterConfig {
     pub death_certificates: bool,
     /// The certificates with which this node's connections are secret. Default none.
     pub tls: TlsConfig,
+    /// The clients from outside of the cluster that this node takes. Default none.
+    pub clients: ClientsConfig,
     /// The limits of what the cluster keeps for its grains, as this node uses it.
     pub states: ReplicatedConfig,
 }
@@ -103,6 +104,7 @@ impl ClusterConfig {
             plaintext_on_any_network: false,
             death_certificates: true,
             tls: TlsConfig::default(),
+            clients: ClientsConfig::default(),
             states: ReplicatedConfig::default(),
         }
     }
@@ -164,6 +166,13 @@ impl ClusterConfig {
     #[must_use]
     pub fn development_tls(mut self, folder: impl Into<PathBuf>) -> Self {
         self.tls = TlsConfig { development: Some(folder.into()), ..TlsConfig::default() };
+        self
+    }
+
+    /// Takes clients from outside of the cluster, so that [`Client`](crate::Client)s can call grains by way of this node.
+    #[must_use]
+    pub fn clients(mut self, clients: ClientsConfig) -> Self {
+        self.clients = clients;
         self
     }
 

@@ -157,7 +157,11 @@ impl Driver {
 
     /// Begins, once the node listens.
     pub(crate) fn start(&self, wire: Arc<Wire>) {
-        lock(&self.joiner).address = wire.address().to_owned();
+        let clients = self.clustered.gateway().and_then(|gateway| gateway.address()).map(str::to_owned);
+        {
+            let mut joiner = lock(&self.joiner);
+            (joiner.address, joiner.clients) = (wire.address().to_owned(), clients);
+        }
         drop(self.wire.set(wire));
         let tasks: [fn(Arc<Self>) -> grains_core::world::BoxFuture<'static, ()>; 7] = [
             |me| Box::pin(async move { me.live().await }),

@@ -35,6 +35,9 @@ pub struct Joiner {
     /// The grain types it hosts that are served by workers, on each node by its own.
     #[serde(default)]
     pub workers: BTreeSet<String>,
+    /// Where clients from outside of the cluster reach it, if it takes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<String>,
 }
 
 impl Joiner {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-pub use grains_store::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};
+pub use grains_core::names::{BadName, NODE_NAME_BYTES_MAX, NodeId, NodeName};
 use serde::{Deserialize, Serialize};
 
 macro_rules! numbers {

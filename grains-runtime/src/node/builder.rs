@@ -20,7 +20,7 @@ use std::{
 #[cfg(feature = "redb")]
 use grains_core::Error;
 use grains_core::{
-    GrainKey, Lifecycle, SingletonKey,
+    About, GrainKey, InterfaceSet, Lifecycle, MethodId, SingletonKey,
     store::Store,
     tasks::TaskSet,
     world::{BoxFuture, World},
@@ -31,7 +31,8 @@ use litemap::LiteMap;
 use crate::settings::{Settings, SettingsError};
 #[cfg(feature = "cluster")]
 use {
-    crate::cluster::{BadName, ClusterConfig, JoinError},
+    crate::cluster::{BadName, ClusterConfig, JoinError, Principal, gateway::Authorize},
+    grains_core::GrainId,
     grains_store::replicated::MoveError,
 };
 #[cfg(feature = "redb")]
@@ -66,6 +67,8 @@ pub struct NodeBuilder {
     world: Option<World>,
     #[cfg(feature = "cluster")]
     cluster: Option<ClusterConfig>,
+    #[cfg(feature = "cluster")]
+    authorize: Option<Authorize>,
     /// It is started to move what is in its data directory.
     #[cfg(feature = "cluster")]
     moves: bool,
@@ -80,6 +83,7 @@ struct Hosting {
     has_workers: bool,
     options: GrainOptions,
     accepts: fn(&str) -> bool,
+    about: fn(MethodId) -> Option<About>,
     make: MakeActivation,
 }
 
@@ -272,6 +276,7 @@ impl NodeBuilder {
             has_workers: G::WORKERS.is_some(),
             options,
             accepts: |key| G::Key::from_text(key).is_ok(),
+            about: G::Interfaces::about,
             // Of what a grain type never needs, no code is made.
             make: match const { G::WORKERS.is_some() } {
                 true => |node, info, place| Pool::<G>::made(node, info, place),
@@ -328,6 +333,34 @@ impl NodeBuilder {
     #[cfg(feature = "cluster")]
     pub fn cluster(mut self, config: ClusterConfig) -> Self {
         self.cluster = Some(config);
+        self
+    }
+
+    /// Asks `authorize` about each call of a client before it is made: who calls, which grain, and which method, by its name on the
+    /// wire. An error refuses the call, which was not executed; its text is told to the client ([`CallError::Forbidden`]
+    /// (grains_core::CallError::Forbidden)). A panic refuses it, too. Without this, every client that is let in may call every trait
+    /// that is marked with `#[rpc_trait(client)]`.
+    ///
+    /// It is called on tasks that move bytes, so it is short and does not block. All nodes that take clients are to be given the
+    /// same one: a client's calls may go by any of them.
+    ///
+    /// ```
+    /// # use grains_runtime as grains;
+    /// use grains::Node;
+    ///
+    /// let builder = Node::builder().authorize_clients(|principal, grain, method| match principal.name() {
+    ///     Some("web") => Ok(()),
+    ///     Some("kiosk") if grain.grain_type() == "menu" && method == "today" => Ok(()),
+    ///     _ => Err(format!("{principal} has no business with {grain}")),
+    /// });
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "cluster")]
+    pub fn authorize_clients(
+        mut self,
+        authorize: impl Fn(&Principal, &GrainId, &str) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.authorize = Some(Arc::new(authorize));
         self
     }
 
@@ -408,6 +441,7 @@ impl NodeBuilder {
                     own: stores.of(None).0.clone(),
                     given: std::mem::take(&mut stores.given),
                     is_real,
+                    authorize: self.authorize,
                 };
                 Some(Membership::open(&world, cluster, about).await?)
             }
@@ -505,6 +539,7 @@ fn hosted(hostings: Vec<Hosting>, config: &NodeConfig, stores: &Stores) -> LiteM
             #[cfg(feature = "cluster")]
             kept_in: kept_in.clone(),
             accepts: hosting.accepts,
+            about: hosting.about,
             make: hosting.make,
         };
         (hosting.name, hosted)

@@ -49,14 +49,15 @@ async fn secure(world: &World, chosen: Chosen, cluster: &NodeName, name: &NodeNa
 
 #[cfg(feature = "tls")]
 fn tls(chosen: Chosen, cluster: &NodeName, name: &NodeName) -> Result<crate::tls::Tls, String> {
-    use crate::tls::{Files, Tls};
+    use crate::tls::{Files, Tls, Whose};
 
+    let whose = Whose::Node(name.clone());
     let made = match chosen {
-        Chosen::Files { certificate, key, roots } => Tls::of_files(Files { certificate, key, roots }, cluster, name),
+        Chosen::Files { certificate, key, roots } => Tls::of_files(Files { certificate, key, roots }, cluster, whose),
         #[cfg(feature = "ca")]
         Chosen::Development(folder) => {
             let issued = crate::ca::development(&folder, cluster, name);
-            Tls::of_pem(issued.map_err(|why| why.to_string())?, cluster, name)
+            Tls::of_pem(issued.map_err(|why| why.to_string())?, cluster, whose)
         }
         #[cfg(not(feature = "ca"))]
         Chosen::Development(_) => {

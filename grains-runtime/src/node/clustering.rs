@@ -39,6 +39,18 @@ impl Node {
     pub fn address(&self) -> Option<String> {
         self.inner.clustered.as_ref().map(|clustered| clustered.address())
     }
+
+    /// Where clients from outside of the cluster reach this node; `None` if it takes none.
+    pub fn client_address(&self) -> Option<String> {
+        let gateway = self.inner.clustered.as_ref()?.gateway()?;
+        gateway.address().map(str::to_owned)
+    }
+
+    /// How many connections clients have to this node now.
+    pub fn client_connections(&self) -> usize {
+        let gateway = self.inner.clustered.as_ref().and_then(|clustered| clustered.gateway());
+        gateway.map_or(0, |gateway| gateway.connections())
+    }
 }
 
 impl NodeInner {

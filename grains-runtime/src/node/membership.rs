@@ -13,6 +13,7 @@ use crate::{
         clustered::Clustered,
         consensus::{Group, Part, Storage, Timing},
         driver::{Driver, Ears, Links, Progress, States, Ways},
+        gateway::{Authorize, Gateway},
     },
     store::StoreChoice,
     timeout::timeout,
@@ -48,6 +49,8 @@ pub(super) struct Description<'t> {
     pub(super) given: BTreeMap<String, Arc<dyn Store>>,
     /// Whether it runs over the operating system, and not over a world that the program has given.
     pub(super) is_real: bool,
+    /// Which calls of clients are made.
+    pub(super) authorize: Option<Authorize>,
 }
 
 impl Membership {
@@ -88,7 +91,9 @@ impl Membership {
                 .map(|hosted| (hosted.info.name.to_owned(), hosted.kept_in.to_string()))
                 .collect(),
             workers: of_kind(HostingKind::Workers).map(|hosted| hosted.info.name.to_owned()).collect(),
+            clients: None,
         };
+        let limits = Limits { client_frame_bytes_max: config.clients.frame_bytes_max, ..Limits::default() };
         let wire_config = WireConfig {
             cluster: cluster.clone(),
             name: name.clone(),
@@ -97,12 +102,15 @@ impl Membership {
             advertise: config.advertise.clone(),
             reach,
             security,
-            limits: Limits::default(),
+            limits,
         };
-        let ward = Ward::new(&config, cluster, name.clone(), consensus.node(), joiner.process);
+        let ward = Ward::new(&config, cluster.clone(), name.clone(), consensus.node(), joiner.process);
         let singletons = of_kind(HostingKind::Singleton).map(|hosted| hosted.info.name).collect();
         let clustered = Clustered::new(world.clone(), config, name, consensus.node(), singletons);
         let states = States { store: about.store, peers: Arc::default(), given: about.given };
+        let weak = Arc::downgrade(&clustered);
+        let clients = clustered.config.clients.clone();
+        let gateway = clients.enabled.then(|| Gateway::new(world, clients.clone(), cluster, about.authorize, weak));
         let driver = Driver::new(world, clustered.clone(), consensus, ward, joiner, about.data_dir, states);
         let ears = Ears { clustered: Arc::downgrade(&clustered), driver: Arc::downgrade(&driver) };
         let wire = match Wire::listen(world, wire_config, Arc::new(ears)).await {
@@ -112,6 +120,21 @@ impl Membership {
                 return Err(StartError::Listen { why: why.to_string() });
             }
         };
+        if let Some(gateway) = gateway {
+            let address = match &clients.listen {
+                Some(listen) => wire.listen_for_clients(listen, clients.advertise.as_deref()).await,
+                None => Ok(wire.address().to_owned()),
+            };
+            match address {
+                Ok(address) => gateway.set_address(address),
+                Err(why) => {
+                    wire.close().await;
+                    driver.close().await;
+                    return Err(StartError::Listen { why: why.to_string() });
+                }
+            }
+            clustered.set_gateway(gateway);
+        }
         let ways = Ways::new(wire.clone(), world.clock.clone(), &clustered.config.join);
         links.tie(ways.clone());
         driver.tie(ways);
@@ -199,6 +222,6 @@ fn check(config: &ClusterConfig) -> Result<(), StartError> {
         _ if config.lease < config.election * 2 => {
             refuse("`lease` must be at least two elections long, or nodes are removed while a leader is elected")
         }
-        _ => config.states.check().or_else(|why| refuse(&why)),
+        _ => config.clients.check().and_then(|()| config.states.check()).or_else(|why| refuse(&why)),
     }
 }

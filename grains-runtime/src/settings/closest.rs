@@ -8,8 +8,11 @@ pub(super) fn closest(name: &Name) -> Option<String> {
     known.push(Name::top(Name::GRAIN));
     #[cfg(feature = "cluster")]
     known.push(Name::top(Name::CLUSTER));
-    let near = known.into_iter().filter_map(|known| Some((unlike(name, &known)?, known.to_string())));
-    near.min().map(|(_, known)| known)
+    // Of those that are as near, one that is about as deep.
+    let near = known
+        .into_iter()
+        .filter_map(|known| Some((unlike(name, &known)?, known.0.len().abs_diff(name.0.len()), known.to_string())));
+    near.min().map(|(.., known)| known)
 }
 
 /// How unlike two names are. `None`: too unlike to ask.

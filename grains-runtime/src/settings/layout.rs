@@ -9,7 +9,7 @@ use super::{
     value::{Bytes, NotEmpty, Value},
 };
 #[cfg(feature = "cluster")]
-use crate::cluster::{ClusterConfig, TlsConfig};
+use crate::cluster::{ClientsConfig, ClusterConfig, TlsConfig};
 use crate::config::NodeConfig;
 #[cfg(feature = "cluster")]
 use crate::store::ReplicatedConfig;
@@ -115,6 +115,7 @@ fn of_cluster(config: &mut ClusterConfig, see_all: &mut dyn FnMut(Name, &mut dyn
         plaintext_on_any_network,
         death_certificates,
         tls,
+        clients,
         states,
     } = config;
     let mut see = |word: &str, value: &mut dyn Value| see_all(Name::of(Name::CLUSTER, word), value);
@@ -136,6 +137,7 @@ fn of_cluster(config: &mut ClusterConfig, see_all: &mut dyn FnMut(Name, &mut dyn
     see("plaintext_on_any_network", plaintext_on_any_network);
     see("death_certificates", death_certificates);
     of_tls(tls, &mut |word, value| see_all(Name::of_tls(word), value));
+    of_clients(clients, &mut |word, value| see_all(Name::of_clients(word), value));
     of_states(states, &mut |word, value| see_all(Name::of_states(word), value));
 }
 
@@ -146,6 +148,34 @@ fn of_tls(config: &mut TlsConfig, see: See<'_>) {
     see("key", &mut InFile(key));
     see("roots", &mut InFile(roots));
     see("development", development);
+}
+
+#[cfg(feature = "cluster")]
+fn of_clients(config: &mut ClientsConfig, see: See<'_>) {
+    let ClientsConfig {
+        enabled,
+        listen,
+        advertise,
+        connections_max,
+        connections_per_principal_max,
+        calls_max,
+        call_bytes_max,
+        frame_bytes_max,
+        answer_bytes_max,
+        calls_per_second,
+        burst,
+    } = config;
+    see("enabled", enabled);
+    see("listen", listen);
+    see("advertise", advertise);
+    see("connections_max", connections_max);
+    see("connections_per_principal_max", connections_per_principal_max);
+    see("calls_max", calls_max);
+    see("call_bytes_max", &mut Bytes(call_bytes_max));
+    see("frame_bytes_max", &mut Bytes(frame_bytes_max));
+    see("answer_bytes_max", &mut Bytes(answer_bytes_max));
+    see("calls_per_second", calls_per_second);
+    see("burst", burst);
 }
 
 #[cfg(feature = "cluster")]

@@ -14,6 +14,8 @@ impl Name {
     pub(super) const CLUSTER: &str = "cluster";
     pub(super) const GRAIN: &str = "grain";
     #[cfg(feature = "cluster")]
+    const CLIENTS: &str = "clients";
+    #[cfg(feature = "cluster")]
     const STATES: &str = "states";
     #[cfg(feature = "cluster")]
     const TLS: &str = "tls";
@@ -24,6 +26,11 @@ impl Name {
 
     pub(super) fn of(table: &str, word: &str) -> Self {
         Self(vec![table.to_owned(), word.to_owned()])
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn of_clients(word: &str) -> Self {
+        Self::of(Self::CLUSTER, Self::CLIENTS).and(word)
     }
 
     #[cfg(feature = "cluster")]
@@ -80,7 +87,7 @@ impl Name {
 
     #[cfg(feature = "cluster")]
     fn is_within_cluster(&self) -> bool {
-        [Self::STATES, Self::TLS].into_iter().any(|table| *self == Self::of(Self::CLUSTER, table))
+        [Self::CLIENTS, Self::STATES, Self::TLS].into_iter().any(|table| *self == Self::of(Self::CLUSTER, table))
     }
 
     #[cfg(not(feature = "cluster"))]

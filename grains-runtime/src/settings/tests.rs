@@ -84,6 +84,19 @@ key = "a/key.pem"
 roots = "a/roots.pem"
 development = "dev"
 
+[cluster.clients]
+enabled = true
+listen = "127.0.0.1:7202"
+advertise = "127.0.0.1:7203"
+connections_max = 18
+connections_per_principal_max = 19
+calls_max = 20
+call_bytes_max = "21KiB"
+frame_bytes_max = "22KiB"
+answer_bytes_max = "23MiB"
+calls_per_second = 24
+burst = 25
+
 [cluster.states]
 commits_max = 14
 commit_bytes_max = "5MiB"
@@ -237,7 +250,7 @@ fn no_setting_takes_what_it_is_not() {
         assert_eq!(value.written(), before, "{name} has changed");
         names.push(name);
     });
-    assert_eq!(names.len(), 17 + 17 + 4 + 6 + 2 * 7);
+    assert_eq!(names.len(), 17 + 17 + 4 + 11 + 6 + 2 * 7);
     for name in names {
         let told = wrong_file(&format!("{name} = 1979-05-27"));
         let expected = format!("a.toml:1: `{name}` is ");

@@ -36,6 +36,44 @@ impl fmt::Display for What {
     }
 }
 
+/// Whose certificate it has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// That of this node.
+    Node(NodeName),
+    /// That of a client, whatever it is called: it is who its certificate says.
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "who builds no client has none"))]
+    AClient,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(name) => write!(f, "node \"{name}\""),
+            Self::AClient => f.write_str("a client"),
+        }
+    }
+}
+
+impl Whose {
+    fn is_of(&self, identity: &Identity, cluster: &NodeName) -> bool {
+        identity.cluster == *cluster
+            && match (self, &identity.role) {
+                (Self::Node(name), Role::Node(found)) => found == name,
+                (Self::AClient, Role::Client(_)) => true,
+                (Self::Node(_) | Self::AClient, Role::Node(_) | Role::Client(_)) => false,
+            }
+    }
+
+    /// How to ask for it.
+    fn option(&self) -> String {
+        match self {
+            Self::Node(name) => format!("--node {name}"),
+            Self::AClient => "--client NAME".to_owned(),
+        }
+    }
+}
+
 /// Why a node cannot use its certificates.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Bad {
@@ -67,13 +105,13 @@ pub(crate) enum Bad {
     Untrusted(String),
     /// It is not for this node.
     #[error(
-        "`tls.certificate` is that of {found}, and this is node \"{name}\" of cluster \"{cluster}\": issue one with `grains ca issue FOLDER --node {name}`"
+        "`tls.certificate` is that of {found}, and this is {whose} of cluster \"{cluster}\": issue one with `grains ca issue FOLDER {}`", whose.option()
     )]
     OtherHolder {
         /// Whose it is.
         found: String,
-        /// The node.
-        name: NodeName,
+        /// Whose it has to be.
+        whose: Whose,
         /// Its cluster.
         cluster: NodeName,
     },
@@ -96,6 +134,7 @@ pub(super) struct Material {
     /// Its certificate, and those between it and its root.
     chain: Vec<CertificateDer<'static>>,
     trust: Arc<Trust>,
+    whose: Whose,
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
 }
@@ -105,7 +144,7 @@ pub(super) struct Material {
 const PROTOCOL: &[u8] = b"grains-node";
 
 impl Material {
-    pub(super) fn new(pem: Pem, cluster: &NodeName, name: &NodeName, now: UnixTime) -> Result<Self, Bad> {
+    pub(super) fn new(pem: Pem, cluster: &NodeName, whose: &Whose, now: UnixTime) -> Result<Self, Bad> {
         let provider = Arc::new(provider());
         let chain = certificates(What::Certificate, &pem.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|why| bad_pem(What::Key, &why))?;
@@ -122,10 +161,14 @@ impl Material {
             })?;
         }
         let trust = Arc::new(Trust::new(roots, &provider).map_err(Bad::Library)?);
-        let identity = trust.proven_by(&chain, now);
+        let identity = trust.proven_by(&chain, whose, now);
         let identity = identity.map_err(|why| Bad::Untrusted(telling::untrusted(&why)))?;
-        if identity != (Identity { cluster: cluster.clone(), role: Role::Node(name.clone()) }) {
-            return Err(Bad::OtherHolder { found: identity.to_string(), name: name.clone(), cluster: cluster.clone() });
+        if !whose.is_of(&identity, cluster) {
+            return Err(Bad::OtherHolder {
+                found: identity.to_string(),
+                whose: whose.clone(),
+                cluster: cluster.clone(),
+            });
         }
         let certified = Arc::new(SingleCertAndKey::from(certified));
         let mut client = ClientConfig::builder_with_provider(provider.clone())
@@ -147,7 +190,7 @@ impl Material {
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
         server.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Ok(Self { pem, chain, trust, client: Arc::new(client), server: Arc::new(server) })
+        Ok(Self { pem, chain, trust, whose: whose.clone(), client: Arc::new(client), server: Arc::new(server) })
     }
 
     /// Whether it was made of the same.
@@ -159,7 +202,7 @@ impl Material {
     /// count: whatever is among the roots is trusted.)
     pub(super) fn expires_before(&self, now: UnixTime, later: Duration) -> bool {
         let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + later);
-        self.trust.proven_by(&self.chain, then).is_err_and(|why| telling::is_expiry(&why))
+        self.trust.proven_by(&self.chain, &self.whose, then).is_err_and(|why| telling::is_expiry(&why))
     }
 
     /// Whether what was agreed on inside of TLS is our protocol.

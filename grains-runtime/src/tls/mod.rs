@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::{
     files::Files,
-    material::{Bad, Pem},
+    material::{Bad, Pem, Whose},
 };
 use self::{material::Material, opening::Opened};
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
 /// Certificate, key and trust roots of a node, as they are now.
 pub(crate) struct Tls {
     cluster: NodeName,
-    name: NodeName,
+    whose: Whose,
     /// Where they come from. Without files they never change.
     files: Option<Files>,
     now: Mutex<Arc<Material>>,
@@ -44,7 +44,7 @@ pub(crate) struct Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("name", &self.name).field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Tls").field("whose", &self.whose).field("files", &self.files).finish_non_exhaustive()
     }
 }
 
@@ -60,21 +60,20 @@ const SAY_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Tls {
     /// With what the files have now. Reads them, so not for a task.
-    pub(crate) fn of_files(files: Files, cluster: &NodeName, name: &NodeName) -> Result<Self, Bad> {
+    pub(crate) fn of_files(files: Files, cluster: &NodeName, whose: Whose) -> Result<Self, Bad> {
         let pem = files.read()?;
-        Self::with(pem, Some(files), cluster, name)
+        Self::with(pem, Some(files), cluster, whose)
     }
 
     /// With these, for good.
     #[cfg(feature = "ca")]
-    pub(crate) fn of_pem(pem: Pem, cluster: &NodeName, name: &NodeName) -> Result<Self, Bad> {
-        Self::with(pem, None, cluster, name)
+    pub(crate) fn of_pem(pem: Pem, cluster: &NodeName, whose: Whose) -> Result<Self, Bad> {
+        Self::with(pem, None, cluster, whose)
     }
 
-    fn with(pem: Pem, files: Option<Files>, cluster: &NodeName, name: &NodeName) -> Result<Self, Bad> {
-        let material = Material::new(pem, cluster, name, UnixTime::now())?;
-        let (cluster, name) = (cluster.clone(), name.clone());
-        Ok(Self { cluster, name, files, now: Mutex::new(Arc::new(material)), failed: Notify::new() })
+    fn with(pem: Pem, files: Option<Files>, cluster: &NodeName, whose: Whose) -> Result<Self, Bad> {
+        let material = Material::new(pem, cluster, &whose, UnixTime::now())?;
+        Ok(Self { cluster: cluster.clone(), whose, files, now: Mutex::new(Arc::new(material)), failed: Notify::new() })
     }
 
     /// Makes a connection of the side that dialled secret, and says who the other side has proven to be.
@@ -118,8 +117,8 @@ impl Tls {
             {
                 said = Some(now);
                 tracing::warn!(
-                    node = %self.name,
-                    "the certificate of this node expires within a week, and then no node talks to it: issue a new one"
+                    of = %self.whose,
+                    "this certificate expires within a week, and then no node talks to its holder: issue a new one"
                 );
             }
             clock.sleep_until(now + LOOK_AGAIN).await;
@@ -129,12 +128,12 @@ impl Tls {
                 Some(Ok(Looked::Same)) => refused = None,
                 Some(Ok(Looked::New)) => {
                     (refused, said) = (None, None);
-                    tracing::info!(node = %self.name, "new certificates are in use");
+                    tracing::info!(of = %self.whose, "new certificates are in use");
                 }
                 // Files that belong together are written one after the other, so the second look counts.
                 Some(Err(bad)) => {
                     if refused.as_ref().is_some_and(|(last, told)| *last == bad && !told) {
-                        tracing::warn!(node = %self.name, reason = %bad, "certificates stay as they were");
+                        tracing::warn!(of = %self.whose, reason = %bad, "certificates stay as they were");
                         refused = Some((bad, true));
                     } else if refused.as_ref().is_none_or(|(last, _)| *last != bad) {
                         refused = Some((bad, false));
@@ -151,7 +150,7 @@ impl Tls {
         if lock(&self.now).is_made_of(&pem) {
             return Ok(Looked::Same);
         }
-        let material = Material::new(pem, &self.cluster, &self.name, UnixTime::now())?;
+        let material = Material::new(pem, &self.cluster, &self.whose, UnixTime::now())?;
         *lock(&self.now) = Arc::new(material);
         Ok(Looked::New)
     }

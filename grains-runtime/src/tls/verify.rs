@@ -17,6 +17,7 @@ use rustls::{
     },
 };
 
+use super::material::Whose;
 use crate::wire::Identity;
 
 /// The roots of a node.
@@ -40,11 +41,19 @@ impl Trust {
         Ok(Self { roots, algorithms: provider.signature_verification_algorithms, dialler })
     }
 
-    /// The identity of the holder of a chain's first certificate, if that is good for both sides of a connection at `at`.
-    pub(super) fn proven_by(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<Identity, Error> {
+    /// The identity of the holder of a chain's first certificate, if that is good for whatever it does at `at`: a node is on both
+    /// sides of connections, a client only dials.
+    pub(super) fn proven_by(
+        &self,
+        chain: &[CertificateDer<'_>],
+        whose: &Whose,
+        at: UnixTime,
+    ) -> Result<Identity, Error> {
         let Some((certificate, between)) = chain.split_first() else { return Err(Error::NoCertificatesPresented) };
         self.verify_client_cert(certificate, between, at)?;
-        self.listener(certificate, between, at)?;
+        if let Whose::Node(_) = whose {
+            self.listener(certificate, between, at)?;
+        }
         identity(certificate)
     }
 

@@ -6,20 +6,20 @@ use grains_core::Instant;
 
 /// What is known about reaching one address.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
     until: Instant,
 }
 
 impl Backoff {
     /// When it may be tried.
-    pub(super) fn until(&self) -> Instant {
+    pub(crate) fn until(&self) -> Instant {
         self.until
     }
 
     /// It could not be reached, or did not stay: the next pause is twice as long, up to `max`, and by chance up to half
     /// of it shorter, so that nodes that lost the same peer do not come back at the same time.
-    pub(super) fn failed(&mut self, now: Instant, random: u64, min: Duration, max: Duration) {
+    pub(crate) fn failed(&mut self, now: Instant, random: u64, min: Duration, max: Duration) {
         let pause = min.saturating_mul(1 << self.failures.min(16)).min(max);
         self.failures = self.failures.saturating_add(1);
         let half = pause / 2;
@@ -28,7 +28,7 @@ impl Backoff {
     }
 
     /// It was reached and stayed.
-    pub(super) fn worked(&mut self) {
+    pub(crate) fn worked(&mut self) {
         *self = Self::default();
     }
 }

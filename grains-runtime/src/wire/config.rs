@@ -54,6 +54,10 @@ pub(crate) struct Limits {
     /// The longest frame of a bulk question: a snapshot of the cluster's state or the directory of a partition, of which
     /// each is sent whole. Nothing small waits behind it.
     pub(crate) bulk_frame_bytes_max: usize,
+    /// The longest frame of a client with a call, at a gateway; of an answer, at a client.
+    pub(crate) client_frame_bytes_max: usize,
+    /// How many bytes of answers wait for one client's connection before more wait for room.
+    pub(crate) client_outgoing_bytes_max: usize,
     /// How many bytes of calls and questions wait for one connection before more are refused as overload. As many of
     /// answers and items of streams wait beside them; more of these wait for room.
     pub(crate) outgoing_bytes_max: usize,
@@ -90,6 +94,7 @@ impl Limits {
             Purpose::Control => self.frame_bytes_max,
             Purpose::Data => self.message_bytes_max,
             Purpose::Bulk => self.bulk_frame_bytes_max,
+            Purpose::Client => self.client_frame_bytes_max,
         }
     }
 
@@ -97,7 +102,7 @@ impl Limits {
     pub(super) fn frame_bytes_max(&self, purpose: Purpose) -> usize {
         match purpose {
             Purpose::Data => self.message_bytes_max.min(SHORT_BYTES_MAX),
-            Purpose::Control | Purpose::Bulk => self.message_bytes_max(purpose),
+            Purpose::Control | Purpose::Bulk | Purpose::Client => self.message_bytes_max(purpose),
         }
     }
 }
@@ -109,6 +114,8 @@ impl Default for Limits {
             frame_bytes_max: 4 << 20,
             message_bytes_max: 16 << 20,
             bulk_frame_bytes_max: 16 << 20,
+            client_frame_bytes_max: 4 << 20,
+            client_outgoing_bytes_max: 4 << 20,
             outgoing_bytes_max: 16 << 20,
             long_bytes_max: 64 << 20,
             requests_max: 1024,

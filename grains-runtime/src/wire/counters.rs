@@ -7,7 +7,9 @@ use std::{
 
 #[cfg(feature = "metrics")]
 use super::meters::Meters;
-use crate::cluster::{LinkStatus, NodeName};
+#[cfg(feature = "cluster")]
+use crate::cluster::LinkStatus;
+use crate::cluster::NodeName;
 
 /// Counts of one peer since this node started. Each is right by itself; together they are of about the same time.
 #[derive(Debug)]
@@ -101,6 +103,7 @@ impl PeerCounters {
         self.meters.round_trip(took);
     }
 
+    #[cfg(feature = "cluster")]
     pub(super) fn status(&self) -> LinkStatus {
         LinkStatus {
             name: self.name.to_string(),

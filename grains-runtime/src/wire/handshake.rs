@@ -53,6 +53,8 @@ pub(crate) enum Purpose {
     Bulk,
     /// Calls of grains, in one direction.
     Data,
+    /// Calls of a client, and their answers.
+    Client,
 }
 
 impl Purpose {
@@ -61,11 +63,12 @@ impl Purpose {
             Self::Control => b'C',
             Self::Bulk => b'B',
             Self::Data => b'D',
+            Self::Client => b'K',
         }
     }
 
     fn of(code: u8) -> Option<Self> {
-        [Self::Control, Self::Bulk, Self::Data].into_iter().find(|purpose| purpose.code() == code)
+        [Self::Control, Self::Bulk, Self::Data, Self::Client].into_iter().find(|purpose| purpose.code() == code)
     }
 }
 
@@ -76,6 +79,12 @@ pub(crate) fn is_control_connection(first_chunk: &[u8]) -> bool {
     let Some((&frame::HELLO, body)) = after_length else { return false };
     let code = body.strip_prefix(MAGIC).and_then(|rest| rest.first());
     matches!(code.and_then(|code| Purpose::of(*code)), Some(Purpose::Control | Purpose::Bulk))
+}
+
+/// What a first frame wants, before anything else of it is believed: the place of that is the same in all versions.
+pub(super) fn purpose_of(kind: u8, body: &[u8]) -> Option<Purpose> {
+    let code = body.strip_prefix(MAGIC).filter(|_| kind == frame::HELLO)?.first();
+    code.and_then(|code| Purpose::of(*code))
 }
 
 /// What one side says of itself and wants of the other.
@@ -258,6 +267,11 @@ pub(crate) fn answer(me: &Greeting, address: &str, kind: u8, body: &[u8]) -> Ans
         };
     }
     Answer::Welcome(them)
+}
+
+/// The frame by which a node says why it does not take somebody who did nothing wrong.
+pub(crate) fn unwanted(why: &str) -> Vec<u8> {
+    refusal(&Reason::Unreadable, why)
 }
 
 /// The frame by which a node that has enough connections says so.

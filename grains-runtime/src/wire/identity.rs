@@ -81,6 +81,24 @@ pub(crate) fn node_of<'t>(mine: &NodeName, peer: &str, proven: &'t Identity) -> 
     Err(Refused { reason: Reason::Certificate, text: format!("{peer}: its certificate {what}") })
 }
 
+/// Whether the holder of a certificate may call as a client of cluster `mine`, and by which name. A node may not: what calls from
+/// outside of the cluster has no use for a key that opens all of it.
+pub(crate) fn client_of<'t>(mine: &NodeName, peer: &str, proven: &'t Identity) -> Result<&'t NodeName, Refused> {
+    let what = match &proven.role {
+        _ if proven.cluster != *mine => {
+            format!(
+                "is for cluster \"{}\", and this is \"{mine}\": issue one with the authority of \"{mine}\"",
+                proven.cluster
+            )
+        }
+        Role::Client(name) => return Ok(name),
+        Role::Node(name) => {
+            format!("is that of node \"{name}\", and it wants to be a client: use one issued with `--client`")
+        }
+    };
+    Err(Refused { reason: Reason::Certificate, text: format!("{peer}: its certificate {what}") })
+}
+
 /// Whether a node with a certificate for `proven` may be who it says in its greeting, given what the view calls the node of
 /// its number, if that is a member.
 pub(crate) fn fits(proven: &NodeName, peer: &str, them: &Greeting, member: Option<&NodeName>) -> Result<(), Refused> {
@@ -187,6 +205,16 @@ mod tests {
         );
         let client = judged("spiffe://shop/client/web").unwrap_err();
         assert!(client.text.contains("client \"web\"") && client.text.contains("`--node`"), "{client}");
+    }
+
+    #[test]
+    fn only_a_client_of_this_cluster_may_call_as_one() {
+        let judged = |text: &str| client_of(&name("shop"), "there:1", &text.parse().unwrap()).cloned();
+        assert_eq!(judged("spiffe://shop/client/web"), Ok(name("web")));
+        let other = judged("spiffe://shed/client/web").unwrap_err();
+        assert!(other.text.contains("cluster \"shed\"") && other.text.contains("authority of \"shop\""), "{other}");
+        let node = judged("spiffe://shop/node/a").unwrap_err();
+        assert!(node.text.contains("node \"a\"") && node.text.contains("`--client`"), "{node}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
 };
@@ -14,11 +14,12 @@ use tokio::sync::oneshot;
 
 use super::{
     Unreadable,
+    clients::{Ear, Hears, Line, Newcomer, Port},
     dial::{Greeted, read_frame, write_all},
     ended::Ended,
     frame::{self, Decoder, Parts},
     handshake::{self, Answer, HANDSHAKE_BYTES_MAX, Purpose, Reason, Refused},
-    handshakes::Place,
+    handshakes::{Handshakes, Place},
     heard::Heard,
     identity::{self, Unconfirmed},
     outbox::Outbox,
@@ -27,19 +28,32 @@ use super::{
     serve::Serve,
     shared::{Registered, Shared, Side, Unwanted},
 };
-use crate::{sync::lock, timeout::timeout};
+use crate::{cluster::NodeName, sync::lock, timeout::timeout};
 
 /// How long to wait after a failure to accept: it may be that the process has too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
+/// What stands at one port. Each has handshakes of its own: strangers at that of clients do not keep nodes from making
+/// connections.
+pub(super) struct Door {
+    port: Port,
+    handshakes: Mutex<Handshakes>,
+}
+
+impl Door {
+    pub(super) fn new(port: Port) -> Arc<Self> {
+        Arc::new(Self { port, handshakes: Mutex::default() })
+    }
+}
+
 /// Takes connections until the wire is closed.
-pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
+pub(super) async fn run(shared: Arc<Shared>, door: Arc<Door>, mut listener: Box<dyn Listener>) {
     let mut failing = false;
     loop {
         match listener.accept().await {
             Ok(connection) => {
                 failing = false;
-                admit(&shared, connection);
+                admit(&shared, &door, connection);
             }
             Err(why) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -53,25 +67,25 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
 }
 
 /// Begins a handshake. If there are too many already, another one gives way.
-fn admit(shared: &Arc<Shared>, connection: Connection) {
+fn admit(shared: &Arc<Shared>, door: &Arc<Door>, connection: Connection) {
     let max = shared.config.limits.handshakes_max;
-    let (Place { number, given_away }, over) = lock(&shared.state).handshakes.begin(&connection.peer, max);
+    let (Place { number, given_away }, over) = lock(&door.handshakes).begin(&connection.peer, max);
     if let Some(network) = over {
         tracing::debug!(%network, max, "too many handshakes at a time: the oldest from there has given way");
     }
-    let slot = Handshake { number, shared: shared.clone() };
+    let slot = Handshake { number, door: door.clone() };
     shared.crew.spawn(incoming(shared.clone(), connection, slot, given_away));
 }
 
 /// One of the handshakes that may take place at a time.
 struct Handshake {
     number: u64,
-    shared: Arc<Shared>,
+    door: Arc<Door>,
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        lock(&self.shared.state).handshakes.end(self.number);
+        lock(&self.door.handshakes).end(self.number);
     }
 }
 
@@ -88,16 +102,16 @@ async fn unless_given_away<F: Future>(mut place: oneshot::Receiver<()>, future: 
 async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake, given_away: oneshot::Receiver<()>) {
     let peer = connection.peer.clone();
     let limit = shared.config.limits.handshake_timeout;
-    let greeted = timeout(&shared.world.clock, limit, greet(&shared, connection));
+    let greeted = timeout(&shared.world.clock, limit, greet(&shared, slot.door.port, connection));
     let Some(greeted) = unless_given_away(given_away, greeted).await else { return };
     drop(slot);
-    let Admitted { greeted, outbox, registered, unconfirmed } = match greeted {
+    let Admitted { greeted, outbox, registered, unconfirmed, mut ear } = match greeted {
         Some(Some(admitted)) => admitted,
         Some(None) => return,
         None => return stranger(&shared, &peer, format!("no greeting within {limit:?}")),
     };
     let them = greeted.them.clone();
-    let mut duty: Box<dyn Duty> = match (them.purpose, them.member()) {
+    let mut duty: Box<dyn Duty + '_> = match (them.purpose, them.member()) {
         (Purpose::Data, Some(from)) => {
             let heard = Heard::new(&shared, from, them.about.link.unwrap_or(0));
             let parts = Parts::new(shared.config.limits.message_bytes_max);
@@ -105,6 +119,10 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake, 
         }
         // The handshake refuses calls of nobody.
         (Purpose::Data, None) => return,
+        (Purpose::Client, _) => match &mut ear {
+            Some(ear) => Box::new(Hears(&mut **ear)),
+            None => return,
+        },
         (Purpose::Control | Purpose::Bulk, _) => Box::new(Serve::new(&shared, &them, &outbox, unconfirmed)),
     };
     let ended = greeted.pump(&shared, Side::Accepted, &outbox, &registered).run(&mut *duty).await;
@@ -122,10 +140,12 @@ struct Admitted {
     outbox: Arc<Outbox>,
     registered: Registered,
     unconfirmed: Unconfirmed,
+    /// Of a client.
+    ear: Option<Box<dyn Ear>>,
 }
 
 /// The handshake of the side that was dialled.
-async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted> {
+async fn greet(shared: &Arc<Shared>, port: Port, connection: Connection) -> Option<Admitted> {
     let peer = connection.peer.clone();
     let Secured { mut reader, mut writer, proven } =
         match shared.config.security.accepted(connection, &shared.world.clock).await {
@@ -152,7 +172,9 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
             return None;
         }
     };
-    let proven = proven.as_ref().map(|proven| identity::node_of(&shared.config.cluster, &peer, proven)).transpose();
+    let is_client = handshake::purpose_of(kind, &body) == Some(Purpose::Client);
+    let judge = if is_client { identity::client_of } else { identity::node_of };
+    let proven = proven.as_ref().map(|proven| judge(&shared.config.cluster, &peer, proven)).transpose();
     let called = match proven {
         Ok(called) => called,
         Err(why) => return refuse(shared, &peer, &mut writer, &why).await,
@@ -169,6 +191,16 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
             return None;
         }
     };
+    if is_client {
+        let me = shared.greeting(Purpose::Client, None);
+        let principal = called.cloned();
+        return greet_client(shared, port, principal, Greeted { reader, writer, decoder, me, them }, peer).await;
+    }
+    if port == Port::OfClients {
+        tracing::warn!(peer, name = %them.about.name, "connection refused: a node at the port of clients");
+        part(&mut writer, &handshake::unwanted("this port is for clients only: nodes connect by `listen`")).await;
+        return None;
+    }
     let member = called.and_then(|_| shared.handler.name_of(them.about.node));
     if let Some(called) = called
         && let Err(why) = identity::fits(called, &peer, &them, member.as_ref())
@@ -191,8 +223,44 @@ async fn greet(shared: &Arc<Shared>, connection: Connection) -> Option<Admitted>
         }
     };
     write_all(&mut writer, &me.frame(frame::WELCOME)).await.ok()?;
-    decoder.set_frame_bytes_max(limits.frame_bytes_max(them.purpose));
-    Some(Admitted { greeted: Greeted { reader, writer, decoder, me, them }, outbox, registered, unconfirmed })
+    decoder.set_frame_bytes_max(takes);
+    let greeted = Greeted { reader, writer, decoder, me, them };
+    Some(Admitted { greeted, outbox, registered, unconfirmed, ear: None })
+}
+
+/// The rest of it, if that is a client.
+async fn greet_client(
+    shared: &Arc<Shared>,
+    port: Port,
+    principal: Option<NodeName>,
+    mut greeted: Greeted,
+    peer: String,
+) -> Option<Admitted> {
+    let limits = &shared.config.limits;
+    let outbox = Outbox::new(
+        limits.client_outgoing_bytes_max,
+        greeted.message_bytes_max().min(limits.frame_bytes_max).max(HANDSHAKE_BYTES_MAX),
+    );
+    let outbox = Arc::new(outbox);
+    let registered = match shared.register(Side::Accepted, &greeted.me, &greeted.them, &outbox) {
+        Ok(registered) => registered,
+        Err(why) => {
+            tracing::debug!(peer, reason = %why, "client refused");
+            return None;
+        }
+    };
+    let (name, line) = (greeted.them.about.name.clone(), Line::new(outbox.clone()));
+    let ear = match shared.handler.client(Newcomer { peer: peer.clone(), name, principal, port, line }) {
+        Ok(ear) => ear,
+        Err(why) => {
+            tell(shared, &peer, &Refused { reason: Reason::Unreadable, text: format!("{peer}: {why}") });
+            part(&mut greeted.writer, &handshake::unwanted(&why)).await;
+            return None;
+        }
+    };
+    write_all(&mut greeted.writer, &greeted.me.frame(frame::WELCOME)).await.ok()?;
+    greeted.decoder.set_frame_bytes_max(limits.client_frame_bytes_max);
+    Some(Admitted { greeted, outbox, registered, unconfirmed: Unconfirmed::default(), ear: Some(ear) })
 }
 
 /// Says to the other side that its certificate does not do, and ends.

@@ -3,9 +3,10 @@
 //! a [`WireHandler`] and keeps the [`Wire`].
 //!
 //! Reading order: `frame` and `handshake` (what is said; pure), `outbox`, `keepalive` and `backoff` (pure but for a lock),
-//! `pump` (bytes of one connection), `security` and `identity` (who is at its other end), `dial`, `listener` and `handshakes` (how one comes about), `complaints` (what is said if not),
-//! `control`, `asked` and `serve` (questions and answers), `link` and `heard` (calls, and those of others), `shared` (what all
-//! of these know).
+//! `pump` (bytes of one connection), `security` and `identity` (who is at its other end), `dial`, `listener` and
+//! `handshakes` (how one comes about), `complaints` (what is said if not), `control`, `asked` and `serve` (questions and
+//! answers), `link` and `heard` (calls, and those of others), `clients` (calls from outside of the cluster), `shared` (what
+//! all of these know).
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use grains_core::world::{BoxFuture, World};
 mod address;
 mod asked;
 mod backoff;
+pub(crate) mod clients;
 mod complaints;
 mod config;
 mod control;
@@ -37,12 +39,15 @@ mod security;
 mod serve;
 mod shared;
 
+#[cfg(feature = "client")]
+pub(crate) use self::backoff::Backoff;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::control::Head;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use self::handshake::is_control_connection;
 pub(crate) use self::{
     address::ListenError,
+    clients::{Ear, Line, Newcomer, Port},
     config::{Limits, Reach, WireConfig},
     control::{Lane, RequestError, Response},
     counters::micros,
@@ -51,7 +56,7 @@ pub(crate) use self::{
     outbox::{Company, Marks, Order, SendError, Sent, Ticket},
     security::Security,
 };
-use self::{address::advertised, shared::Shared};
+use self::{address::advertised, listener::Door, shared::Shared};
 #[cfg(test)]
 pub(crate) use self::{counters::PeerCounters, handshake::Reason};
 #[cfg(feature = "tls")]
@@ -59,7 +64,9 @@ pub(crate) use self::{
     identity::{Identity, Role},
     security::Unsecured,
 };
-use crate::cluster::{Incarnation, LinkStatus, MemberId, NodeId, NodeName};
+#[cfg(feature = "cluster")]
+use crate::cluster::LinkStatus;
+use crate::cluster::{Incarnation, MemberId, NodeId, NodeName};
 
 /// Who is at the other end, as it says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +104,12 @@ pub(crate) trait WireHandler: Send + Sync + 'static {
     fn name_of(&self, node: NodeId) -> Option<NodeName> {
         let _ = node;
         None
+    }
+
+    /// A client wants to call grains by way of this node. The error is for its people.
+    fn client(&self, newcomer: Newcomer) -> Result<Box<dyn Ear>, String> {
+        let _ = newcomer;
+        Err("this node takes no clients".to_owned())
     }
 
     /// The link of this number is dead. No frame of it beyond `written` has left this node whole or ever will; those up to it
@@ -158,13 +171,39 @@ impl Wire {
         if let Some(keeping) = shared.config.security.kept_fresh(world) {
             shared.crew.spawn(keeping);
         }
-        shared.crew.spawn(listener::run(shared.clone(), listener));
+        shared.crew.spawn(listener::run(shared.clone(), Door::new(Port::OfNodes), listener));
         Ok(Arc::new(Self { shared }))
     }
 
     /// Asks others, and takes no connections: for whoever speaks for a node without being it.
     pub(crate) fn asking(world: &World, config: WireConfig, handler: Arc<dyn WireHandler>) -> Self {
         Self { shared: Arc::new(Shared::new(world.clone(), config, String::new(), handler)) }
+    }
+
+    /// Listens for clients at an address of their own, too, and gives the one by which they reach it.
+    pub(crate) async fn listen_for_clients(
+        &self,
+        listen: &str,
+        advertise: Option<&str>,
+    ) -> Result<String, ListenError> {
+        let shared = &self.shared;
+        let listener = shared.world.transport.listen(listen).await.map_err(|why| ListenError::new(listen, &why))?;
+        let real = listener.local_address().map_err(|why| ListenError::new(listen, &why))?;
+        let (listen, advertise) = (listen.to_owned(), advertise.map(str::to_owned));
+        let address = advertised(&WireConfig { listen, advertise, ..shared.config.clone() }, &real)?;
+        if let Security::Plain = shared.config.security
+            && !address::is_local(&real)
+        {
+            tracing::warn!(
+                node = %shared.config.name,
+                listens = real,
+                "PLAINTEXT for clients on a network: whoever can connect can call what is marked for clients \
+                 (`plaintext_on_any_network`)"
+            );
+        }
+        tracing::info!(node = %shared.config.name, listens = real, address, "clients are taken");
+        shared.crew.spawn(listener::run(shared.clone(), Door::new(Port::OfClients), listener));
+        Ok(address)
     }
 
     /// Where other nodes reach this one.
@@ -247,6 +286,7 @@ impl Wire {
     }
 
     /// What went to and came from each peer, by name.
+    #[cfg(feature = "cluster")]
     pub(crate) fn status(&self) -> Vec<LinkStatus> {
         self.shared.status()
     }

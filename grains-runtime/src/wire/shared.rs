@@ -13,12 +13,13 @@ use super::{
     counters::PeerCounters,
     crew::Crew,
     handshake::{About, FEATURES, Greeting, Purpose, Refused},
-    handshakes::Handshakes,
     link::{Link, Place},
     outbox::Outbox,
 };
+#[cfg(feature = "cluster")]
+use crate::cluster::LinkStatus;
 use crate::{
-    cluster::{Incarnation, LinkStatus, MemberId, NodeId},
+    cluster::{Incarnation, MemberId, NodeId},
     sync::{Mutex, lock},
 };
 
@@ -42,7 +43,6 @@ pub(super) struct State {
     /// Connections after their handshake, in both directions.
     connections: LiteMap<u64, Known>,
     accepted: usize,
-    pub(super) handshakes: Handshakes,
     complaints: Complaints,
     peers: LiteMap<NodeId, Arc<PeerCounters>>,
     serial: u64,
@@ -133,7 +133,9 @@ impl Shared {
         if other_cluster || other_life {
             return Err(Unwanted::Changed);
         }
-        if side == Side::Accepted {
+        // Clients are counted by whoever takes them.
+        let is_client = me.purpose == Purpose::Client;
+        if side == Side::Accepted && !is_client {
             if state.accepted >= self.config.limits.connections_max {
                 return Err(Unwanted::Busy);
             }
@@ -144,7 +146,10 @@ impl Shared {
         let known = Known { outbox: outbox.clone(), purpose, them: them.member(), generation, side };
         state.connections.insert(id, known);
         let new = || Arc::new(PeerCounters::new(&self.config.name, &them.about.name));
-        let counters = state.counters(them.about.node, self.config.limits.peers_max, new);
+        let counters = match is_client {
+            true => new(),
+            false => state.counters(them.about.node, self.config.limits.peers_max, new),
+        };
         match side {
             Side::Dialled => counters.dialled(),
             Side::Accepted => counters.accepted(),
@@ -170,6 +175,11 @@ impl Shared {
         let ends = state.outboxes(|known| known.generation.is_some_and(|theirs| theirs != generation));
         drop(state);
         ends.iter().for_each(|outbox| outbox.close());
+    }
+
+    #[cfg(feature = "client")]
+    pub(super) fn forget_generation(&self) {
+        lock(&self.state).generation = None;
     }
 
     /// Ends what `member` has dialled for its calls, so that it hears that no answer comes.
@@ -199,6 +209,7 @@ impl Shared {
         links.iter().map(|outbox| outbox.long_waiting()).sum()
     }
 
+    #[cfg(feature = "cluster")]
     pub(super) fn status(&self) -> Vec<LinkStatus> {
         let mut status: Vec<_> = lock(&self.state).peers.values().map(|counters| counters.status()).collect();
         status.sort_by(|a, b| a.name.cmp(&b.name));
@@ -248,7 +259,8 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
-        if state.connections.remove(&self.id).is_some_and(|known| known.side == Side::Accepted) {
+        let known = state.connections.remove(&self.id);
+        if known.is_some_and(|known| known.side == Side::Accepted && known.purpose != Purpose::Client) {
             state.accepted -= 1;
         }
     }

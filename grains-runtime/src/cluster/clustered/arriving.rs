@@ -26,11 +26,16 @@ use super::{
     table::{Standing, Table, Way},
 };
 use crate::{
-    activation::{arrived::Arrived, lock, turn::panic_message},
+    activation::{
+        arrived::Arrived,
+        lock,
+        turn::{drop_quietly, panic_message},
+    },
     ambient::{Hop, Inherited, Link},
     catalog::Made,
     cluster::{
         directory::{Message, Order},
+        gateway::NO_STREAMS,
         names::MemberId,
         streams::Streams,
     },
@@ -110,6 +115,9 @@ impl Clustered {
     fn call(&self, from: MemberId, link: u64, frame: CallFrame) {
         let Some(node) = self.node() else { return };
         let back = Back { clustered: self.weak(), to: from, call: frame.call, link };
+        if let Err(failure) = self.let_in(&node, &frame) {
+            return if frame.one_way { back.taken() } else { back.fail(None, failure) };
+        }
         match self.look(&node, from, &frame) {
             Looked::Here(made, acting) => self.deliver(&node, back, frame, made, acting),
             Looked::Redirect(order) => back.redirect(order),
@@ -120,6 +128,22 @@ impl Clustered {
             }
             Looked::Fails(failure) => back.fail(None, failure),
         }
+    }
+
+    /// A client's call may be made of what is marked for clients. The gateway of the client knows that only of what it hosts.
+    fn let_in(&self, node: &NodeInner, frame: &CallFrame) -> Result<(), Failure> {
+        if !frame.of_client {
+            return Ok(());
+        }
+        let method = format!("with id {:08x}", frame.method.0);
+        let failure = match node.open_to_clients(&frame.grain, frame.method, &method) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        if frame.one_way {
+            tracing::warn!(grain = %frame.grain, %failure, "a one-way call of a client is refused");
+        }
+        Err(failure)
     }
 
     fn look(&self, node: &NodeInner, from: MemberId, frame: &CallFrame) -> Looked {
@@ -173,7 +197,9 @@ impl Clustered {
         let caller = self.caller(frame.chain);
         let reply = (!one_way).then(|| {
             let (back, caller, wanted) = (back.clone(), caller.clone(), OnceLock::new());
-            Box::new(AwayReply { back, acting, found, caller, answered: false, wanted }) as Box<dyn ReplySink>
+            let of_client = frame.of_client;
+            Box::new(AwayReply { back, acting, found, caller, answered: false, of_client, wanted })
+                as Box<dyn ReplySink>
         });
         let timeout = Duration::from_micros(frame.left_us).min(FAR);
         let clock = &*self.world.clock;
@@ -313,6 +339,8 @@ struct AwayReply {
     /// The turn that made the call, if one did.
     caller: Option<Arc<Link>>,
     answered: bool,
+    /// A client made the call.
+    of_client: bool,
     /// Whether anybody still wants it, from when it has to wait.
     wanted: OnceLock<Arc<Cancellation>>,
 }
@@ -372,6 +400,13 @@ impl ReplySink for AwayReply {
     fn answer(mut self: Box<Self>, encode: &mut dyn FnMut() -> Result<Vec<u8>, String>) {
         let (bytes, streams) = with_outgoing(encode);
         match bytes {
+            Ok(_) if self.of_client && !streams.is_empty() => {
+                streams.into_iter().for_each(|stream| drop_quietly(stream, "a stream"));
+                self.fail(CallError::Codec {
+                    why: format!("its answer: {NO_STREAMS}").into(),
+                    outcome: Outcome::Executed,
+                });
+            }
             Ok(bytes) => {
                 self.reply(&bytes, streams);
                 scratch::give_back(bytes);

@@ -56,6 +56,8 @@ pub(crate) struct CallFrame {
     pub(crate) target: Target,
     /// An activation of the grain that its host has said it does not have, and never will again.
     pub(crate) void: Option<ActivationId>,
+    /// It came from outside of the cluster, and was let in by its gateway.
+    pub(crate) of_client: bool,
     pub(crate) request: RequestContext,
     pub(crate) chain: Vec<Hop>,
     pub(crate) args: Arc<[u8]>,
@@ -137,8 +139,9 @@ const ONE_WAY: u64 = 1;
 const KNOWN: u64 = 2;
 const ORDERED: u64 = 4;
 const VOID: u64 = 8;
+const OF_CLIENT: u64 = 16;
 /// What a later version adds under a flag stands before the arguments: who does not know it would take it for them.
-const CALL_FLAGS: u64 = ONE_WAY | KNOWN | ORDERED | VOID;
+const CALL_FLAGS: u64 = ONE_WAY | KNOWN | ORDERED | VOID | OF_CLIENT;
 
 const FAILED: u64 = 1;
 const FOUND: u64 = 2;
@@ -154,7 +157,8 @@ impl CallFrame {
         number(out, self.call);
         let one_way = if self.one_way { ONE_WAY } else { 0 };
         let void = if self.void.is_some() { VOID } else { 0 };
-        number(out, one_way | void | target);
+        let of_client = if self.of_client { OF_CLIENT } else { 0 };
+        number(out, one_way | void | of_client | target);
         number(out, self.left_us);
         text(out, self.grain.grain_type());
         text(out, self.grain.key());
@@ -203,8 +207,9 @@ impl CallFrame {
         let void = if flags & VOID != 0 { Some(from.activation()?) } else { None };
         let request = from.request()?;
         let chain = from.chain()?;
-        let one_way = flags & ONE_WAY != 0;
-        Ok(Self { call, grain, method, one_way, left_us, target, void, request, chain, args: from.0.into() })
+        let (one_way, of_client) = (flags & ONE_WAY != 0, flags & OF_CLIENT != 0);
+        let args = from.0.into();
+        Ok(Self { call, grain, method, one_way, left_us, target, void, of_client, request, chain, args })
     }
 }
 
@@ -436,6 +441,7 @@ mod tests {
             left_us: u64::MAX,
             target: Target::Ordered(order()),
             void: Some(ActivationId { epoch: 8, counter: 70 }),
+            of_client: true,
             request: RequestContext::new().with("tenant", "acme").unwrap(),
             chain: vec![
                 Hop { origin: 4, call: 5, turns: vec![turn.clone(), turn] },
@@ -450,8 +456,8 @@ mod tests {
     fn a_flag_that_nobody_knows_is_no_call_and_no_answer() {
         let mut written = Vec::new();
         CallFrame { call: 7, ..call() }.write(&mut written);
-        assert_eq!((written[0], u64::from(written[1])), (7, ONE_WAY | ORDERED | VOID));
-        for flag in [16, 32, 64] {
+        assert_eq!((written[0], u64::from(written[1])), (7, ONE_WAY | ORDERED | VOID | OF_CLIENT));
+        for flag in [32, 64] {
             let mut later = written.clone();
             later[1] |= flag;
             assert_eq!(CallFrame::read(&later), Err(BadFrame("a flag that this node does not know")));

@@ -38,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) void: Option<ActivationId>,
     /// How often this node has tried.
     pub(crate) tries: u32,
+    /// It came from outside of the cluster: whoever hosts the grain asks whether that may be.
+    pub(crate) of_client: bool,
 }
 
 impl Call {
@@ -262,6 +264,7 @@ mod tests {
             timeout: Duration::ZERO,
             void: None,
             tries: 0,
+            of_client: false,
         }
     }
 

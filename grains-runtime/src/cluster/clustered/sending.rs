@@ -119,6 +119,7 @@ impl Clustered {
             timeout,
             void: None,
             tries: 0,
+            of_client: false,
         };
         self.submit_seen(seen, call);
     }
@@ -164,6 +165,7 @@ impl Clustered {
             timeout,
             void: None,
             tries: 0,
+            of_client: false,
         };
         self.submit_seen(seen, call);
     }
@@ -176,7 +178,22 @@ impl Clustered {
         let Some(node) = self.node() else { return };
         let hash = node.hash_of(&grain);
         let (sink, void, tries) = (reply, None, 0);
-        self.submit(Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries });
+        // Of a client, too: where it waited it was let in.
+        let of_client = false;
+        self.submit(Call {
+            grain,
+            hash,
+            method,
+            args,
+            sink,
+            request,
+            caller,
+            deadline,
+            timeout,
+            void,
+            tries,
+            of_client,
+        });
     }
 
     /// Brings a call to where its grain lives, or keeps it until that is known.
@@ -308,6 +325,7 @@ impl Clustered {
             left_us: micros(call.deadline.since(now)),
             target,
             void: call.void.filter(|_| target == Target::Whoever),
+            of_client: call.of_client,
             request: call.request.clone(),
             chain: chain.unwrap_or_default(),
             args: call.args.clone(),
@@ -398,7 +416,7 @@ enum Handed {
 /// Hands a call over on this node. Gives it back if the activation turned out to be gone.
 fn deliver(node: &Arc<NodeInner>, call: Call, made: Made) -> Option<Call> {
     let inherited = call.inherited();
-    let Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries } = call;
+    let Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries, of_client } = call;
     let arrived = Arrived { method, args, reply: sink, inherited };
     let (activation, returned) = match made {
         Made::New(activation) => (activation.clone(), activation.arrive_first(arrived)),
@@ -406,7 +424,7 @@ fn deliver(node: &Arc<NodeInner>, call: Call, made: Made) -> Option<Call> {
     };
     let Arrived { args, reply: sink, .. } = returned.err()?;
     node.over(&*activation);
-    Some(Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries })
+    Some(Call { grain, hash, method, args, sink, request, caller, deadline, timeout, void, tries, of_client })
 }
 
 /// The arguments as they travel; `None` if the call has failed because they cannot. Streams are answers: as arguments to

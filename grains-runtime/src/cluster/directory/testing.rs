@@ -38,6 +38,7 @@ pub(crate) fn member(id: MemberId) -> Member {
         uses_states: false,
         kept_elsewhere: Default::default(),
         workers: Default::default(),
+        clients: None,
     };
     Member { id, joiner, state: MemberState::Active }
 }

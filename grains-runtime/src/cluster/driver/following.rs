@@ -204,7 +204,7 @@ impl Driver {
     }
 
     /// Whether another member is active: somebody who can take over.
-    pub(super) fn has_company(&self) -> bool {
+    pub(crate) fn has_company(&self) -> bool {
         let state = self.latest();
         let others = state.view().members.values();
         others.into_iter().any(|member| member.id.node != self.node_id() && member.state == MemberState::Active)

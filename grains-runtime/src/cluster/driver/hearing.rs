@@ -14,7 +14,7 @@ use crate::{
         lease::Ending,
         names::{MemberId, NodeId, NodeName},
     },
-    wire::{Marks, PeerInfo, Unreadable, WireHandler},
+    wire::{Ear, Marks, Newcomer, PeerInfo, Unreadable, WireHandler},
 };
 
 /// The ears of a node: they hold on to nothing, so that a node which is dropped ends.
@@ -42,6 +42,14 @@ impl WireHandler for Ears {
     fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, Marks)>) {
         if let Some(clustered) = self.clustered.upgrade() {
             clustered.data_ended(from, link, asked);
+        }
+    }
+
+    fn client(&self, newcomer: Newcomer) -> Result<Box<dyn Ear>, String> {
+        let clustered = self.clustered.upgrade();
+        match clustered.as_ref().and_then(|clustered| clustered.gateway()) {
+            Some(gateway) => gateway.admit(newcomer),
+            None => Err("this node takes no clients: set `clients` in its cluster configuration".to_owned()),
         }
     }
 

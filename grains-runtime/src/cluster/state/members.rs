@@ -96,7 +96,7 @@ fn check(joiner: &Joiner) -> Result<(), String> {
     if count > JOINER_NAMES_MAX {
         return Err(format!("{count} roles and grain types are too many: at most {JOINER_NAMES_MAX}"));
     }
-    let texts = names().chain(placements).chain(stores()).chain([&joiner.address]);
+    let texts = names().chain(placements).chain(stores()).chain([&joiner.address]).chain(&joiner.clients);
     if let Some(long) = texts.map(String::len).find(|len| *len > JOINER_TEXT_BYTES_MAX) {
         return Err(format!(
             "an address, role or grain type of {long} bytes is too long: at most {JOINER_TEXT_BYTES_MAX}"

@@ -26,6 +26,7 @@ pub(crate) fn joiner(node: u64, name: &str) -> Joiner {
         uses_states: false,
         kept_elsewhere: LiteMap::default(),
         workers: BTreeSet::new(),
+        clients: None,
     }
 }
 

@@ -35,7 +35,7 @@ fn the_end_of_those_between_a_certificate_and_its_root_is_seen_coming() {
     let name = |text| NodeName::new(text).unwrap();
     let day = Duration::from_secs(24 * 60 * 60);
     let now = UnixTime::now();
-    let material = Material::new(of_one_between(day * 3), &name("c"), &name("a"), now).unwrap();
+    let material = Material::new(of_one_between(day * 3), &name("c"), &Whose::Node(name("a")), now).unwrap();
     assert!(material.expires_before(now, day * 7));
     assert!(!material.expires_before(now, day * 2));
 }

@@ -4,7 +4,10 @@ use std::task::Waker;
 
 use rustls::{ClientConnection, ServerConnection, pki_types::UnixTime};
 
-use super::{super::material::Material, *};
+use super::{
+    super::material::{Material, Whose},
+    *,
+};
 use crate::{
     ca::{Holder, Validity, testing::Root},
     cluster::NodeName,
@@ -14,7 +17,7 @@ use crate::{
 fn pair() -> (Tls, Tls) {
     let name = |text| NodeName::new(text).unwrap();
     let pem = Root::new("c").issue(&Holder::Node(name("a")), Validity::days(1));
-    let material = Material::new(pem, &name("c"), &name("a"), UnixTime::now()).unwrap();
+    let material = Material::new(pem, &name("c"), &Whose::Node(name("a")), UnixTime::now()).unwrap();
     let mut client: Tls =
         ClientConnection::new(material.client.clone(), "node.invalid".try_into().unwrap()).unwrap().into();
     let mut server: Tls = ServerConnection::new(material.server.clone()).unwrap().into();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ca::{Holder, Validity, testing::Root},
-    tls::Tls,
+    tls::{Tls, Whose},
 };
 
 /// The authority of cluster "c".
@@ -25,7 +25,7 @@ fn root() -> &'static Root {
 fn tls(name: &str) -> Arc<Tls> {
     let name = NodeName::new(name).unwrap();
     let pem = root().issue(&Holder::Node(name.clone()), Validity::days(1));
-    Arc::new(Tls::of_pem(pem, &NodeName::new("c").unwrap(), &name).unwrap())
+    Arc::new(Tls::of_pem(pem, &NodeName::new("c").unwrap(), Whose::Node(name)).unwrap())
 }
 
 /// That of node `name` of cluster "c".
@@ -144,7 +144,7 @@ async fn a_certificate_of_another_cluster_is_refused_though_its_root_is_trusted(
     let name = NodeName::new("node-2").unwrap();
     let cluster = NodeName::new("d").unwrap();
     let other = root().issue_for(&cluster, &Holder::Node(name.clone()), Validity::days(1));
-    let other = Tls::of_pem(other, &cluster, &name).unwrap();
+    let other = Tls::of_pem(other, &cluster, Whose::Node(name)).unwrap();
     let connection = setup.world.transport.dial(a.address()).await.unwrap();
     let (mut connection, proven) = other.dialled(connection, &setup.world.clock).await.unwrap();
     // The other way round as well: it is the name of the cluster in the certificate that counts, not who vouches for it.

@@ -126,6 +126,7 @@ fn call(sink: Slow, deadline: Instant) -> Call {
         timeout: Duration::from_secs(3600),
         void: None,
         tries: 0,
+        of_client: false,
     }
 }
 
