@@ -281,7 +281,8 @@ impl<G: Lifecycle> Activation<G> {
 
 impl<G: Lifecycle> Holder for Activation<G> {
     fn turn_name(&self, life: ActivationId, method: &'static MethodInfo) -> TurnName {
-        TurnName { node: self.node.number, grain: self.id.clone(), life, method: TurnMethod::Known(method) }
+        let (node, grain, method) = (self.node.number, self.id.clone(), TurnMethod::Known(method));
+        TurnName { node, grain, life, is_worker: self.is_worker, method }
     }
 
     fn tenure(&self) -> &Arc<Tenure> {
