@@ -12,6 +12,7 @@ use grains_core::{
     switches::{Mechanism, on},
 };
 use hashbrown::HashTable;
+use litemap::LiteMap;
 
 use super::super::names::MemberId;
 use super::envelope::Target;
@@ -101,12 +102,23 @@ pub(crate) struct Pending {
     /// By number. No tree: its nodes would have eleven of these each, to be moved about and allocated.
     sent: HashTable<Sent>,
     parked: BTreeMap<u64, Call>,
+    /// How many of those that were sent are under way to each member.
+    under_way: LiteMap<MemberId, usize>,
     calls_max: usize,
+}
+
+/// Why one more call cannot be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// So many are, or wait for where they go.
+    All(usize),
+    /// So many are under way to that member. It may answer nobody: others still have the rest.
+    Member(usize),
 }
 
 impl Pending {
     pub(crate) fn new(calls_max: usize) -> Self {
-        Self { next: 0, sent: HashTable::new(), parked: BTreeMap::new(), calls_max }
+        Self { next: 0, sent: HashTable::new(), parked: BTreeMap::new(), under_way: LiteMap::new(), calls_max }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -118,12 +130,30 @@ impl Pending {
         if self.sent.len() >= COMPANY { Company::Expected } else { Company::Alone }
     }
 
-    /// A number for a call that is about to be sent; none if there are too many.
-    pub(crate) fn number(&mut self) -> Option<u64> {
+    /// A number for a call that is about to be sent to this member.
+    pub(crate) fn number(&mut self, to: MemberId) -> Result<u64, Full> {
+        let member_max = self.calls_max.div_ceil(2);
+        match self.under_way.get(&to) {
+            Some(under_way) if *under_way >= member_max => Err(Full::Member(member_max)),
+            _ => self.next_number().ok_or(Full::All(self.calls_max)),
+        }
+    }
+
+    fn next_number(&mut self) -> Option<u64> {
         (self.len() < self.calls_max).then(|| {
             self.next += 1;
             self.next
         })
+    }
+
+    /// One that was sent to it is under way no more.
+    fn came_back(&mut self, from: MemberId) {
+        if let Some(under_way) = self.under_way.get_mut(&from) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                self.under_way.remove(&from);
+            }
+        }
     }
 
     /// The call was handed to a link under this number.
@@ -138,11 +168,12 @@ impl Pending {
     ) {
         let sent = Sent { number, call, to, link, sequence, target };
         self.sent.insert_unique(hash(number), sent, |sent| hash(sent.number));
+        *self.under_way.entry(to).or_default() += 1;
     }
 
     /// Keeps a call until it is tried again. Gives it back if there are too many.
     pub(crate) fn park(&mut self, call: Call) -> Option<Call> {
-        let Some(number) = self.number() else { return Some(call) };
+        let Some(number) = self.next_number() else { return Some(call) };
         self.parked.insert(number, call);
         None
     }
@@ -159,6 +190,7 @@ impl Pending {
             return None;
         }
         let (Sent { call, target, link, .. }, _) = sent.remove();
+        self.came_back(by);
         Some(Returned { call, target, link })
     }
 
@@ -166,6 +198,7 @@ impl Pending {
     fn take_sent(&mut self, mut which: impl FnMut(&Sent) -> bool) -> Vec<Sent> {
         let mut taken: Vec<_> = self.sent.extract_if(|sent| which(sent)).collect();
         taken.sort_unstable_by_key(|sent| sent.number);
+        taken.iter().for_each(|sent| self.came_back(sent.to));
         taken
     }
 
@@ -272,7 +305,7 @@ mod tests {
     fn hundred() -> Pending {
         let mut pending = Pending::new(100);
         for n in 1..=100 {
-            let number = pending.number().unwrap();
+            let number = pending.number(member(n % 2)).unwrap();
             pending.sent(number, call(n), member(n % 2), n % 2, wire::Sent::Short(n), Target::Whoever);
         }
         pending
@@ -285,7 +318,8 @@ mod tests {
     #[test]
     fn calls_come_back_in_the_order_in_which_they_were_sent() {
         let mut pending = hundred();
-        assert!(pending.number().is_none(), "as many as may be");
+        assert_eq!(pending.number(member(2)), Err(Full::All(100)));
+        assert_eq!(pending.number(member(1)), Err(Full::Member(50)));
         let (unknown, unsent) = pending.link_ended(0, Marks { short: 50, long: 0 });
         assert_eq!(keys(&unknown), (2..=50).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&unsent), (52..=100).step_by(2).collect::<Vec<_>>());
@@ -297,7 +331,7 @@ mod tests {
         assert_eq!(keys(&pending.forget_over(over).0), (23..=31).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&pending.gone(|_, link| link == 1)), []);
         assert_eq!(keys(&pending.take_all().0), (33..=99).step_by(2).collect::<Vec<_>>());
-        assert_eq!(pending.len(), 0);
+        assert_eq!((pending.len(), pending.under_way.len()), (0, 0));
     }
 
     #[test]
@@ -308,6 +342,7 @@ mod tests {
         assert_eq!((returned.call.hash, returned.link), (7, 1));
         assert!(pending.answered(7, member(1)).is_none());
         assert_eq!(pending.len(), 99);
+        assert!(pending.number(member(1)).is_ok(), "there is room for one more");
     }
 
     #[test]

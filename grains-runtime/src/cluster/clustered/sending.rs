@@ -15,7 +15,7 @@ use grains_core::{
 use super::{
     Clustered,
     envelope::{CALL, CallFrame, Ordered, Target},
-    pending::{Call, unanswered},
+    pending::{Call, Full, unanswered},
     table::{Standing, Way},
 };
 use crate::{
@@ -310,8 +310,11 @@ impl Clustered {
         // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
         let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);
-        let Some(number) = pending.number() else {
-            return Handed::Refused(call, SendError::Overloaded { limit: self.config.calls_max });
+        let number = match pending.number(to.id) {
+            Ok(number) => number,
+            Err(Full::All(limit) | Full::Member(limit)) => {
+                return Handed::Refused(call, SendError::Overloaded { limit });
+            }
         };
         if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
             return Handed::Withdrawn(call);
