@@ -20,7 +20,6 @@ use super::{
 use crate::{
     ambient::{Chain, Holder as _, Inherited, chain_to},
     scratch,
-    tenure::fenced,
 };
 
 /// One such call.
@@ -66,10 +65,6 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
     fn turn<M: AnsweredBy<G>>(self) -> Self::Output {
         let Self { activation, call } = self;
         let node = &activation.node;
-        if !activation.tenure.may_begin() {
-            call.fail(fenced());
-            return Ok(());
-        }
         let args = match encoding(|| with_route(&node.route(), || decode_args::<M>(&call.args))) {
             Ok(args) => args,
             Err(why) => {
