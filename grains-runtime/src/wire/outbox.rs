@@ -64,9 +64,8 @@ pub(crate) enum SendError {
     Closed,
 }
 
-/// A writer that comes upon fewer frames than this lets others run once, for theirs to join them. Of more frames than this the
-/// price of a write is a small part.
-const GATHERED: u64 = 64;
+/// Of more frames than this the price of a write is a small part.
+const GATHERED_MAX: u64 = 64;
 
 /// Room for small frames beyond that for calls: some 40,000 credits or bounces, or dozens of the longest failures.
 const SMALL_BYTES_MAX: usize = 1 << 20;
@@ -76,9 +75,20 @@ const SMALL_BYTES_MAX: usize = 1 << 20;
 pub(crate) enum Company {
     /// Nobody, as far as is known: the frame leaves at once.
     Alone,
-    /// Several. The frame may wait for theirs until tasks have run that can run now: a write costs more than a call does
-    /// otherwise.
-    Expected,
+    /// So many are under way. The frame may wait for others until tasks have run that can run now: a write costs more than a
+    /// call does otherwise. But not until all of them have come: then the two sides would take turns, and each would
+    /// wait while the other works.
+    Of(usize),
+}
+
+impl Company {
+    /// How many frames leave together.
+    fn gathers(self) -> u64 {
+        match self {
+            Self::Alone => 1,
+            Self::Of(under_way) => GATHERED_MAX.min(under_way as u64 / 2),
+        }
+    }
 }
 
 /// Whether a writer takes whatever there is.
@@ -95,7 +105,7 @@ pub(super) enum Pace {
 pub(super) enum Take {
     /// To be written.
     Chunk(Chunk),
-    /// There are a few frames. It gathers: it comes back by itself, and takes them.
+    /// There are a few frames. It gathers: it comes back by itself, or is woken when they are not few any more, and takes them.
     Few,
     /// It is woken when there is something.
     Nothing,
@@ -382,7 +392,10 @@ impl Outbox {
         let mut state = lock(&self.state);
         let woken = state.give_back(std::mem::take(used));
         let taken = match state.phase {
-            Phase::Open if pace == Pace::Gather && state.has_few() => Take::Few,
+            Phase::Open if pace == Pace::Gather && state.has_few() => {
+                state.writer = Some(cx.waker().clone());
+                Take::Few
+            }
             Phase::Open => match state.next() {
                 Some(chunk) => Take::Chunk(chunk),
                 None => {
@@ -492,7 +505,9 @@ impl Outbox {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent, SendError> {
         let sent = state.append(room, order, kind, write, || self.clock.as_ref().map(|clock| clock.now()))?;
-        let writer = state.writer.take();
+        // One that has found nothing comes for the first frame; one that gathers, when there are no longer few.
+        let is_first = state.queue.len() == 1 && state.queue[0].frames == 1;
+        let writer = if is_first || !state.has_few() { state.writer.take() } else { None };
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
@@ -529,7 +544,7 @@ impl State {
 
     /// Whether what waits is something that may wait, and less than a write is best for.
     fn has_few(&self) -> bool {
-        self.queue.len() == 1 && self.queue[0].patient && self.queue[0].frames < GATHERED && self.long.is_empty()
+        self.queue.len() == 1 && self.queue[0].frames < self.queue[0].gathers && self.long.is_empty()
     }
 
     /// The next chunk. Both lanes have turns.
@@ -579,7 +594,7 @@ impl State {
         if self.queue.back().is_none_or(|chunk| chunk.bytes.len() >= CHUNK_BYTES) {
             let bytes = std::mem::take(&mut self.spare);
             let before = self.marks();
-            self.queue.push_back(Chunk { bytes, patient: true, before, since: now(), ..Chunk::default() });
+            self.queue.push_back(Chunk { bytes, gathers: GATHERED_MAX, before, since: now(), ..Chunk::default() });
         }
         let chunk = self.queue.back_mut().expect("one was just pushed if there was none");
         let mut undo = Undo { start: chunk.bytes.len(), chunk, keep: false };
@@ -600,7 +615,7 @@ impl State {
         undo.chunk.in_turn += if room.waits() { grown } else { 0 };
         undo.keep = true;
         undo.chunk.frames += 1;
-        undo.chunk.patient &= company == Company::Expected;
+        undo.chunk.gathers = undo.chunk.gathers.min(company.gathers());
         self.sent += 1;
         Ok(Sent::Short(self.sent))
     }

@@ -125,9 +125,10 @@ impl Pending {
         self.sent.len() + self.parked.len()
     }
 
-    /// Whether several calls are under way, so that others are likely to follow one that is about to be sent.
-    pub(crate) fn company(&self) -> Company {
-        if self.sent.len() >= COMPANY { Company::Expected } else { Company::Alone }
+    /// Whether several calls are under way to a member, so that others are likely to follow one that is about to be sent.
+    pub(crate) fn company(&self, to: MemberId) -> Company {
+        let under_way = self.under_way.get(&to).copied().unwrap_or(0);
+        if under_way >= COMPANY { Company::Of(under_way) } else { Company::Alone }
     }
 
     /// A number for a call that is about to be sent to this member.
@@ -349,9 +350,9 @@ mod tests {
     fn one_of_several_calls_has_company() {
         let mut pending = Pending::new(100);
         for n in 1..=COMPANY as u64 {
-            assert_eq!(pending.company(), Company::Alone);
+            assert_eq!(pending.company(member(1)), Company::Alone);
             pending.sent(n, call(n), member(1), 1, wire::Sent::Short(n), Target::Whoever);
         }
-        assert_eq!(pending.company(), Company::Expected);
+        assert_eq!((pending.company(member(1)), pending.company(member(2))), (Company::Of(COMPANY), Company::Alone));
     }
 }

@@ -338,7 +338,7 @@ impl Clustered {
             Target::Ordered(_) => Order::Key(ORDERS),
             Target::Known(_) | Target::Whoever => Order::Key(call.hash),
         };
-        match link.send_in(pending.company(), order, CALL, |out| frame.write(out)) {
+        match link.send_in(pending.company(to.id), order, CALL, |out| frame.write(out)) {
             Ok(sent) => {
                 pending.sent(number, call, to.id, link.id(), sent, target);
                 Handed::Sent

@@ -71,8 +71,8 @@ pub(super) enum Size {
 #[derive(Debug, Default)]
 pub(in crate::wire) struct Chunk {
     pub(in crate::wire) bytes: Vec<u8>,
-    /// All of it may wait for more.
-    pub(super) patient: bool,
+    /// How many frames it may wait for.
+    pub(super) gathers: u64,
     /// What was whole before this.
     pub(super) before: Marks,
     /// When its first frame was sent, if that is asked for.
@@ -190,7 +190,7 @@ impl LongLane {
             self.pop();
         }
         let frames = u64::from(is_last);
-        Some(Chunk { bytes, patient: false, before, since: None, frames, is_long: true, size, room, in_turn })
+        Some(Chunk { bytes, gathers: 0, before, since: None, frames, is_long: true, size, room, in_turn })
     }
 
     fn pop(&mut self) {

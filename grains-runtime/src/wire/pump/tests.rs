@@ -110,7 +110,7 @@ fn writes_of(tasks: usize, company: Company) -> usize {
 
 #[test]
 fn frames_of_many_tasks_that_send_in_company_leave_in_few_writes() {
-    let writes = writes_of(48, Company::Expected);
+    let writes = writes_of(48, Company::Of(48));
     assert!((1..=8).contains(&writes), "{writes}");
 }
 
