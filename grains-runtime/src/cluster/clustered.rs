@@ -61,6 +61,8 @@ pub(crate) struct Clustered {
     wanted: Mutex<Wanted>,
     /// This node's incarnation; 0 while it is no member.
     incarnation: AtomicU64,
+    /// See [`pending::Footing`].
+    era: AtomicU64,
     /// The log index and the version of the view that is applied.
     view_index: AtomicU64,
     view_version: AtomicU64,
@@ -110,6 +112,7 @@ impl Clustered {
             driver: OnceLock::new(),
             gateway: OnceLock::new(),
             incarnation: AtomicU64::new(0),
+            era: AtomicU64::new(0),
             view_index: AtomicU64::new(0),
             view_version: AtomicU64::new(0),
             known,

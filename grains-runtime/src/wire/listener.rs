@@ -115,7 +115,7 @@ async fn incoming(shared: Arc<Shared>, connection: Connection, slot: Handshake, 
         (Purpose::Data, Some(from)) => {
             let heard = Heard::new(&shared, from, them.about.link.unwrap_or(0));
             let parts = Parts::new(shared.config.limits.message_bytes_max);
-            Box::new(Receive { shared: shared.clone(), heard, unconfirmed, parts })
+            Box::new(Receive { shared: shared.clone(), heard, unconfirmed, parts, memo: 0 })
         }
         // The handshake refuses calls of nobody.
         (Purpose::Data, None) => return,
@@ -299,14 +299,15 @@ struct Receive {
     heard: Heard,
     unconfirmed: Unconfirmed,
     parts: Parts,
+    memo: u64,
 }
 
 impl Receive {
-    fn data(&self, kind: u8, body: &[u8]) -> Result<(), Ended> {
+    fn data(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
         if frame::is_control(kind) {
             return Err(Ended::Protocol(format!("a frame of kind {kind:#04x} on a data connection")));
         }
-        let read = self.shared.handler.data(self.heard.from, self.heard.link, kind, body);
+        let read = self.shared.handler.data(self.heard.from, self.heard.link, kind, body, &mut self.memo);
         // What it meant, and whoever waits for it, is unknown. Both sides hear of the end.
         read.map_err(|Unreadable(why)| {
             Ended::Protocol(format!("a frame of kind {kind:#04x} that cannot be read: {why}"))

@@ -91,8 +91,9 @@ pub(crate) trait WireHandler: Send + Sync + 'static {
     fn control(&self, from: PeerInfo, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>>;
 
     /// A frame of `from` has arrived over its link of number `link`; those of one link arrive in order. Nothing more is
-    /// read from that link until this returns, so it does not wait. One that cannot be read ends the connection.
-    fn data(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable>;
+    /// read from that link until this returns, so it does not wait. One that cannot be read ends the connection. `memo` is the
+    /// handler's own, kept with the connection: zero at first.
+    fn data(&self, from: MemberId, link: u64, kind: u8, body: &[u8], memo: &mut u64) -> Result<(), Unreadable>;
 
     /// The link of number `link` of `from` has ended, behind the last frame that came over it; what else was on it is lost.
     /// `asked` is a link of this node to that member, and how much was sent on it: that may have been answered in vain.
@@ -125,7 +126,7 @@ impl WireHandler for Deaf {
         Box::pin(async { Vec::new() })
     }
 
-    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8]) -> Result<(), Unreadable> {
+    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8], _: &mut u64) -> Result<(), Unreadable> {
         Ok(())
     }
 

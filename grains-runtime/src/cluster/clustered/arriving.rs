@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -46,9 +46,24 @@ use crate::{
 };
 
 impl Clustered {
-    /// A frame of another member, over its link of number `link`. Those of one link come one after the other.
-    pub(crate) fn arrived(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
+    /// A frame of another member, over its link of number `link`. Those of one link come one after the other; `memo` is the era
+    /// in which one of these was found to count, and all do until it ends.
+    pub(crate) fn arrived(
+        &self,
+        from: MemberId,
+        link: u64,
+        kind: u8,
+        body: &[u8],
+        memo: &mut u64,
+    ) -> Result<(), Unreadable> {
+        let era = self.era.load(Ordering::Acquire);
+        if *memo == era && era != 0 {
+            return self.hear(from, link, kind, body);
+        }
         let mut counts = self.counts(from, link, kind, body)?;
+        if counts == Counts::Now {
+            *memo = era;
+        }
         if counts == Counts::BehindEarly {
             // What came before it is heard when whoever turns to the next view is done.
             drop(lock(&self.turning));

@@ -42,7 +42,9 @@ impl Clustered {
             // Under the lock under which calls are handed to links: what comes after goes elsewhere.
             let mut table = lock(&self.table);
             let Some(standing) = &mut table.standing else { return };
-            standing.parted.insert(from);
+            if standing.parted.insert(from) {
+                self.next_era(&mut table);
+            }
         }
         if let Err(why) = self.send_frame(from, Order::BehindAll, HEARD, |out| write_round(out, round)) {
             tracing::debug!(to = %from, %why, "not told that its farewell was heard; it says it again");

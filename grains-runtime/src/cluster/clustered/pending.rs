@@ -18,6 +18,7 @@ use super::super::names::MemberId;
 use super::envelope::Target;
 use crate::{
     ambient::{Inherited, Link},
+    tenure::Tenure,
     wire::{self, Company, Marks},
 };
 
@@ -102,9 +103,28 @@ pub(crate) struct Pending {
     /// By number. No tree: its nodes would have eleven of these each, to be moved about and allocated.
     sent: HashTable<Sent>,
     parked: BTreeMap<u64, Call>,
-    /// How many of those that were sent are under way to each member.
-    under_way: LiteMap<MemberId, usize>,
+    peers: LiteMap<MemberId, Peer>,
+    footing: Footing,
     calls_max: usize,
+}
+
+/// A member to which calls were sent.
+#[derive(Default)]
+struct Peer {
+    /// How many are under way to it.
+    under_way: usize,
+    /// By which the last one went.
+    link: Option<Arc<wire::Link>>,
+}
+
+/// What a way rests on that was found under the lock of the table: changed under both locks, so that whoever holds either may
+/// rely on it.
+#[derive(Default)]
+pub(crate) struct Footing {
+    /// Its number. Another one: other members, or other ones that take calls, or another incarnation of this node.
+    pub(crate) era: u64,
+    /// The incarnation of this node, and its right to act, while it is a member.
+    pub(crate) acts: Option<(u64, Arc<Tenure>)>,
 }
 
 /// Why one more call cannot be under way.
@@ -118,7 +138,14 @@ pub(crate) enum Full {
 
 impl Pending {
     pub(crate) fn new(calls_max: usize) -> Self {
-        Self { next: 0, sent: HashTable::new(), parked: BTreeMap::new(), under_way: LiteMap::new(), calls_max }
+        Self {
+            next: 0,
+            sent: HashTable::new(),
+            parked: BTreeMap::new(),
+            peers: LiteMap::new(),
+            footing: Footing::default(),
+            calls_max,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -127,17 +154,46 @@ impl Pending {
 
     /// Whether several calls are under way to a member, so that others are likely to follow one that is about to be sent.
     pub(crate) fn company(&self, to: MemberId) -> Company {
-        let under_way = self.under_way.get(&to).copied().unwrap_or(0);
+        let under_way = self.under_way(to);
         if under_way >= COMPANY { Company::Of(under_way) } else { Company::Alone }
     }
 
     /// A number for a call that is about to be sent to this member.
     pub(crate) fn number(&mut self, to: MemberId) -> Result<u64, Full> {
         let member_max = self.calls_max.div_ceil(2);
-        match self.under_way.get(&to) {
-            Some(under_way) if *under_way >= member_max => Err(Full::Member(member_max)),
-            _ => self.next_number().ok_or(Full::All(self.calls_max)),
+        match self.under_way(to) >= member_max {
+            true => Err(Full::Member(member_max)),
+            false => self.next_number().ok_or(Full::All(self.calls_max)),
         }
+    }
+
+    fn under_way(&self, to: MemberId) -> usize {
+        self.peers.get(&to).map_or(0, |peer| peer.under_way)
+    }
+
+    /// From now on calls rest on this.
+    pub(crate) fn stand_on(&mut self, footing: Footing) {
+        self.footing = footing;
+    }
+
+    /// Whether a way that was found in that era leads there still, and this node may act. `now` is of after this was locked.
+    pub(crate) fn stands(&self, era: u64, now: Instant) -> bool {
+        self.footing.era == era && self.footing.acts.as_ref().is_some_and(|(_, tenure)| tenure.may_act_at(now))
+    }
+
+    /// The incarnation of this node.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.footing.acts.as_ref().map_or(0, |(incarnation, _)| *incarnation)
+    }
+
+    /// The link by which calls go to a member, if it takes any.
+    pub(crate) fn link(&self, to: MemberId) -> Option<Arc<wire::Link>> {
+        self.peers.get(&to)?.link.clone().filter(|link| !link.is_closed())
+    }
+
+    /// From now on they go by this one. Gives the one before, to be dropped where nothing is locked.
+    pub(crate) fn set_link(&mut self, to: MemberId, link: Arc<wire::Link>) -> Option<Arc<wire::Link>> {
+        self.peers.entry(to).or_default().link.replace(link)
     }
 
     fn next_number(&mut self) -> Option<u64> {
@@ -149,11 +205,8 @@ impl Pending {
 
     /// One that was sent to it is under way no more.
     fn came_back(&mut self, from: MemberId) {
-        if let Some(under_way) = self.under_way.get_mut(&from) {
-            *under_way -= 1;
-            if *under_way == 0 {
-                self.under_way.remove(&from);
-            }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.under_way -= 1;
         }
     }
 
@@ -169,7 +222,7 @@ impl Pending {
     ) {
         let sent = Sent { number, call, to, link, sequence, target };
         self.sent.insert_unique(hash(number), sent, |sent| hash(sent.number));
-        *self.under_way.entry(to).or_default() += 1;
+        self.peers.entry(to).or_default().under_way += 1;
     }
 
     /// Keeps a call until it is tried again. Gives it back if there are too many.
@@ -220,9 +273,20 @@ impl Pending {
         given_up(self.take_sent(|sent| sent.link == link && asked.have(sent.sequence)))
     }
 
-    /// Members are gone: nothing that was sent to them will be answered, but for what `keep` says of member and link.
-    pub(crate) fn gone(&mut self, keep: impl Fn(MemberId, u64) -> bool) -> Vec<Call> {
-        self.take_sent(|sent| !keep(sent.to, sent.link)).into_iter().map(|sent| sent.call).collect()
+    /// Members are gone, all but those of which `stays` is true: nothing that was sent to them will be answered, but for what
+    /// went by the links `closed`, whose ends are told. Gives those calls, and links to be dropped where nothing is locked.
+    pub(crate) fn gone(
+        &mut self,
+        stays: impl Fn(MemberId) -> bool,
+        closed: &[u64],
+    ) -> (Vec<Call>, Vec<Arc<wire::Link>>) {
+        let sent = self.take_sent(|sent| !stays(sent.to) && !closed.contains(&sent.link));
+        let mut links = Vec::new();
+        for (_, peer) in self.peers.iter_mut().filter(|(member, _)| !stays(**member)) {
+            links.extend(peer.link.take());
+        }
+        self.peers.retain(|member, peer| stays(*member) || peer.under_way > 0);
+        (sent.into_iter().map(|sent| sent.call).collect(), links)
     }
 
     /// Everything: what was sent, and what was not.
@@ -330,9 +394,10 @@ mod tests {
         );
         let over = Instant::default() + Duration::from_secs(31) + GRACE;
         assert_eq!(keys(&pending.forget_over(over).0), (23..=31).step_by(2).collect::<Vec<_>>());
-        assert_eq!(keys(&pending.gone(|_, link| link == 1)), []);
+        assert_eq!(keys(&pending.gone(|member| member.node == NodeId(1), &[]).0), []);
         assert_eq!(keys(&pending.take_all().0), (33..=99).step_by(2).collect::<Vec<_>>());
-        assert_eq!((pending.len(), pending.under_way.len()), (0, 0));
+        assert_eq!((pending.len(), pending.peers.len()), (0, 1), "of members that are gone nothing is left");
+        assert_eq!(pending.under_way(member(1)), 0);
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //!
 //! Locks, in this order: the table, the calls that wait, a link's buffer. None is held while users' code runs.
 
-use std::{sync::Arc, task::Context};
+use std::{
+    sync::{Arc, MutexGuard},
+    task::Context,
+};
 
 use grains_core::{
-    ActivationId, CallError, Failure, GrainId, Instant, MethodInfo, Outcome, RawRef,
+    ActivationId, CallError, Failure, GrainId, MethodInfo, Outcome, RawRef,
     route::{AnySlot, Departure, WaitEdge},
     switches::{Mechanism, on},
     timed_out,
@@ -15,20 +18,17 @@ use grains_core::{
 use super::{
     Clustered,
     envelope::{CALL, CallFrame, Ordered, Target},
-    pending::{Call, Full, unanswered},
+    pending::{Call, Full, Pending, unanswered},
     table::{Standing, Way},
 };
 use crate::{
     activation::{arrived::Arrived, lock, turn::encoding},
     ambient::Inherited,
     catalog::Made,
-    cluster::{
-        member::Member,
-        names::{MemberId, ViewVersion},
-    },
+    cluster::{member::Member, names::MemberId},
     node::NodeInner,
     scratch,
-    wire::{Marks, Order, SendError, micros},
+    wire::{Link, Marks, Order, SendError, Wire, micros},
 };
 
 /// How often a call is sent before its caller is told that its grain is nowhere to be found. Each time the cluster has
@@ -49,13 +49,13 @@ impl Clustered {
         cx: &mut Context<'_>,
     ) {
         for _ in 0..TRIES_MAX {
-            let (way, version) = lock(&self.table).way_now(node, to.id(), to.lookup_hash(), self.node_id());
+            let (way, era) = lock(&self.table).way_now(node, to.id(), to.lookup_hash(), self.node_id());
             let (activation, started) = match way {
                 Way::Here(Made::New(activation)) => (activation.clone(), activation.start_first(method, slot, cx)),
                 Way::Here(Made::Found(activation)) => (activation.clone(), activation.start(method, slot, cx)),
                 Way::Fails(failure) => return slot.fail(failure),
                 Way::Away(member, target) => {
-                    return self.depart(node, to, method, slot, Some(Seen { member, target, version }));
+                    return self.depart(node, to, method, slot, Some(Seen { member, target, era }));
                 }
                 Way::Wait => return self.depart(node, to, method, slot, None),
             };
@@ -70,13 +70,13 @@ impl Clustered {
     /// Sends the call in `slot` one-way; its grain has no activation here yet.
     pub(crate) fn send(&self, node: &NodeInner, to: &RawRef, method: &'static MethodInfo, slot: &mut dyn AnySlot) {
         for _ in 0..TRIES_MAX {
-            let (way, version) = lock(&self.table).way_now(node, to.id(), to.lookup_hash(), self.node_id());
+            let (way, era) = lock(&self.table).way_now(node, to.id(), to.lookup_hash(), self.node_id());
             let (activation, sent) = match way {
                 Way::Here(Made::New(activation)) => (activation.clone(), activation.send_first(method, slot)),
                 Way::Here(Made::Found(activation)) => (activation.clone(), activation.send(method, slot)),
                 Way::Fails(failure) => return slot.fail(failure),
                 Way::Away(member, target) => {
-                    return self.depart_one_way(node, to, method, slot, Some(Seen { member, target, version }));
+                    return self.depart_one_way(node, to, method, slot, Some(Seen { member, target, era }));
                 }
                 Way::Wait => return self.depart_one_way(node, to, method, slot, None),
             };
@@ -127,19 +127,15 @@ impl Clustered {
     /// Brings a call to where its grain was found last, if that still stands: most of them need not look twice. Any other target
     /// is chosen under the lock under which the call leaves: orders, and whose turn it is among hosts of workers.
     fn submit_seen(&self, seen: Option<Seen>, mut call: Call) {
-        let Some(Seen { member, target: target @ Target::Known(_), version }) = seen else { return self.submit(call) };
-        let table = lock(&self.table);
-        let now = self.world.clock.now();
-        // A call whose time is over leaves no more.
-        let stands = call.deadline > now && table.is_at(version, now);
-        let Some(sender) = table.standing.as_ref().filter(|_| stands) else {
-            drop(table);
-            return self.submit(call);
-        };
+        let Some(Seen { member, target: target @ Target::Known(_), era }) = seen else { return self.submit(call) };
         call.tries += 1;
-        let handed = self.hand_to_link(sender, &member, target, call, now);
-        drop(table);
-        self.unless_handed(handed);
+        match self.hand_over(&member, target, call, Some(era)) {
+            Handed::Late(mut call) => {
+                call.tries -= 1;
+                self.submit(call);
+            }
+            handed => self.unless_handed(handed),
+        }
     }
 
     fn depart_one_way(
@@ -238,7 +234,7 @@ impl Clustered {
                     }
                     // Still under the lock of the table: orders leave in the order in which they were given.
                     let handed = match &table.standing {
-                        Some(sender) => self.hand_to_link(sender, &member, target, call, self.world.clock.now()),
+                        Some(sender) => self.hand_to_link(sender, &member, target, call),
                         None => Handed::Refused(call, SendError::Closed),
                     };
                     drop(table);
@@ -254,7 +250,7 @@ impl Clustered {
         let table = lock(&self.table);
         let handed = match &table.standing {
             Some(sender) => match sender.view.member(order.host).cloned() {
-                Some(host) => self.hand_to_link(sender, &host, Target::Ordered(order), call, self.world.clock.now()),
+                Some(host) => self.hand_to_link(sender, &host, Target::Ordered(order), call),
                 // A member that this node has yet to hear of, or that is gone: it will be told by the next view.
                 None => Handed::Refused(call, SendError::Closed),
             },
@@ -277,6 +273,7 @@ impl Clustered {
                 call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
             }
             Handed::Refused(call, SendError::Closed) => self.park(call),
+            Handed::Late(call) => self.submit(call),
         }
     }
 
@@ -302,14 +299,40 @@ impl Clustered {
         }
     }
 
-    fn hand_to_link(&self, sender: &Standing, to: &Member, target: Target, call: Call, now: Instant) -> Handed {
-        let Some(wire) = self.wire() else { return Handed::Refused(call, SendError::Closed) };
-        if sender.parted.contains(&to.id) {
-            return Handed::Refused(call, SendError::Closed); // it waits until the view says where it goes instead
+    fn hand_to_link(&self, sender: &Standing, to: &Member, target: Target, call: Call) -> Handed {
+        match sender.parted.contains(&to.id) {
+            true => Handed::Refused(call, SendError::Closed), // it waits until the view says where it goes instead
+            false => self.hand_over(to, target, call, None),
         }
-        // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
+    }
+
+    /// The calls that wait, and the link to a member. Gives the one that there was before, too, to be dropped when nothing is
+    /// locked any more.
+    fn pending_with_link(
+        &self,
+        wire: &Arc<Wire>,
+        to: &Member,
+    ) -> (Option<Arc<Link>>, Arc<Link>, MutexGuard<'_, Pending>) {
+        let pending = lock(&self.pending);
+        if let Some(link) = pending.link(to.id) {
+            return (None, link, pending);
+        }
+        drop(pending);
+        // A wire that is closing tells the end of a new link at once.
         let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);
+        (pending.set_link(to.id, link.clone()), link, pending)
+    }
+
+    /// Hands a call over if its way was found under the lock of the table that is held now, or in this era.
+    fn hand_over(&self, to: &Member, target: Target, call: Call, era: Option<u64>) -> Handed {
+        let Some(wire) = self.wire() else { return Handed::Refused(call, SendError::Closed) };
+        let (_before, link, mut pending) = self.pending_with_link(wire, to);
+        let now = self.world.clock.now();
+        // A call whose time is over leaves no more.
+        if era.is_some_and(|era| call.deadline <= now || !pending.stands(era, now)) {
+            return Handed::Late(call);
+        }
         let number = match pending.number(to.id) {
             Ok(number) => number,
             Err(Full::All(limit) | Full::Member(limit)) => {
@@ -319,7 +342,7 @@ impl Clustered {
         if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
             return Handed::Withdrawn(call);
         }
-        let chain = call.caller.as_ref().map(|link| link.hops(sender.me.incarnation.0, number));
+        let chain = call.caller.as_ref().map(|link| link.hops(pending.incarnation(), number));
         let frame = CallFrame {
             call: number,
             grain: call.grain.clone(),
@@ -401,11 +424,11 @@ impl Clustered {
     }
 }
 
-/// Where the way of a call led, by the view of this version.
+/// Where the way of a call led in this era.
 struct Seen {
     member: Arc<Member>,
     target: Target,
-    version: ViewVersion,
+    era: u64,
 }
 
 /// What became of a call that was given to a link.
@@ -414,6 +437,8 @@ enum Handed {
     /// Its caller has withdrawn it. To be dropped where nothing is locked: what it holds may be the last of anything.
     Withdrawn(#[allow(dead_code, reason = "it is only dropped")] Call),
     Refused(Call, SendError),
+    /// Its way may lead elsewhere by now, or its time is over.
+    Late(Call),
 }
 
 /// Hands a call over on this node. Gives it back if the activation turned out to be gone.

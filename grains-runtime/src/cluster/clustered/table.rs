@@ -17,7 +17,7 @@ use super::{
         driver::Progress,
         host::{Host, Verdict},
         member::Member,
-        names::{MemberId, NodeId, PartitionId, ViewVersion},
+        names::{MemberId, NodeId, PartitionId},
         partition::partition_of,
         placement::{self, NoHost},
         streams::Streams,
@@ -25,6 +25,7 @@ use super::{
     },
     early::Early,
     envelope::{Ordered, Target},
+    pending::Footing,
     places::Places,
     workers::{PassedOver, WorkerHosts, WorkerWay},
 };
@@ -45,6 +46,8 @@ pub(crate) struct Table {
     pub(super) early: Early,
     places_max: usize,
     passed_over: Arc<PassedOver>,
+    /// See [`Footing`].
+    era: u64,
 }
 
 /// One incarnation of this node.
@@ -94,7 +97,7 @@ pub(crate) fn partition_of_grain(grain: &GrainId, count: u16) -> PartitionId {
 impl Table {
     pub(crate) fn new(places_max: usize, passed_over: Arc<PassedOver>) -> Self {
         let (places, early) = (Places::new(places_max), Early::default());
-        Self { standing: None, progress: None, places, early, places_max, passed_over }
+        Self { standing: None, progress: None, places, early, places_max, passed_over, era: 0 }
     }
 
     /// This node has become a member.
@@ -150,16 +153,16 @@ impl Table {
         (0..PLACED_MAX).find_map(|_| standing.way_by_directory(node, grain, hash, from)).unwrap_or(Way::Wait)
     }
 
-    /// The same, and the version of the view by which it is so.
-    pub(super) fn way_now(&mut self, node: &NodeInner, grain: &GrainId, hash: u64, from: NodeId) -> (Way, ViewVersion) {
-        let way = self.way(node, grain, hash, from);
-        (way, self.standing.as_ref().map(|standing| standing.view.version).unwrap_or_default())
+    /// The same, and the era in which it is so.
+    pub(super) fn way_now(&mut self, node: &NodeInner, grain: &GrainId, hash: u64, from: NodeId) -> (Way, u64) {
+        (self.way(node, grain, hash, from), self.era)
     }
 
-    /// Whether the incarnation may act, by the view of this version. `now` is of after the table was locked.
-    pub(super) fn is_at(&self, version: ViewVersion, now: Instant) -> bool {
-        let standing = self.standing.as_ref();
-        standing.is_some_and(|standing| standing.view.version == version && standing.tenure.may_act_at(now))
+    /// What ways rest on has changed: what they rest on from now on.
+    pub(super) fn next_footing(&mut self) -> Footing {
+        self.era += 1;
+        let acts = self.standing.as_ref().map(|standing| (standing.me.incarnation.0, standing.tenure.clone()));
+        Footing { era: self.era, acts }
     }
 
     /// To where the grain was found last. If it lives there no more, whoever is there says so.

@@ -59,6 +59,14 @@ impl Clustered {
         self.view_index.store(0, Ordering::Release);
         self.view_version.store(0, Ordering::Release);
         table.begin(me, tenure, streams);
+        self.next_era(&mut table);
+    }
+
+    /// What the ways of calls rest on has changed. What was found before is looked at again, wherever it is not acted on yet.
+    pub(super) fn next_era(&self, table: &mut Table) {
+        let footing = table.next_footing();
+        self.era.store(footing.era, Ordering::Release);
+        lock(&self.pending).stand_on(footing);
     }
 
     /// The cluster has agreed on a newer view.
@@ -66,7 +74,7 @@ impl Clustered {
         let _turning = lock(&self.turning);
         let (actions, me, removed, early) = {
             let mut table = lock(&self.table);
-            let Table { standing: Some(standing), early, .. } = &mut *table else { return Turned::Older };
+            let Table { standing: Some(standing), .. } = &mut *table else { return Turned::Older };
             if view.version <= standing.view.version || index < standing.me.incarnation.0 {
                 return Turned::Older;
             }
@@ -79,12 +87,16 @@ impl Clustered {
             let removed = before.members.values().map(|member| member.id).filter(|id| view.member(*id).is_none());
             let removed: Vec<MemberId> = removed.collect();
             // From here on what these members say counts: so what they said before is taken out under the same lock.
-            (standing.apply(self.world.clock.now(), view), standing.me, removed, early.take(index, view))
+            let (actions, me) = (standing.apply(self.world.clock.now(), view), standing.me);
+            let early = table.early.take(index, view);
+            self.next_era(&mut table);
+            (actions, me, removed, early)
         };
         // The end of each link tells which calls certainly never left: those wait for the new place of their grain.
         let closed = self.wire().map(|wire| wire.keep_links(|member| view.has_or_awaits(index, member)));
         let closed = closed.unwrap_or_default();
-        let gone = lock(&self.pending).gone(|member, link| view.member(member).is_some() || closed.contains(&link));
+        let (gone, links) = lock(&self.pending).gone(|member| view.member(member).is_some(), &closed);
+        drop(links);
         for call in gone {
             let failure = unanswered(&call.grain, "its node was removed from the cluster");
             call.fail(failure);
@@ -240,7 +252,12 @@ impl Clustered {
     /// The incarnation of this node is over: its lease has ended, or it was removed, or it has left. Nothing of it acts any
     /// more, and nothing of it is heard.
     pub(crate) fn fence(&self) {
-        let standing = lock(&self.table).standing.take();
+        let standing = {
+            let mut table = lock(&self.table);
+            let standing = table.standing.take();
+            self.next_era(&mut table);
+            standing
+        };
         let Some(Standing { tenure, streams, .. }) = standing else { return };
         self.incarnation.store(0, Ordering::Release);
         tenure.end();

@@ -35,8 +35,8 @@ impl WireHandler for Ears {
         })
     }
 
-    fn data(&self, from: MemberId, link: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
-        self.clustered.upgrade().map_or(Ok(()), |clustered| clustered.arrived(from, link, kind, body))
+    fn data(&self, from: MemberId, link: u64, kind: u8, body: &[u8], memo: &mut u64) -> Result<(), Unreadable> {
+        self.clustered.upgrade().map_or(Ok(()), |clustered| clustered.arrived(from, link, kind, body, memo))
     }
 
     fn data_ended(&self, from: MemberId, link: u64, asked: Option<(u64, Marks)>) {

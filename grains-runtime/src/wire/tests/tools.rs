@@ -198,7 +198,7 @@ impl WireHandler for Seen {
         })
     }
 
-    fn data(&self, from: MemberId, _: u64, kind: u8, body: &[u8]) -> Result<(), Unreadable> {
+    fn data(&self, from: MemberId, _: u64, kind: u8, body: &[u8], _: &mut u64) -> Result<(), Unreadable> {
         if body == b"unreadable" {
             return Err(Unreadable("that nobody can read"));
         }

@@ -110,7 +110,7 @@ impl Scene {
 fn later_says(clustered: &Clustered, round: u64) {
     let mut body = Vec::new();
     write_round(&mut body, round);
-    clustered.arrived(LATER, 1, HEARD, &body).unwrap();
+    clustered.arrived(LATER, 1, HEARD, &body, &mut 0).unwrap();
 }
 
 fn call(sink: Slow, deadline: Instant) -> Call {

@@ -30,7 +30,7 @@ impl WireHandler for Numbered {
         })
     }
 
-    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8]) -> Result<(), Unreadable> {
+    fn data(&self, _: MemberId, _: u64, _: u8, _: &[u8], _: &mut u64) -> Result<(), Unreadable> {
         Ok(())
     }
 
