@@ -52,6 +52,13 @@ pub trait Chair {
     async fn sit(&self) -> Result<()>;
 }
 
+/// What somebody can say who has looked for a name with the hash of `note`.
+#[rpc_trait(client, grain_type = "desk")]
+pub trait Forger {
+    #[rpc(name = "bgwnipda")]
+    async fn forged(&mut self, n: u64) -> Result<()>;
+}
+
 #[grain(Desk, DeskAdmin)]
 pub struct DeskGrain {
     ctx: Ctx<Self>,

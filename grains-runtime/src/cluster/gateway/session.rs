@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{CallError, Failure, GrainId, MethodId, Outcome, cancel::Cancellation, route::ReplySink};
+use grains_core::{CallError, Failure, GrainId, MethodId, Outcome, RequestContext, cancel::Cancellation, route::ReplySink};
 
 use super::{
     super::clustered::{gates::ClientCall, pending::Call},
@@ -167,9 +167,14 @@ impl Session {
     }
 
     fn make(self: &Arc<Self>, words: CallWords<'_>, checked: ClientCall) -> Result<(), Failure> {
-        let ClientCall { clustered, node, grain, tenure } = checked;
+        let ClientCall { clustered, node, grain, tenure, is_hosted } = checked;
         let timeout = Duration::from_micros(words.left_us).min(FAR);
-        let request = words.request.of_client(&self.principal_text).map_err(|full| {
+        let request = words.request.of_client(&self.principal_text);
+        let named = |request: RequestContext| match is_hosted {
+            true => Ok(request),
+            false => request.with_method_named(words.method),
+        };
+        let request = request.and_then(named).map_err(|full| {
             let why = format!("{full}, with who the client is: send less").into();
             CallError::Codec { why, outcome: Outcome::NotExecuted }
         })?;
