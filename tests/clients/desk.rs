@@ -121,6 +121,7 @@ impl Desk for DeskGrain {
         Ok(self.ctx.get(format!("{}-next", self.ctx.key())))
     }
     async fn large(&self, bytes: usize) -> Result<String> {
+        saw(&format!("large {}", self.ctx.key()));
         Ok("x".repeat(bytes))
     }
     async fn numbers(&self) -> Result<Streaming<u64>> {

@@ -142,3 +142,27 @@ async fn a_client_that_takes_no_answers_loses_its_connection_and_not_the_nodes_m
     asked.iter().for_each(|call| call.abort());
     cut.send_replace(false);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_whose_answers_wait_for_room_are_under_way() {
+    let change = |clients: &mut grains::ClientsConfig| (clients.calls_max, clients.answer_bytes_max) = (3, 1 << 30);
+    let node = alone(change, |builder| builder).await;
+    let (cut, watch) = tokio::sync::watch::channel(false);
+    let street = one_way_street(node.client_address().unwrap(), watch).await;
+    let client = single_at(street).await.unwrap();
+    let desk: DeskRef = client.get("unheard");
+    desk.add(1).await.unwrap();
+    cut.send_replace(true);
+    let asked: Vec<_> = (0..60).map(|_| tokio::spawn(desk.large(1 << 20).timeout(Duration::from_secs(20)))).collect();
+    until("all are made", || client.calls() == 60).await;
+    // One-way calls do not count. It comes behind all of the others.
+    client.get::<DeskRef>("unheard-last").note(1).send().unwrap();
+    while node.get::<DeskRef>("unheard-last").notes().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // Both sides' sockets have room for some of them, 4 MiB are about to leave, and three are under way.
+    let run = seen("large unheard");
+    assert!(run < 40, "{run} of 60 have run, and their answers wait");
+    asked.iter().for_each(|call| call.abort());
+    cut.send_replace(false);
+}
