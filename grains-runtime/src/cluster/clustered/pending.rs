@@ -101,12 +101,16 @@ pub(crate) struct Pending {
     /// By number. No tree: its nodes would have eleven of these each, to be moved about and allocated.
     sent: HashTable<Sent>,
     parked: BTreeMap<u64, Call>,
+    /// Those of their arguments.
+    parked_bytes: usize,
+    parked_bytes_max: usize,
     calls_max: usize,
 }
 
 impl Pending {
     pub(crate) fn new(calls_max: usize) -> Self {
-        Self { next: 0, sent: HashTable::new(), parked: BTreeMap::new(), calls_max }
+        let (sent, parked, parked_bytes) = (HashTable::new(), BTreeMap::new(), 0);
+        Self { next: 0, sent, parked, parked_bytes, parked_bytes_max: PARKED_BYTES_MAX, calls_max }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -118,9 +122,15 @@ impl Pending {
         if self.sent.len() >= COMPANY { Company::Expected } else { Company::Alone }
     }
 
+    /// How many calls there may be for one like this to be taken. What clients do leaves half of them to the calls of grains,
+    /// those among them that are made on behalf of clients.
+    pub(crate) fn calls_max(&self, call: &Call) -> usize {
+        if call.of_client { self.calls_max.div_ceil(2) } else { self.calls_max }
+    }
+
     /// A number for a call that is about to be sent; none if there are too many.
-    pub(crate) fn number(&mut self) -> Option<u64> {
-        (self.len() < self.calls_max).then(|| {
+    pub(crate) fn number(&mut self, call: &Call) -> Option<u64> {
+        (self.len() < self.calls_max(call)).then(|| {
             self.next += 1;
             self.next
         })
@@ -140,15 +150,25 @@ impl Pending {
         self.sent.insert_unique(hash(number), sent, |sent| hash(sent.number));
     }
 
-    /// Keeps a call until it is tried again. Gives it back if there are too many.
-    pub(crate) fn park(&mut self, call: Call) -> Option<Call> {
-        let Some(number) = self.number() else { return Some(call) };
+    /// Keeps a call until it is tried again. If there are too many, gives it back with the limit that is reached.
+    pub(crate) fn park(&mut self, call: Call) -> Option<(Call, String)> {
+        let bytes = self.parked_bytes + call.args.len();
+        if !self.parked.is_empty() && bytes > self.parked_bytes_max {
+            let limit = format!("{} bytes of calls that wait until it is known where they go", self.parked_bytes_max);
+            return Some((call, limit));
+        }
+        let Some(number) = self.number(&call) else {
+            let limit = format!("calls_max = {}", self.calls_max(&call));
+            return Some((call, limit));
+        };
+        self.parked_bytes = bytes;
         self.parked.insert(number, call);
         None
     }
 
     /// All parked calls, in the order they came.
     pub(crate) fn unpark(&mut self) -> Vec<Call> {
+        self.parked_bytes = 0;
         std::mem::take(&mut self.parked).into_values().collect()
     }
 
@@ -201,6 +221,7 @@ impl Pending {
     pub(crate) fn forget_over(&mut self, now: Instant) -> (Vec<Call>, Vec<Unwanted>) {
         let (mut over, unwanted) = given_up(self.take_sent(|sent| sent.call.is_over(now)));
         over.extend(self.parked.extract_if(.., |_, call| call.is_over(now)).map(|(_, call)| call));
+        self.parked_bytes = self.parked.values().map(|call| call.args.len()).sum();
         (over, unwanted)
     }
 
@@ -232,6 +253,11 @@ fn given_up(calls: Vec<Sent>) -> (Vec<Call>, Vec<Unwanted>) {
 /// From how many calls under way a write waits for more of them. With fewer there is little to gain, and a lone call would wait for
 /// nothing.
 const COMPANY: usize = 8;
+
+/// The bytes of the arguments of calls that wait until it is known where they go; a lone one may have more. What three links may
+/// have had in their queues when they ended has room. Beyond it the memory of a node that looks for its cluster would fill up with
+/// what it is asked.
+const PARKED_BYTES_MAX: usize = 256 << 20;
 
 /// How much longer than its caller a call is remembered.
 const GRACE: Duration = Duration::from_secs(1);
@@ -272,7 +298,7 @@ mod tests {
     fn hundred() -> Pending {
         let mut pending = Pending::new(100);
         for n in 1..=100 {
-            let number = pending.number().unwrap();
+            let number = pending.number(&call(n)).unwrap();
             pending.sent(number, call(n), member(n % 2), n % 2, wire::Sent::Short(n), Target::Whoever);
         }
         pending
@@ -285,7 +311,7 @@ mod tests {
     #[test]
     fn calls_come_back_in_the_order_in_which_they_were_sent() {
         let mut pending = hundred();
-        assert!(pending.number().is_none(), "as many as may be");
+        assert!(pending.number(&call(1)).is_none(), "as many as may be");
         let (unknown, unsent) = pending.link_ended(0, Marks { short: 50, long: 0 });
         assert_eq!(keys(&unknown), (2..=50).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&unsent), (52..=100).step_by(2).collect::<Vec<_>>());
@@ -308,6 +334,45 @@ mod tests {
         assert_eq!((returned.call.hash, returned.link), (7, 1));
         assert!(pending.answered(7, member(1)).is_none());
         assert_eq!(pending.len(), 99);
+    }
+
+    fn of_client(call: Call) -> Call {
+        Call { of_client: true, ..call }
+    }
+
+    #[test]
+    fn clients_leave_half_of_all_calls_to_grains() {
+        let mut pending = Pending::new(10);
+        for n in 0..5 {
+            assert!(pending.park(of_client(call(n))).is_none());
+        }
+        let (returned, limit) = pending.park(of_client(call(5))).unwrap();
+        assert_eq!((returned.hash, &*limit), (5, "calls_max = 5"));
+        assert!(pending.number(&of_client(call(5))).is_none());
+        for n in 5..10 {
+            assert!(pending.park(call(n)).is_none());
+        }
+        assert_eq!(pending.park(call(10)).unwrap().1, "calls_max = 10");
+        assert_eq!(pending.unpark().len(), 10);
+    }
+
+    #[test]
+    fn what_is_parked_is_bounded_in_bytes_and_one_alone_may_have_more() {
+        let long = |key, bytes: usize| Call { args: vec![0; bytes].into(), ..call(key) };
+        let mut pending = Pending { parked_bytes_max: 1000, ..Pending::new(100) };
+        assert!(pending.park(long(1, 1001)).is_none());
+        assert!(pending.park(long(2, 1)).unwrap().1.contains("1000 bytes"));
+        assert_eq!(pending.unpark().len(), 1);
+        for n in 1..=4 {
+            assert!(pending.park(long(n, 250)).is_none());
+        }
+        assert!(pending.park(long(5, 1)).is_some());
+        // Calls 1 and 2 are over, and make room.
+        let over = Instant::default() + Duration::from_secs(2) + GRACE;
+        assert_eq!(pending.forget_over(over).0.len(), 2);
+        assert!(pending.park(long(6, 500)).is_none());
+        assert!(pending.park(long(7, 1)).is_some());
+        assert_eq!(pending.len(), 3);
     }
 
     #[test]

@@ -283,10 +283,9 @@ impl Clustered {
     /// Keeps a call until something changes.
     pub(crate) fn park(&self, call: Call) {
         let refused = lock(&self.pending).park(call);
-        if let Some(call) = refused {
-            let limit = format!("calls_max = {}", self.config.calls_max).into();
+        if let Some((call, limit)) = refused {
             let grain = call.grain.to_string().into();
-            call.fail(CallError::Overloaded { grain, limit });
+            call.fail(CallError::Overloaded { grain, limit: limit.into() });
         }
         // A node that has stopped meanwhile looks at no parked call again.
         if self.node().is_none() {
@@ -310,8 +309,9 @@ impl Clustered {
         // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
         let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);
-        let Some(number) = pending.number() else {
-            return Handed::Refused(call, SendError::Overloaded { limit: self.config.calls_max });
+        let Some(number) = pending.number(&call) else {
+            let limit = pending.calls_max(&call);
+            return Handed::Refused(call, SendError::Overloaded { limit });
         };
         if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
             return Handed::Withdrawn(call);

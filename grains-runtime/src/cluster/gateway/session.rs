@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{CallError, Failure, GrainId, MethodId, Outcome, RequestContext, cancel::Cancellation, route::ReplySink};
+use grains_core::{
+    CallError, Failure, GrainId, MethodId, Outcome, RequestContext, cancel::Cancellation, route::ReplySink,
+};
 
 use super::{
     super::clustered::{gates::ClientCall, pending::Call},
