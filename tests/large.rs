@@ -3,7 +3,9 @@
 #![allow(missing_docs, reason = "the interfaces of a test")]
 
 use std::{
+    future::poll_fn,
     sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -18,6 +20,8 @@ pub trait Shelf {
     async fn all(&self) -> Result<Vec<(u64, usize)>>;
     /// The text again.
     async fn echo(&self, text: String) -> Result<String>;
+    /// Keeps the text for as long as somebody waits for it.
+    async fn hold(&self, text: String) -> Result<()>;
     /// Texts of these lengths, made of the number of each.
     async fn texts(&self, lengths: Vec<usize>) -> Result<Streaming<String>>;
 }
@@ -34,6 +38,9 @@ impl Lifecycle for ShelfGrain {
     }
 }
 
+/// How many texts are held for somebody.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
 impl Shelf for ShelfGrain {
     async fn put(&mut self, n: u64, text: String) -> Result<u64> {
         self.all.push((n, text.len()));
@@ -46,6 +53,14 @@ impl Shelf for ShelfGrain {
 
     async fn echo(&self, text: String) -> Result<String> {
         Ok(text)
+    }
+
+    async fn hold(&self, text: String) -> Result<()> {
+        HELD.fetch_add(1, Ordering::SeqCst);
+        self.ctx.cancelled().await;
+        drop(text);
+        HELD.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
     }
 
     async fn texts(&self, lengths: Vec<usize>) -> Result<Streaming<String>> {
@@ -121,6 +136,33 @@ async fn answers_and_items_of_streams_arrive_whole_and_in_order_however_large() 
     let too_large = shelf.echo(text(0, 17 << 20)).await.unwrap_err();
     assert_eq!(too_large.outcome(), Outcome::NotExecuted, "{too_large}");
     assert!(too_large.to_string().contains("16777216 are taken"), "{too_large}");
+    tokio::join!(a.stop(), b.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_dropped_while_its_parts_leave_is_taken_back_behind_them() {
+    let (a, b) = two().await;
+    let (before, held) = (shelf(&a, &b, "before").await, shelf(&a, &b, "held").await);
+    // They keep the next one from leaving for longer than it takes until somebody finds that it was dropped.
+    let mut others: Vec<_> = (0..6).map(|n| Box::pin(before.put(n, text(0, 8 << 20)).into_future())).collect();
+    let mut dropped = Box::pin(held.hold(text(1, 8 << 20)).into_future());
+    poll_fn(|cx| {
+        assert!(others.iter_mut().all(|call| call.as_mut().poll(cx).is_pending()));
+        assert!(dropped.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    drop(dropped);
+    for put in join_all(others).await {
+        put.unwrap();
+    }
+    // Whatever is sent to that grain now comes behind it.
+    held.echo(String::new()).await.unwrap();
+    let limit = Instant::now() + Duration::from_secs(5);
+    while HELD.load(Ordering::SeqCst) > 0 {
+        assert!(Instant::now() < limit, "it is held for nobody");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     tokio::join!(a.stop(), b.stop());
 }
 

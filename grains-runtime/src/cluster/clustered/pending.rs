@@ -17,7 +17,7 @@ use super::super::names::MemberId;
 use super::envelope::Target;
 use crate::{
     ambient::{Inherited, Link},
-    wire::{self, Company, Marks},
+    wire::{self, Company, Marks, Order},
 };
 
 /// One such call.
@@ -79,14 +79,30 @@ pub(crate) struct Unwanted {
     pub(crate) to: MemberId,
     /// On which link it was sent.
     pub(crate) link: u64,
+    /// In which order: the word for it must not overtake it.
+    pub(crate) order: Order,
 }
 
 impl Unwanted {
     /// Nobody waits for a one-way call.
     fn of(sent: &Sent) -> Option<Self> {
-        sent.call.sink.as_ref().map(|_| Self { number: sent.number, to: sent.to, link: sent.link })
+        let Sent { number, call, to, link, target, .. } = sent;
+        let order = order(call.hash, *target);
+        call.sink.as_ref().map(|_| Self { number: *number, to: *to, link: *link, order })
     }
 }
+
+/// In which order a call to the grain of this hash leaves.
+pub(super) fn order(hash: u64, target: Target) -> Order {
+    match target {
+        // Behind all earlier ones to that host: it takes no order that is older than another one.
+        Target::Ordered(_) => Order::Key(ORDERS),
+        Target::Known(_) | Target::Whoever => Order::Key(hash),
+    }
+}
+
+/// The key of calls that carry orders, among those of grains: that one of these may have the same only delays it.
+const ORDERS: u64 = 0;
 
 /// What became of a call that was sent.
 pub(crate) struct Returned {

@@ -15,7 +15,7 @@ use grains_core::{
 use super::{
     Clustered,
     envelope::{CALL, CallFrame, Ordered, Target},
-    pending::{Call, unanswered},
+    pending::{Call, order, unanswered},
     table::{Standing, Way},
 };
 use crate::{
@@ -28,15 +28,12 @@ use crate::{
     },
     node::NodeInner,
     scratch,
-    wire::{Marks, Order, SendError, micros},
+    wire::{Marks, SendError, micros},
 };
 
 /// How often a call is sent before its caller is told that its grain is nowhere to be found. Each time the cluster has
 /// changed in between.
 const TRIES_MAX: u32 = 64;
-
-/// The key of calls that carry orders, among those of grains: that one of these may have the same only delays it.
-const ORDERS: u64 = 0;
 
 impl Clustered {
     /// Starts the call in `slot`, whose grain has no activation here yet.
@@ -330,12 +327,7 @@ impl Clustered {
             chain: chain.unwrap_or_default(),
             args: call.args.clone(),
         };
-        let order = match target {
-            // Behind all earlier ones to that host: it takes no order that is older than another one.
-            Target::Ordered(_) => Order::Key(ORDERS),
-            Target::Known(_) | Target::Whoever => Order::Key(call.hash),
-        };
-        match link.send_in(pending.company(), order, CALL, |out| frame.write(out)) {
+        match link.send_in(pending.company(), order(call.hash, target), CALL, |out| frame.write(out)) {
             Ok(sent) => {
                 pending.sent(number, call, to.id, link.id(), sent, target);
                 Handed::Sent
