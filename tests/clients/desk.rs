@@ -28,6 +28,8 @@ pub trait Desk {
     async fn notes(&mut self) -> Result<Vec<u64>>;
     /// Answers after a while, and notes under the name of the desk that it began, ended, or that nobody waits any more.
     async fn think(&self, ms: u64) -> Result<u64>;
+    /// Goes on until `leave` was seen with its key, whether anybody waits or not.
+    async fn stay(&self) -> Result<()>;
     async fn fail(&self, why: String) -> Result<()>;
     async fn panic(&self) -> Result<()>;
     /// Who calls, as the desk sees it, and what another desk sees that it asks.
@@ -101,6 +103,13 @@ impl Desk for DeskGrain {
             () = self.ctx.cancelled() => saw(&format!("cancelled {key}")),
         }
         Ok(ms)
+    }
+    async fn stay(&self) -> Result<()> {
+        saw(&format!("stays {}", self.ctx.key()));
+        while seen(&format!("leave {}", self.ctx.key())) == 0 {
+            self.ctx.sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
     }
     async fn fail(&self, why: String) -> Result<()> {
         Err(Error::new(why))

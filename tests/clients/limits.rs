@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     cluster::{alone, until},
-    desk::{DeskRef, seen},
+    desk::{DeskRef, saw, seen},
 };
 
 /// A client with one connection.
@@ -95,6 +95,23 @@ async fn calls_under_way_are_bounded_by_number_and_by_bytes() {
     let error = client.get::<DeskRef>("long").fail("x".repeat(10_000)).await.unwrap_err();
     assert!(matches!(&error, CallError::Codec { outcome: Outcome::NotExecuted, .. }), "{error:?}");
     assert!(error.to_string().contains("at most 10000"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_has_no_more_calls_run_than_who_stays() {
+    let node = alone(|clients| clients.connections_per_principal_max = 1, |builder| builder).await;
+    let first = single(&node).await;
+    let desk: DeskRef = first.get("staying");
+    let stays = tokio::spawn(desk.stay().into_future());
+    until("it stays", || seen("stays staying") == 1).await;
+    first.close().await;
+    stays.await.unwrap().unwrap_err();
+    until("its connection has ended", || node.client_connections() == 0).await;
+    let error = single_at(node.client_address().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("`connections_per_principal_max`"), "{error}");
+    saw("leave staying");
+    let again = single(&node).await;
+    assert_eq!(again.get::<DeskRef>("staying").add(1).await.unwrap(), 1);
 }
 
 /// Carries bytes to `to`, and none back once it is told so.

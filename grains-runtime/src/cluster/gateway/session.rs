@@ -1,7 +1,7 @@
 //! One connection of a client: its calls are checked here, one after the other, and handed to this node.
 //!
 //! Invariant: a call counts until its turn and its answer are over, cancelled or not: so whoever cancels its calls cannot have
-//! more of them run.
+//! more of them run. A connection counts until all of its calls are over, for the same reason.
 
 use std::{
     collections::BTreeMap,
@@ -211,6 +211,12 @@ impl Session {
         };
         clustered.submit(call);
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.gateway.left(&self.principal_text);
     }
 }
 
