@@ -10,7 +10,8 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use grains::{ClusterConfig, GrainOptions, Outcome, cluster::Strategy, prelude::*};
+use grains::{CallError, ClusterConfig, GrainOptions, Outcome, cluster::Strategy, prelude::*};
+use serde::{Deserialize, Deserializer, Serialize};
 
 #[rpc_trait]
 pub trait Shelf {
@@ -20,10 +21,38 @@ pub trait Shelf {
     async fn all(&self) -> Result<Vec<(u64, usize)>>;
     /// The text again.
     async fn echo(&self, text: String) -> Result<String>;
+    /// Takes a text that is read slowly.
+    async fn read(&mut self, text: Slow) -> Result<usize>;
     /// Keeps the text for as long as somebody waits for it.
     async fn hold(&self, text: String) -> Result<()>;
     /// Texts of these lengths, made of the number of each.
     async fn texts(&self, lengths: Vec<usize>) -> Result<Streaming<String>>;
+}
+
+/// Whoever believes that something else is read.
+#[rpc_trait(grain_type = "shelf")]
+pub trait Mistaken {
+    async fn read(&mut self, numbers: Vec<u64>) -> Result<usize>;
+}
+
+/// Where it is decoded, that takes until somebody says so, or too long.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Slow(String);
+
+static DECODING: AtomicUsize = AtomicUsize::new(0);
+static DECODED: AtomicUsize = AtomicUsize::new(0);
+
+impl<'de> Deserialize<'de> for Slow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        DECODING.fetch_add(1, Ordering::SeqCst);
+        let limit = Instant::now() + Duration::from_secs(8);
+        while DECODED.load(Ordering::SeqCst) == 0 && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self(text))
+    }
 }
 
 #[grain(Shelf)]
@@ -53,6 +82,10 @@ impl Shelf for ShelfGrain {
 
     async fn echo(&self, text: String) -> Result<String> {
         Ok(text)
+    }
+
+    async fn read(&mut self, text: Slow) -> Result<usize> {
+        Ok(text.0.len())
     }
 
     async fn hold(&self, text: String) -> Result<()> {
@@ -163,6 +196,28 @@ async fn a_call_that_is_dropped_while_its_parts_leave_is_taken_back_behind_them(
         assert!(Instant::now() < limit, "it is held for nobody");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    tokio::join!(a.stop(), b.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn small_calls_are_read_while_the_arguments_of_a_large_one_are_decoded() {
+    let (a, b) = two().await;
+    let (small, slow) = (shelf(&a, &b, "small").await, shelf(&a, &b, "slow").await);
+    small.put(2, String::new()).await.unwrap();
+    let read = tokio::spawn(async move {
+        let (first, behind) = tokio::join!(slow.read(Slow(text(0, 4 << 20))), slow.put(1, String::new()));
+        (first.unwrap(), behind.unwrap(), slow.all().await.unwrap())
+    });
+    while DECODING.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // That of another grain cannot be decoded, which its grain outlives.
+    let mistaken = b.get::<MistakenRef>("small").read(vec![7; 200_000]).await.unwrap_err();
+    assert!(matches!(&mistaken, CallError::Codec { outcome: Outcome::NotExecuted, .. }), "{mistaken:?}");
+    small.echo("x".to_owned()).timeout(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(small.all().await.unwrap(), [(2, 0)]);
+    DECODED.store(1, Ordering::SeqCst);
+    assert_eq!(read.await.unwrap(), (4 << 20, 1, vec![(1, 0)]));
     tokio::join!(a.stop(), b.stop());
 }
 
