@@ -366,6 +366,33 @@ async fn placement_is_honoured_whoever_calls_first() {
     stop(nodes).await;
 }
 
+/// Half of the calls that may be under way is room for one node: others are called while that one answers nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_answer_leaves_room_for_calls_to_the_others() {
+    let list = free(3);
+    let begin = async |name: &str, listen: &str| {
+        let mut config = ClusterConfig::new("room").listen(listen).join(list.clone());
+        config.calls_max = 8;
+        let near = GrainOptions::new().placement(Strategy::PreferLocal);
+        Node::builder().name(name).cluster(config).host_with::<NearGrain>(near).start().await.unwrap()
+    };
+    let nodes = join_all([("a", &list[0]), ("b", &list[1]), ("c", &list[2])].map(|(name, at)| begin(name, at))).await;
+    nodes[1].get::<NearRef>("busy").node().await.unwrap();
+    let there = nodes[2].get::<NearRef>("well").node().await.unwrap();
+    let (busy, well): (NearRef, NearRef) = (nodes[0].get("busy"), nodes[0].get("well"));
+    assert_eq!((busy.nap(0).await, well.node().await.unwrap()), (Ok(()), there.clone()));
+    let naps: Vec<_> = (0..4).map(|_| tokio::spawn(busy.nap(60_000).into_future())).collect();
+    let refused = until("the fifth call is refused", async || {
+        let fifth = busy.nap(60_000).timeout(Duration::from_millis(100)).await;
+        fifth.err().filter(|why| matches!(why, CallError::Overloaded { .. }))
+    });
+    let refused = refused.await;
+    assert!(refused.to_string().contains("limit of 4"), "{refused}");
+    assert_eq!(well.node().await.unwrap(), there);
+    naps.iter().for_each(tokio::task::JoinHandle::abort);
+    stop(nodes).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_way_calls_cross_nodes() {
     let nodes = three().await;

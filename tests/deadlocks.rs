@@ -30,8 +30,39 @@ pub trait Fork {
     async fn give_up(&mut self, path: Vec<String>, keeps_ms: u64) -> Answer<()>;
     /// Calls a slow one, one after the other.
     async fn wait_for(&mut self, slow: String) -> Answer<()>;
+    /// Has its turn, meets the turns of others that have theirs, and only then calls the desk.
+    async fn ask_desk(&mut self, meeting: String, desk: String) -> Answer<()>;
     /// On which node it is.
     async fn place(&self) -> Answer<String>;
+}
+
+#[rpc_trait]
+pub trait Desk {
+    /// Has its turn, meets the turns of others that have theirs, and only then takes the fork.
+    async fn hold(&mut self, meeting: String, fork: String) -> Answer<()>;
+    /// Takes no time.
+    async fn stamp(&mut self) -> Answer<()>;
+}
+
+#[grain(Desk, workers = 2)]
+pub struct DeskGrain {
+    ctx: Ctx<Self>,
+}
+
+impl Lifecycle for DeskGrain {
+    async fn activate(ctx: Ctx<Self>) -> Result<Self> {
+        Ok(Self { ctx })
+    }
+}
+
+impl Desk for DeskGrain {
+    async fn hold(&mut self, meeting: String, fork: String) -> Answer<()> {
+        meet(&meeting).await;
+        inner(self.ctx.get::<ForkRef>(fork).take(Vec::new()).await)
+    }
+    async fn stamp(&mut self) -> Answer<()> {
+        Ok(())
+    }
 }
 
 #[grain(Fork)]
@@ -109,13 +140,17 @@ impl Fork for ForkGrain {
     async fn wait_for(&mut self, slow: String) -> Answer<()> {
         inner(self.ctx.get::<ForkRef>(slow).nap(50).await)
     }
+    async fn ask_desk(&mut self, meeting: String, desk: String) -> Answer<()> {
+        meet(&meeting).await;
+        inner(self.ctx.get::<DeskRef>(desk).stamp().await)
+    }
     async fn place(&self) -> Answer<String> {
         Ok(self.ctx.activation().to_string())
     }
 }
 
 async fn alone() -> Node {
-    Node::builder().host::<ForkGrain>().start().await.unwrap()
+    Node::builder().host::<ForkGrain>().host::<DeskGrain>().start().await.unwrap()
 }
 
 fn path(keys: &[&str]) -> Vec<String> {
@@ -243,6 +278,38 @@ async fn calls_that_only_wait_long_are_left_alone() {
     node.stop().await;
 }
 
+/// Two workers each hold a turn and wait for a fork, whose turns wait for the workers.
+async fn both_workers_wait(desk: [DeskRef; 2], forks: [ForkRef; 2], name: &str, key: &str) {
+    meeting(name, 4);
+    let held = [desk[0].hold(name.into(), "left".into()), desk[1].hold(name.into(), "right".into())];
+    let asked = forks.map(|fork| fork.ask_desk(name.into(), key.into()).into_future());
+    let (held, asked) = futures_util::join!(join_all(held), join_all(asked));
+    let failures: Vec<_> = held.into_iter().chain(asked).filter_map(|answer| inner(answer).err()).collect();
+    // Who waits for which worker is theirs to say: one ring of four, or two of two.
+    assert!((1..=2).contains(&failures.len()), "{failures:?}");
+    for failure in failures {
+        assert_eq!(failure.outcome(), Outcome::NotExecuted);
+        let CallError::Deadlock { cycle } = failure else { panic!("expected a deadlock, got {failure:?}") };
+        let ring = ring(&cycle);
+        let of_desk = ring.iter().filter(|turn| **turn == format!("desk/{key}.hold")).count();
+        let of_forks = ring.iter().filter(|turn| matches!(**turn, "fork/left.ask_desk" | "fork/right.ask_desk"));
+        assert!(of_desk == of_forks.count() && of_desk * 2 == ring.len(), "{cycle:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chains_that_wait_for_each_other_by_way_of_workers_are_a_cycle() {
+    let node = alone().await;
+    let (desk, left, right) = (node.get::<DeskRef>("a"), node.get("left"), node.get("right"));
+    both_workers_wait([desk.clone(), desk.clone()], [left, right], "workers", "a").await;
+    // With a worker that is free nobody waits.
+    meeting("a free one", 2);
+    let (there, back) = (desk.hold("a free one".into(), "left".into()), node.get::<ForkRef>("left"));
+    let (held, asked) = futures_util::join!(there, back.ask_desk("a free one".into(), "a".into()));
+    (held.unwrap(), asked.unwrap());
+    node.stop().await;
+}
+
 /// Addresses that were free a moment ago.
 fn free(n: usize) -> Vec<String> {
     let held: Vec<_> = (0..n).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -275,6 +342,25 @@ async fn a_turn_on_another_node_that_has_given_up_is_part_of_no_cycle() {
     x.await.unwrap().unwrap();
     z.await.unwrap().unwrap();
     join_all(nodes.iter().map(Node::stop)).await;
+}
+
+/// The desk is served on one node, the forks are on the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ring_over_workers_of_another_node_is_found() {
+    let list = free(2);
+    let config = |listen: &str| ClusterConfig::new("deadlocks").listen(listen).join(list.clone());
+    let near = || GrainOptions::new().placement(Strategy::PreferLocal);
+    let desks = Node::builder().name("x").cluster(config(&list[0])).host::<DeskGrain>().host_with::<ForkGrain>(near());
+    let forks = Node::builder().name("y").cluster(config(&list[1])).host_with::<ForkGrain>(near());
+    let (x, y) = futures_util::join!(desks.start(), forks.start());
+    let (x, y) = (x.unwrap(), y.unwrap());
+    let forks: [ForkRef; 2] = [y.get("left"), y.get("right")];
+    for fork in &forks {
+        fork.place().await.unwrap();
+    }
+    assert_eq!(y.activations().get("fork"), Some(&2), "it has both");
+    both_workers_wait([x.get("b"), y.get("b")], forks, "workers of x", "b").await;
+    join_all([x.stop(), y.stop()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

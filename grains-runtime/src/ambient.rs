@@ -81,6 +81,8 @@ pub(crate) struct TurnName {
     pub(crate) node: u64,
     pub(crate) grain: GrainId,
     pub(crate) life: ActivationId,
+    /// Several activations have turns of this grain at a time: it is one of these workers.
+    pub(crate) is_worker: bool,
     pub(crate) method: TurnMethod,
 }
 
@@ -263,6 +265,8 @@ pub(crate) struct Hop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HopTurn {
     pub(crate) grain: GrainId,
+    /// Which of its workers, if it has any.
+    pub(crate) worker: Option<ActivationId>,
     pub(crate) method: Arc<str>,
     pub(crate) access: AccessKind,
 }
@@ -272,6 +276,9 @@ pub(crate) const HOP_TURNS_MAX: usize = 64;
 
 /// Stands for "another node" in the names of turns there: numbers of nodes in this process begin at zero.
 const ELSEWHERE: u64 = u64::MAX;
+
+/// Stands for whichever life a grain without workers has there.
+const NO_LIFE: ActivationId = ActivationId { epoch: 0, counter: 0 };
 
 impl Link {
     fn new(turn: TurnName, frame: &Frame) -> Arc<Self> {
@@ -291,10 +298,10 @@ impl Link {
             }
             for (nth, turn) in hop.turns.iter().enumerate().rev() {
                 let method = TurnMethod::Elsewhere(turn.method.clone(), turn.access);
-                let life = ActivationId { epoch: 0, counter: 0 };
+                let (life, is_worker) = (turn.worker.unwrap_or(NO_LIFE), turn.worker.is_some());
                 let first = (at, nth) == (0, 0);
                 link = Some(Arc::new(Self {
-                    turn: TurnName { node: ELSEWHERE, grain: turn.grain.clone(), life, method },
+                    turn: TurnName { node: ELSEWHERE, grain: turn.grain.clone(), life, is_worker, method },
                     caller: link.take(),
                     waits: AtomicBool::new(true),
                     over: Arc::default(),
@@ -318,6 +325,7 @@ impl Link {
             let turn = &link.turn;
             turns.push(HopTurn {
                 grain: turn.grain.clone(),
+                worker: turn.worker(),
                 method: turn.method.name().into(),
                 access: turn.method.access(),
             });
@@ -333,11 +341,11 @@ impl Link {
         hops
     }
 
-    /// The turns that wait for this call, the latest first: grains and methods. At most so many.
-    pub(crate) fn waiting_turns(&self, max: usize) -> Vec<(String, String)> {
+    /// The turns that wait for this call, the latest first. At most so many.
+    pub(crate) fn waiting_turns(&self, max: usize) -> impl Iterator<Item = &TurnName> {
         let waiting =
             std::iter::successors(Some(self), |link| link.caller.as_deref()).take_while(|link| link.still_waits());
-        waiting.take(max).map(|link| (link.turn.grain.to_string(), link.turn.method.name().to_owned())).collect()
+        waiting.take(max).map(|link| &link.turn)
     }
 
     /// The call by which this chain came from another node is wanted no more: the turn that made it has given up there.
@@ -436,6 +444,11 @@ pub(crate) fn lives_held(node: u64, grain: &GrainId, caller: Option<&Arc<Link>>)
 }
 
 impl TurnName {
+    /// Which worker of its grain it is, if that has any. Nobody else in the cluster has this id.
+    pub(crate) fn worker(&self) -> Option<ActivationId> {
+        self.is_worker.then_some(self.life)
+    }
+
     fn holds_same(&self, other: &Self) -> bool {
         (self.node, self.life) == (other.node, other.life) && self.grain == other.grain
     }

@@ -78,7 +78,7 @@ fn activation() -> ActivationId {
 }
 
 fn call(target: Target) -> CallFrame {
-    let turn = |access| HopTurn { grain: GrainId::new("cart", "7"), method: "pay".into(), access };
+    let turn = |access| HopTurn { grain: GrainId::new("cart", "7"), worker: None, method: "pay".into(), access };
     CallFrame {
         call: 300,
         grain: GrainId::new("room", "lobby"),
@@ -95,6 +95,12 @@ fn call(target: Target) -> CallFrame {
         ],
         args: [2, 1, 0xa1, b'x'].into(),
     }
+}
+
+/// A turn of a grain with workers.
+fn of_worker() -> Hop {
+    let (grain, worker) = (GrainId::new("resize", "thumbs"), Some(activation()));
+    Hop { origin: 4, call: 5, turns: vec![HopTurn { grain, worker, method: "run".into(), access: AccessKind::Shared }] }
 }
 
 fn failures() -> Vec<(&'static str, Failure)> {
@@ -149,6 +155,7 @@ fn data_frames() -> Vec<Sample> {
     let calls = [
         ("call", call(Target::Whoever)),
         ("call.known", CallFrame { void: Some(activation()), ..call(Target::Known(activation())) }),
+        ("call.of_worker", CallFrame { chain: vec![of_worker()], ..call(Target::Whoever) }),
         ("call.of_client", CallFrame { of_client: true, ..call(Target::Whoever) }),
         ("call.ordered", CallFrame { one_way: true, chain: vec![], ..call(Target::Ordered(order())) }),
     ];
@@ -470,8 +477,15 @@ fn questions() -> Vec<Sample> {
         id: 5,
         waited_ms: 400,
         grain: "room/lobby".into(),
+        worker: None,
         method: "say".into(),
-        chain: vec![WaitingTurn { grain: "cart/7".into(), method: "pay".into() }],
+        chain: vec![WaitingTurn { grain: "cart/7".into(), worker: None, method: "pay".into() }],
+    };
+    let turn = WaitingTurn { grain: "cart/7".into(), worker: None, method: "pay".into() };
+    let for_worker = WaitingCall {
+        worker: Some(activation()),
+        chain: vec![WaitingTurn { worker: Some(activation()), ..turn }],
+        ..waiting.clone()
     };
     let question = |wish| founding::Question { cluster: name("shop"), list: list.clone(), node: NodeId(7), wish };
     let asks = [
@@ -483,6 +497,10 @@ fn questions() -> Vec<Sample> {
         ("ask.renew", Ask::Renew { member: first, view: ViewVersion(5) }),
         ("ask.propose", Ask::Propose { command: numbered(Command::Leave(first)) }),
         ("ask.follow", Ask::Follow { after: 12 }),
+        (
+            "ask.waits.workers",
+            Ask::Waits { member: first, report: Report { number: 2, answered: 1, calls: vec![for_worker] } },
+        ),
         ("ask.waits", Ask::Waits { member: first, report: Report { number: 2, answered: 1, calls: vec![waiting] } }),
     ];
     let answers = answers(first, &list);

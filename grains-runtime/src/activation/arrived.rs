@@ -24,7 +24,6 @@ use super::{
 use crate::{
     ambient::{Chain, Holder as _, Inherited, chain_to},
     scratch,
-    tenure::fenced,
 };
 
 /// One such call.
@@ -70,10 +69,6 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
     fn turn<M: AnsweredBy<G>>(self) -> Self::Output {
         let Self { activation, call } = self;
         let node = &activation.node;
-        if !activation.tenure.may_begin() {
-            call.fail(fenced());
-            return Ok(());
-        }
         let Some(call) = begun_elsewhere::<G, M>(activation, call) else { return Ok(()) };
         let args = match decoded::<G, M>(activation, &call.args) {
             Ok(args) => args,

@@ -285,7 +285,7 @@ impl<G: Lifecycle> AnyActivation for Pool<G> {
         method_name::<G>(id)
     }
 
-    /// Its workers are not watched: whoever waits for one of them does not wait for a certain turn.
+    /// A call waits at one of its workers, and these are watched one by one.
     fn look(&self, _: &Watch) -> Look {
         Look::Nothing
     }

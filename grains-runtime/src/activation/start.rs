@@ -183,7 +183,7 @@ impl<G: Lifecycle> AnyActivation for Activation<G> {
 
     fn look(&self, watch: &Watch) -> Look {
         let now = self.node.world.clock.now();
-        let mut looking = Looking::new(watch, &self.id);
+        let mut looking = Looking::new(watch, &self.id, self.is_worker.then(|| self.life()));
         self.mailbox.look(&mut |waiter| match waiter {
             Some(waiter) => looking.see(waiter.round(), waiter.made_by(now)),
             None => {
@@ -402,7 +402,7 @@ where
 impl<G: Lifecycle> Activation<G> {
     /// A call of a turn waits here: it may be part of a cycle.
     pub(super) fn is_watched(&self) {
-        if !self.is_worker && !self.watched.swap(true, Ordering::AcqRel) {
+        if !self.watched.swap(true, Ordering::AcqRel) {
             self.node.watch.add(self.me.clone());
         }
     }

@@ -190,10 +190,13 @@ pin_project! {
         frame: Frame,
         // What its grain is looked up by.
         grain: u64,
+        // Whether whoever polls it next has just asked whether turns may begin.
+        asked: bool,
     }
 }
 
-/// The future of method `M`, to be polled with whatever guards [`TurnFuture`] brings.
+/// The future of method `M`, to be polled with whatever guards [`TurnFuture`] brings: at once, by whoever has just asked
+/// whether turns may begin.
 pub(super) fn answer<G, M>(
     turn: Turn<G>,
     args: M,
@@ -209,7 +212,8 @@ where
         turn.finish().map_err(Failure::widen)?;
         answer.into_result().map_err(CallError::Grain)
     };
-    Placed::new(M::INFO.id, TurnFuture::new(holder, const { &M::INFO }, inherited, future))
+    let turn = TurnFuture::new(holder, const { &M::INFO }, inherited, future);
+    Placed::new(M::INFO.id, TurnFuture { asked: true, ..turn })
 }
 
 impl<F> TurnFuture<F> {
@@ -220,7 +224,7 @@ impl<F> TurnFuture<F> {
         future: F,
     ) -> Self {
         let (life, grain) = (activation.life(), activation.hash);
-        Self { future, frame: Frame::of_turn(activation, life, method, inherited), grain }
+        Self { future, frame: Frame::of_turn(activation, life, method, inherited), grain, asked: false }
     }
 
     /// Its frame and the activation that it is a turn of.
@@ -248,7 +252,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let me = self.project();
         let (holder, method) = holder(me.frame);
-        if !holder.tenure().may_act() && on(Mechanism::EveryPollAsks) {
+        let asked = std::mem::take(me.asked);
+        if !asked && !holder.tenure().may_act() && on(Mechanism::EveryPollAsks) {
             return Poll::Ready(Err(holder.fenced().widen()));
         }
         if let Some(lost) = holder.lost() {
@@ -281,7 +286,8 @@ impl<G: Lifecycle> Activation<G> {
 
 impl<G: Lifecycle> Holder for Activation<G> {
     fn turn_name(&self, life: ActivationId, method: &'static MethodInfo) -> TurnName {
-        TurnName { node: self.node.number, grain: self.id.clone(), life, method: TurnMethod::Known(method) }
+        let (node, grain, method) = (self.node.number, self.id.clone(), TurnMethod::Known(method));
+        TurnName { node, grain, life, is_worker: self.is_worker, method }
     }
 
     fn tenure(&self) -> &Arc<Tenure> {

@@ -62,8 +62,9 @@ pub struct ClusterConfig {
     /// start together do not start at once.
     pub join_timeout: Duration,
     /// How many calls may be under way to other nodes, or wait for where they go. Default 65,536: what a node sends in
-    /// about 100 ms at full speed; beyond that callers are better told. Calls of clients leave half of them to those of
-    /// grains. Those that wait for where they go have arguments of 256 MiB at most.
+    /// about 100 ms at full speed; beyond that callers are better told. At most half of them are under way to one node: one
+    /// that answers nobody leaves room for calls to the others. Calls of clients leave half of all that to those of grains.
+    /// Those that wait for where they go have arguments of 256 MiB at most.
     pub calls_max: usize,
     /// How many grains' places a node remembers, so that calls take one hop. Default 100,000: some 10 MB.
     pub places_max: usize,

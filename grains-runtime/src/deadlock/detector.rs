@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use grains_core::Instant;
+use grains_core::{ActivationId, Instant};
 use serde::{Deserialize, Serialize};
 
 /// How long a call has waited before it is reported: longer than a round of reports takes, far longer than most wait.
@@ -34,6 +34,9 @@ pub(crate) struct WaitingCall {
     pub(crate) waited_ms: u64,
     /// The grain in whose mailbox it waits.
     pub(crate) grain: String,
+    /// Which of its workers, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) worker: Option<ActivationId>,
     pub(crate) method: String,
     /// The turns it was made for, the latest first.
     pub(crate) chain: Vec<WaitingTurn>,
@@ -43,6 +46,9 @@ pub(crate) struct WaitingCall {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WaitingTurn {
     pub(crate) grain: String,
+    /// Which of its workers, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) worker: Option<ActivationId>,
     pub(crate) method: String,
 }
 
@@ -132,10 +138,10 @@ impl Detector {
             found.push(broken(&cycle, youngest));
             let Edge { node, call, .. } = cycle[youngest];
             for turn in &call.chain {
-                if let Some(from) = edges.get_mut(&*turn.grain)
-                    && from.get(&*call.grain).is_some_and(|edge| (edge.node, edge.call.id) == (node, call.id))
+                if let Some(from) = edges.get_mut(&turn.place())
+                    && from.get(&call.place()).is_some_and(|edge| (edge.node, edge.call.id) == (node, call.id))
                 {
-                    from.remove(&*call.grain);
+                    from.remove(&call.place());
                 }
             }
         }
@@ -154,8 +160,8 @@ impl Detector {
             let going = |call: &&WaitingCall| !heard.breaks.iter().any(|broken| broken.id == call.id);
             for call in heard.calls.iter().filter(going) {
                 for (place, turn) in call.chain.iter().enumerate() {
-                    let from = edges.entry(&turn.grain).or_default();
-                    from.entry(&call.grain).or_insert(Edge { node: *node, call, place });
+                    let from = edges.entry(turn.place()).or_default();
+                    from.entry(call.place()).or_insert(Edge { node: *node, call, place });
                 }
             }
         }
@@ -171,11 +177,27 @@ struct Edge<'r> {
     place: usize,
 }
 
-type Edges<'r> = BTreeMap<&'r str, BTreeMap<&'r str, Edge<'r>>>;
+/// Where calls wait and turns run one after the other: a grain, or one of its workers. A call that waits for a worker waits for
+/// no other one.
+type Place<'r> = (&'r str, Option<ActivationId>);
+
+type Edges<'r> = BTreeMap<Place<'r>, BTreeMap<Place<'r>, Edge<'r>>>;
+
+impl WaitingCall {
+    fn place(&self) -> Place<'_> {
+        (&self.grain, self.worker)
+    }
+}
+
+impl WaitingTurn {
+    fn place(&self) -> Place<'_> {
+        (&self.grain, self.worker)
+    }
+}
 
 /// The edges of one cycle in order, if there is one. Depth first, without recursion: chains are long.
 fn cycle_of<'r>(edges: &Edges<'r>) -> Option<Vec<Edge<'r>>> {
-    let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut done: BTreeSet<Place<'_>> = BTreeSet::new();
     for start in edges.keys() {
         if done.contains(start) {
             continue;
@@ -185,7 +207,7 @@ fn cycle_of<'r>(edges: &Edges<'r>) -> Option<Vec<Edge<'r>>> {
         let mut walked: Vec<Edge<'r>> = Vec::new();
         while let Some((grain, next)) = path.last_mut() {
             let Some((to, edge)) = next.next() else {
-                done.insert(grain);
+                done.insert(*grain);
                 places.remove(grain);
                 path.pop();
                 walked.pop();
@@ -199,8 +221,8 @@ fn cycle_of<'r>(edges: &Edges<'r>) -> Option<Vec<Edge<'r>>> {
                 && let Some((to, further)) = edges.get_key_value(to)
             {
                 walked.push(*edge);
-                places.insert(to, path.len());
-                path.push((to, further.iter()));
+                places.insert(*to, path.len());
+                path.push((*to, further.iter()));
             }
         }
     }
@@ -242,8 +264,9 @@ mod tests {
             .map(|(grain, method)| (grain.to_owned(), method.to_owned()))
             .collect();
         let (grain, method) = names.pop().unwrap();
-        let chain = names.into_iter().rev().map(|(grain, method)| WaitingTurn { grain, method }).collect();
-        WaitingCall { id, waited_ms, grain, method, chain }
+        let chain =
+            names.into_iter().rev().map(|(grain, method)| WaitingTurn { grain, worker: None, method }).collect();
+        WaitingCall { id, waited_ms, grain, worker: None, method, chain }
     }
 
     struct Nodes(Detector, BTreeMap<u64, u64>);
@@ -302,6 +325,30 @@ mod tests {
         calls.push(call(101, 10_000, "other.m > slow.m"));
         let breaks = detector.report_here(at(1_000), at(1_000), 1, calls);
         assert_eq!(breaks.iter().map(|broken| broken.id).collect::<Vec<_>>(), [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]);
+    }
+
+    /// `w1.m` is a turn of the worker 1 of `w`.
+    fn with_workers(mut call: WaitingCall) -> WaitingCall {
+        let split = |grain: &mut String, worker: &mut Option<ActivationId>| {
+            if let Some(counter) = grain.strip_prefix('w').and_then(|n| n.parse().ok()) {
+                (*grain, *worker) = ("w".to_owned(), Some(ActivationId { epoch: 1, counter }));
+            }
+        };
+        split(&mut call.grain, &mut call.worker);
+        call.chain.iter_mut().for_each(|turn| split(&mut turn.grain, &mut turn.worker));
+        call
+    }
+
+    #[test]
+    fn whoever_waits_for_one_worker_does_not_wait_for_another() {
+        let mut detector = Detector::default();
+        let there = with_workers(call(1, 400, "w1.run > a.take"));
+        let apart = with_workers(call(2, 350, "a.take > w2.run"));
+        assert_eq!(detector.report_here(at(1_000), at(1_000), 1, vec![there.clone(), apart]), []);
+        let back = with_workers(call(3, 350, "a.take > w1.run"));
+        let breaks = detector.report_here(at(1_000), at(1_000), 1, vec![there, back]);
+        let cycle = ["w.run", "a.take", "w.run"].map(str::to_owned).to_vec();
+        assert_eq!(breaks, [Break { id: 3, cycle }]);
     }
 
     #[test]

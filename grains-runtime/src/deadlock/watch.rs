@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{GrainId, MethodInfo};
+use grains_core::{ActivationId, GrainId, MethodInfo};
 use tokio::sync::Notify;
 
 use super::detector::{Break, Detector, WAITED_MIN, WaitingCall, WaitingTurn};
@@ -76,6 +76,8 @@ pub(crate) struct LongCall {
     /// The turn that made it, and those before.
     link: Arc<Link>,
     grain: GrainId,
+    /// Which of its workers, if it has any.
+    worker: Option<ActivationId>,
     method: &'static MethodInfo,
     /// In which round it came.
     round: u32,
@@ -95,6 +97,7 @@ pub(crate) enum Look {
 pub(crate) struct Looking<'w> {
     watch: &'w Watch,
     grain: &'w GrainId,
+    worker: Option<ActivationId>,
     /// What is in front has not waited for long. Not known before the first.
     moves: Option<bool>,
     any: bool,
@@ -102,8 +105,8 @@ pub(crate) struct Looking<'w> {
 }
 
 impl<'w> Looking<'w> {
-    pub(crate) fn new(watch: &'w Watch, grain: &'w GrainId) -> Self {
-        Self { watch, grain, moves: None, any: false, long: Vec::new() }
+    pub(crate) fn new(watch: &'w Watch, grain: &'w GrainId, worker: Option<ActivationId>) -> Self {
+        Self { watch, grain, worker, moves: None, any: false, long: Vec::new() }
     }
 
     /// Sees one that came in `round`, and by which turn it was made, if it is a call of one.
@@ -119,7 +122,8 @@ impl<'w> Looking<'w> {
         self.any = true;
         match round.filter(|round| !moves && self.watch.is_long(*round)) {
             Some(round) => {
-                self.long.push(LongCall { link: link.clone(), grain: self.grain.clone(), method, round });
+                let (grain, worker) = (self.grain.clone(), self.worker);
+                self.long.push(LongCall { link: link.clone(), grain, worker, method, round });
                 ControlFlow::Continue(())
             }
             None => ControlFlow::Break(()), // nor is anything behind it
@@ -203,8 +207,13 @@ impl Watch {
         let mut report = Vec::new();
         for (call, activation) in found {
             let waited_ms = u64::from(waited(&call) - 1) * ROUND.as_millis() as u64;
-            let chain = call.link.waiting_turns(CHAIN_MAX);
-            let chain = chain.into_iter().map(|(grain, method)| WaitingTurn { grain, method });
+            let turns = call.link.waiting_turns(CHAIN_MAX);
+            let chain = turns.map(|turn| WaitingTurn {
+                grain: turn.grain.to_string(),
+                worker: turn.worker(),
+                method: turn.method.name().to_owned(),
+            });
+            let chain = chain.collect();
             let address = Arc::as_ptr(&call.link) as usize;
             let known = before.remove(&address).unwrap_or_else(|| {
                 long.last_id += 1;
@@ -214,8 +223,9 @@ impl Watch {
                 id: known.id,
                 waited_ms,
                 grain: call.grain.to_string(),
+                worker: call.worker,
                 method: call.method.name.to_owned(),
-                chain: chain.collect(),
+                chain,
             };
             long.calls.insert(address, known);
             bytes += call.bytes();

@@ -193,7 +193,7 @@ mod tests {
 
     fn begins(slow: &SlowTurns, shard: usize, key: &str) {
         let (grain, life) = (GrainId::new("desk", key), ActivationId { epoch: 1, counter: 1 });
-        let turn = TurnName { node: 1, grain, life, method: TurnMethod::Known(&INFO) };
+        let turn = TurnName { node: 1, grain, life, is_worker: false, method: TurnMethod::Known(&INFO) };
         let since = slow.looks.load(Ordering::Relaxed);
         lock(&slow.shards[shard]).enter(Waiting { since, turn, caller: None, told: false });
     }

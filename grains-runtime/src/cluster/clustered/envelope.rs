@@ -147,6 +147,10 @@ const FAILED: u64 = 1;
 const FOUND: u64 = 2;
 const REPLY_FLAGS: u64 = FAILED | FOUND;
 
+// Of a turn in a chain.
+const SHARED: u64 = 1;
+const WORKER: u64 = 2;
+
 impl CallFrame {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let target = match self.target {
@@ -185,7 +189,9 @@ impl CallFrame {
                 text(out, turn.grain.grain_type());
                 text(out, turn.grain.key());
                 text(out, &turn.method);
-                number(out, u64::from(turn.access == AccessKind::Shared));
+                let shared = if turn.access == AccessKind::Shared { SHARED } else { 0 };
+                number(out, shared | if turn.worker.is_some() { WORKER } else { 0 });
+                turn.worker.into_iter().for_each(|worker| write_activation(out, worker));
             }
         }
         out.extend_from_slice(&self.args);
@@ -411,8 +417,10 @@ impl<'b> Reader<'b> {
     fn turn(&mut self) -> Result<HopTurn, BadFrame> {
         let grain = self.grain()?;
         let method = self.text()?.into();
-        let access = if self.number()? == 1 { AccessKind::Shared } else { AccessKind::Exclusive };
-        Ok(HopTurn { grain, method, access })
+        let flags = self.flags(SHARED | WORKER)?;
+        let access = if flags & SHARED != 0 { AccessKind::Shared } else { AccessKind::Exclusive };
+        let worker = if flags & WORKER != 0 { Some(self.activation()?) } else { None };
+        Ok(HopTurn { grain, worker, method, access })
     }
 }
 
@@ -432,7 +440,14 @@ mod tests {
     }
 
     fn call() -> CallFrame {
-        let turn = HopTurn { grain: GrainId::new("cart", "7"), method: "pay".into(), access: AccessKind::Shared };
+        let turn = HopTurn {
+            grain: GrainId::new("cart", "7"),
+            worker: None,
+            method: "pay".into(),
+            access: AccessKind::Shared,
+        };
+        let worker = Some(ActivationId { epoch: 8, counter: 71 });
+        let of_worker = HopTurn { worker, access: AccessKind::Exclusive, ..turn.clone() };
         CallFrame {
             call: 300,
             grain: GrainId::new("room", "lobby"),
@@ -444,7 +459,7 @@ mod tests {
             of_client: true,
             request: RequestContext::new().with("tenant", "acme").unwrap(),
             chain: vec![
-                Hop { origin: 4, call: 5, turns: vec![turn.clone(), turn] },
+                Hop { origin: 4, call: 5, turns: vec![turn, of_worker] },
                 Hop { origin: 6, call: 1, turns: vec![] },
             ],
             args: [1, 2, 3].into(),

@@ -12,6 +12,7 @@ use grains_core::{
     switches::{Mechanism, on},
 };
 use hashbrown::HashTable;
+use litemap::LiteMap;
 
 use super::super::names::MemberId;
 use super::envelope::Target;
@@ -120,13 +121,25 @@ pub(crate) struct Pending {
     /// Those of their arguments.
     parked_bytes: usize,
     parked_bytes_max: usize,
+    /// How many of those that were sent are under way to each member.
+    under_way: LiteMap<MemberId, usize>,
     calls_max: usize,
+}
+
+/// Why one more call cannot be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// So many are, or wait for where they go.
+    All(usize),
+    /// So many are under way to that member. It may answer nobody: others still have the rest.
+    Member(usize),
 }
 
 impl Pending {
     pub(crate) fn new(calls_max: usize) -> Self {
-        let (sent, parked, parked_bytes) = (HashTable::new(), BTreeMap::new(), 0);
-        Self { next: 0, sent, parked, parked_bytes, parked_bytes_max: PARKED_BYTES_MAX, calls_max }
+        let (sent, parked, under_way) = (HashTable::new(), BTreeMap::new(), LiteMap::new());
+        let (parked_bytes, parked_bytes_max) = (0, PARKED_BYTES_MAX);
+        Self { next: 0, sent, parked, parked_bytes, parked_bytes_max, under_way, calls_max }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -140,16 +153,34 @@ impl Pending {
 
     /// How many calls there may be for one like this to be taken. What clients do leaves half of them to the calls of grains,
     /// those among them that are made on behalf of clients.
-    pub(crate) fn calls_max(&self, call: &Call) -> usize {
+    fn calls_max(&self, call: &Call) -> usize {
         if call.of_client { self.calls_max.div_ceil(2) } else { self.calls_max }
     }
 
-    /// A number for a call that is about to be sent; none if there are too many.
-    pub(crate) fn number(&mut self, call: &Call) -> Option<u64> {
+    /// A number for a call that is about to be sent to this member.
+    pub(crate) fn number(&mut self, to: MemberId, call: &Call) -> Result<u64, Full> {
+        let member_max = self.calls_max(call).div_ceil(2);
+        match self.under_way.get(&to) {
+            Some(under_way) if *under_way >= member_max => Err(Full::Member(member_max)),
+            _ => self.next_number(call).ok_or(Full::All(self.calls_max(call))),
+        }
+    }
+
+    fn next_number(&mut self, call: &Call) -> Option<u64> {
         (self.len() < self.calls_max(call)).then(|| {
             self.next += 1;
             self.next
         })
+    }
+
+    /// One that was sent to it is under way no more.
+    fn came_back(&mut self, from: MemberId) {
+        if let Some(under_way) = self.under_way.get_mut(&from) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                self.under_way.remove(&from);
+            }
+        }
     }
 
     /// The call was handed to a link under this number.
@@ -164,6 +195,7 @@ impl Pending {
     ) {
         let sent = Sent { number, call, to, link, sequence, target };
         self.sent.insert_unique(hash(number), sent, |sent| hash(sent.number));
+        *self.under_way.entry(to).or_default() += 1;
     }
 
     /// Keeps a call until it is tried again. If there are too many, gives it back with the limit that is reached.
@@ -173,7 +205,7 @@ impl Pending {
             let limit = format!("{} bytes of calls that wait until it is known where they go", self.parked_bytes_max);
             return Some((call, limit));
         }
-        let Some(number) = self.number(&call) else {
+        let Some(number) = self.next_number(&call) else {
             let limit = format!("calls_max = {}", self.calls_max(&call));
             return Some((call, limit));
         };
@@ -195,6 +227,7 @@ impl Pending {
             return None;
         }
         let (Sent { call, target, link, .. }, _) = sent.remove();
+        self.came_back(by);
         Some(Returned { call, target, link })
     }
 
@@ -202,6 +235,7 @@ impl Pending {
     fn take_sent(&mut self, mut which: impl FnMut(&Sent) -> bool) -> Vec<Sent> {
         let mut taken: Vec<_> = self.sent.extract_if(|sent| which(sent)).collect();
         taken.sort_unstable_by_key(|sent| sent.number);
+        taken.iter().for_each(|sent| self.came_back(sent.to));
         taken
     }
 
@@ -314,7 +348,7 @@ mod tests {
     fn hundred() -> Pending {
         let mut pending = Pending::new(100);
         for n in 1..=100 {
-            let number = pending.number(&call(n)).unwrap();
+            let number = pending.number(member(n % 2), &call(n)).unwrap();
             pending.sent(number, call(n), member(n % 2), n % 2, wire::Sent::Short(n), Target::Whoever);
         }
         pending
@@ -327,7 +361,8 @@ mod tests {
     #[test]
     fn calls_come_back_in_the_order_in_which_they_were_sent() {
         let mut pending = hundred();
-        assert!(pending.number(&call(1)).is_none(), "as many as may be");
+        assert_eq!(pending.number(member(2), &call(1)), Err(Full::All(100)));
+        assert_eq!(pending.number(member(1), &call(1)), Err(Full::Member(50)));
         let (unknown, unsent) = pending.link_ended(0, Marks { short: 50, long: 0 });
         assert_eq!(keys(&unknown), (2..=50).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&unsent), (52..=100).step_by(2).collect::<Vec<_>>());
@@ -339,7 +374,7 @@ mod tests {
         assert_eq!(keys(&pending.forget_over(over).0), (23..=31).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&pending.gone(|_, link| link == 1)), []);
         assert_eq!(keys(&pending.take_all().0), (33..=99).step_by(2).collect::<Vec<_>>());
-        assert_eq!(pending.len(), 0);
+        assert_eq!((pending.len(), pending.under_way.len()), (0, 0));
     }
 
     #[test]
@@ -350,6 +385,7 @@ mod tests {
         assert_eq!((returned.call.hash, returned.link), (7, 1));
         assert!(pending.answered(7, member(1)).is_none());
         assert_eq!(pending.len(), 99);
+        assert!(pending.number(member(1), &call(1)).is_ok(), "there is room for one more");
     }
 
     fn of_client(call: Call) -> Call {
@@ -364,12 +400,19 @@ mod tests {
         }
         let (returned, limit) = pending.park(of_client(call(5))).unwrap();
         assert_eq!((returned.hash, &*limit), (5, "calls_max = 5"));
-        assert!(pending.number(&of_client(call(5))).is_none());
+        assert_eq!(pending.number(member(1), &of_client(call(5))), Err(Full::All(5)));
         for n in 5..10 {
             assert!(pending.park(call(n)).is_none());
         }
         assert_eq!(pending.park(call(10)).unwrap().1, "calls_max = 10");
         assert_eq!(pending.unpark().len(), 10);
+        // And half of what may be under way to one member.
+        for n in 1..=3 {
+            let number = pending.number(member(1), &of_client(call(n))).unwrap();
+            pending.sent(number, of_client(call(n)), member(1), 1, wire::Sent::Short(n), Target::Whoever);
+        }
+        assert_eq!(pending.number(member(1), &of_client(call(4))), Err(Full::Member(3)));
+        assert!(pending.number(member(1), &call(4)).is_ok() && pending.number(member(2), &of_client(call(4))).is_ok());
     }
 
     #[test]

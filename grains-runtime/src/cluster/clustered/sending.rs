@@ -15,7 +15,7 @@ use grains_core::{
 use super::{
     Clustered,
     envelope::{CALL, CallFrame, Ordered, Target},
-    pending::{Call, order, unanswered},
+    pending::{Call, Full, order, unanswered},
     table::{Standing, Way},
 };
 use crate::{
@@ -306,9 +306,11 @@ impl Clustered {
         // Before the calls that wait are locked: a wire that is closing tells the end of a new link at once.
         let link = wire.link(to.id, &to.joiner.address);
         let mut pending = lock(&self.pending);
-        let Some(number) = pending.number(&call) else {
-            let limit = pending.calls_max(&call);
-            return Handed::Refused(call, SendError::Overloaded { limit });
+        let number = match pending.number(to.id, &call) {
+            Ok(number) => number,
+            Err(Full::All(limit) | Full::Member(limit)) => {
+                return Handed::Refused(call, SendError::Overloaded { limit });
+            }
         };
         if call.sink.as_ref().is_some_and(|sink| !sink.begin()) {
             return Handed::Withdrawn(call);
