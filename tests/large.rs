@@ -3,12 +3,15 @@
 #![allow(missing_docs, reason = "the interfaces of a test")]
 
 use std::{
+    future::poll_fn,
     sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
-use grains::{ClusterConfig, GrainOptions, Outcome, cluster::Strategy, prelude::*};
+use grains::{CallError, ClusterConfig, GrainOptions, Outcome, cluster::Strategy, prelude::*};
+use serde::{Deserialize, Deserializer, Serialize};
 
 #[rpc_trait]
 pub trait Shelf {
@@ -18,8 +21,38 @@ pub trait Shelf {
     async fn all(&self) -> Result<Vec<(u64, usize)>>;
     /// The text again.
     async fn echo(&self, text: String) -> Result<String>;
+    /// Takes a text that is read slowly.
+    async fn read(&mut self, text: Slow) -> Result<usize>;
+    /// Keeps the text for as long as somebody waits for it.
+    async fn hold(&self, text: String) -> Result<()>;
     /// Texts of these lengths, made of the number of each.
     async fn texts(&self, lengths: Vec<usize>) -> Result<Streaming<String>>;
+}
+
+/// Whoever believes that something else is read.
+#[rpc_trait(grain_type = "shelf")]
+pub trait Mistaken {
+    async fn read(&mut self, numbers: Vec<u64>) -> Result<usize>;
+}
+
+/// Where it is decoded, that takes until somebody says so, or too long.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Slow(String);
+
+static DECODING: AtomicUsize = AtomicUsize::new(0);
+static DECODED: AtomicUsize = AtomicUsize::new(0);
+
+impl<'de> Deserialize<'de> for Slow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        DECODING.fetch_add(1, Ordering::SeqCst);
+        let limit = Instant::now() + Duration::from_secs(8);
+        while DECODED.load(Ordering::SeqCst) == 0 && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self(text))
+    }
 }
 
 #[grain(Shelf)]
@@ -34,6 +67,9 @@ impl Lifecycle for ShelfGrain {
     }
 }
 
+/// How many texts are held for somebody.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
 impl Shelf for ShelfGrain {
     async fn put(&mut self, n: u64, text: String) -> Result<u64> {
         self.all.push((n, text.len()));
@@ -46,6 +82,18 @@ impl Shelf for ShelfGrain {
 
     async fn echo(&self, text: String) -> Result<String> {
         Ok(text)
+    }
+
+    async fn read(&mut self, text: Slow) -> Result<usize> {
+        Ok(text.0.len())
+    }
+
+    async fn hold(&self, text: String) -> Result<()> {
+        HELD.fetch_add(1, Ordering::SeqCst);
+        self.ctx.cancelled().await;
+        drop(text);
+        HELD.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
     }
 
     async fn texts(&self, lengths: Vec<usize>) -> Result<Streaming<String>> {
@@ -121,6 +169,55 @@ async fn answers_and_items_of_streams_arrive_whole_and_in_order_however_large() 
     let too_large = shelf.echo(text(0, 17 << 20)).await.unwrap_err();
     assert_eq!(too_large.outcome(), Outcome::NotExecuted, "{too_large}");
     assert!(too_large.to_string().contains("16777216 are taken"), "{too_large}");
+    tokio::join!(a.stop(), b.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_dropped_while_its_parts_leave_is_taken_back_behind_them() {
+    let (a, b) = two().await;
+    let (before, held) = (shelf(&a, &b, "before").await, shelf(&a, &b, "held").await);
+    // They keep the next one from leaving for longer than it takes until somebody finds that it was dropped.
+    let mut others: Vec<_> = (0..6).map(|n| Box::pin(before.put(n, text(0, 8 << 20)).into_future())).collect();
+    let mut dropped = Box::pin(held.hold(text(1, 8 << 20)).into_future());
+    poll_fn(|cx| {
+        assert!(others.iter_mut().all(|call| call.as_mut().poll(cx).is_pending()));
+        assert!(dropped.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    drop(dropped);
+    for put in join_all(others).await {
+        put.unwrap();
+    }
+    // Whatever is sent to that grain now comes behind it.
+    held.echo(String::new()).await.unwrap();
+    let limit = Instant::now() + Duration::from_secs(5);
+    while HELD.load(Ordering::SeqCst) > 0 {
+        assert!(Instant::now() < limit, "it is held for nobody");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tokio::join!(a.stop(), b.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn small_calls_are_read_while_the_arguments_of_a_large_one_are_decoded() {
+    let (a, b) = two().await;
+    let (small, slow) = (shelf(&a, &b, "small").await, shelf(&a, &b, "slow").await);
+    small.put(2, String::new()).await.unwrap();
+    let read = tokio::spawn(async move {
+        let (first, behind) = tokio::join!(slow.read(Slow(text(0, 4 << 20))), slow.put(1, String::new()));
+        (first.unwrap(), behind.unwrap(), slow.all().await.unwrap())
+    });
+    while DECODING.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // That of another grain cannot be decoded, which its grain outlives.
+    let mistaken = b.get::<MistakenRef>("small").read(vec![7; 200_000]).await.unwrap_err();
+    assert!(matches!(&mistaken, CallError::Codec { outcome: Outcome::NotExecuted, .. }), "{mistaken:?}");
+    small.echo("x".to_owned()).timeout(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(small.all().await.unwrap(), [(2, 0)]);
+    DECODED.store(1, Ordering::SeqCst);
+    assert_eq!(read.await.unwrap(), (4 << 20, 1, vec![(1, 0)]));
     tokio::join!(a.stop(), b.stop());
 }
 

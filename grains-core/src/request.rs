@@ -12,6 +12,9 @@ pub const REQUEST_CONTEXT_BYTES_MAX: usize = 4096;
 /// or under any name that begins with `grains.`, is dropped where it enters the cluster.
 pub const PRINCIPAL: &str = "grains.principal";
 
+/// The name under which a gateway that does not know the methods of a grain tells its host what a client has called one.
+const METHOD: &str = "grains.method";
+
 /// Names that begin with this are the framework's.
 const RESERVED: &str = "grains.";
 
@@ -77,6 +80,20 @@ impl RequestContext {
         Self { entries: Some(Arc::new(entries)) }.with(PRINCIPAL, principal)
     }
 
+    /// The same, for whoever hosts the grain, with what the client has called the method. Methods travel as hashes of their names,
+    /// of which somebody can find another one with the same hash.
+    #[doc(hidden)]
+    pub fn with_method_named(self, name: &str) -> Result<Self, RequestContextFull> {
+        self.with(METHOD, name)
+    }
+
+    /// Takes that out: nobody else is told.
+    #[doc(hidden)]
+    pub fn take_method_named(&mut self) -> Option<Box<str>> {
+        self.get(METHOD)?;
+        Arc::make_mut(self.entries.as_mut()?).remove(METHOD)
+    }
+
     /// All names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().flat_map(|entries| entries.iter()).map(|(name, value)| (&**name, &**value))
@@ -100,5 +117,15 @@ mod tests {
         let entries: Vec<_> = known.iter().collect();
         assert_eq!(entries, [("grains.principal", "anonymous"), ("tenant", "acme")]);
         assert_eq!((known.principal(), RequestContext::new().principal()), (Some("anonymous"), None));
+    }
+
+    #[test]
+    fn what_a_client_called_its_method_is_told_once() {
+        let forged = RequestContext::new().with(METHOD, "add").unwrap().of_client("anonymous").unwrap();
+        assert_eq!(forged.clone().take_method_named(), None);
+        let mut named = forged.clone().with_method_named("say").unwrap();
+        let kept = named.clone();
+        assert_eq!(named.take_method_named().as_deref(), Some("say"));
+        assert_eq!((named, kept.get(METHOD)), (forged, Some("say")));
     }
 }

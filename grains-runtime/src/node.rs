@@ -20,7 +20,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -88,6 +88,8 @@ pub(crate) struct NodeInner {
     pub(crate) catalog: Catalog,
     /// What waits in the mailboxes.
     pub(crate) backlog: Arc<Backlog>,
+    /// Bytes of arguments that were read and are about to be decoded.
+    pub(crate) undecoded: Arc<AtomicUsize>,
     /// Looks for calls that wait for each other.
     pub(crate) watch: Arc<Watch>,
     /// Its turns that wait.

@@ -28,6 +28,8 @@ pub trait Desk {
     async fn notes(&mut self) -> Result<Vec<u64>>;
     /// Answers after a while, and notes under the name of the desk that it began, ended, or that nobody waits any more.
     async fn think(&self, ms: u64) -> Result<u64>;
+    /// Goes on until `leave` was seen with its key, whether anybody waits or not.
+    async fn stay(&self) -> Result<()>;
     async fn fail(&self, why: String) -> Result<()>;
     async fn panic(&self) -> Result<()>;
     /// Who calls, as the desk sees it, and what another desk sees that it asks.
@@ -50,6 +52,13 @@ pub trait DeskAdmin {
 #[rpc_trait(client, grain_type = "desk")]
 pub trait Chair {
     async fn sit(&self) -> Result<()>;
+}
+
+/// What somebody can say who has looked for a name with the hash of `note`.
+#[rpc_trait(client, grain_type = "desk")]
+pub trait Forger {
+    #[rpc(name = "bgwnipda")]
+    async fn forged(&mut self, n: u64) -> Result<()>;
 }
 
 #[grain(Desk, DeskAdmin)]
@@ -95,6 +104,13 @@ impl Desk for DeskGrain {
         }
         Ok(ms)
     }
+    async fn stay(&self) -> Result<()> {
+        saw(&format!("stays {}", self.ctx.key()));
+        while seen(&format!("leave {}", self.ctx.key())) == 0 {
+            self.ctx.sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
     async fn fail(&self, why: String) -> Result<()> {
         Err(Error::new(why))
     }
@@ -114,6 +130,7 @@ impl Desk for DeskGrain {
         Ok(self.ctx.get(format!("{}-next", self.ctx.key())))
     }
     async fn large(&self, bytes: usize) -> Result<String> {
+        saw(&format!("large {}", self.ctx.key()));
         Ok("x".repeat(bytes))
     }
     async fn numbers(&self) -> Result<Streaming<u64>> {

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     cluster::{alone, until},
-    desk::{DeskRef, seen},
+    desk::{DeskRef, saw, seen},
 };
 
 /// A client with one connection.
@@ -97,6 +97,23 @@ async fn calls_under_way_are_bounded_by_number_and_by_bytes() {
     assert!(error.to_string().contains("at most 10000"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_has_no_more_calls_run_than_who_stays() {
+    let node = alone(|clients| clients.connections_per_principal_max = 1, |builder| builder).await;
+    let first = single(&node).await;
+    let desk: DeskRef = first.get("staying");
+    let stays = tokio::spawn(desk.stay().into_future());
+    until("it stays", || seen("stays staying") == 1).await;
+    first.close().await;
+    stays.await.unwrap().unwrap_err();
+    until("its connection has ended", || node.client_connections() == 0).await;
+    let error = single_at(node.client_address().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("`connections_per_principal_max`"), "{error}");
+    saw("leave staying");
+    let again = single(&node).await;
+    assert_eq!(again.get::<DeskRef>("staying").add(1).await.unwrap(), 1);
+}
+
 /// Carries bytes to `to`, and none back once it is told so.
 async fn one_way_street(to: String, mut cut: tokio::sync::watch::Receiver<bool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -139,6 +156,30 @@ async fn a_client_that_takes_no_answers_loses_its_connection_and_not_the_nodes_m
     // Before anybody finds that the other is silent.
     assert!(begun.elapsed() < Duration::from_millis(3500), "{:?}", begun.elapsed());
     assert_eq!(node.get::<DeskRef>("unread").add(1).await.unwrap(), 2);
+    asked.iter().for_each(|call| call.abort());
+    cut.send_replace(false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_whose_answers_wait_for_room_are_under_way() {
+    let change = |clients: &mut grains::ClientsConfig| (clients.calls_max, clients.answer_bytes_max) = (3, 1 << 30);
+    let node = alone(change, |builder| builder).await;
+    let (cut, watch) = tokio::sync::watch::channel(false);
+    let street = one_way_street(node.client_address().unwrap(), watch).await;
+    let client = single_at(street).await.unwrap();
+    let desk: DeskRef = client.get("unheard");
+    desk.add(1).await.unwrap();
+    cut.send_replace(true);
+    let asked: Vec<_> = (0..60).map(|_| tokio::spawn(desk.large(1 << 20).timeout(Duration::from_secs(20)))).collect();
+    until("all are made", || client.calls() == 60).await;
+    // One-way calls do not count. It comes behind all of the others.
+    client.get::<DeskRef>("unheard-last").note(1).send().unwrap();
+    while node.get::<DeskRef>("unheard-last").notes().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // Both sides' sockets have room for some of them, 4 MiB are about to leave, and three are under way.
+    let run = seen("large unheard");
+    assert!(run < 40, "{run} of 60 have run, and their answers wait");
     asked.iter().for_each(|call| call.abort());
     cut.send_replace(false);
 }

@@ -4,7 +4,7 @@ use grains::{CallError, Outcome, PRINCIPAL, RequestContext, prelude::*};
 
 use crate::{
     cluster::{alone, client, three, until},
-    desk::{ChairRef, DeskAdminRef, DeskRef, VaultRef, seen},
+    desk::{ChairRef, DeskAdminRef, DeskRef, ForgerRef, VaultRef, seen},
 };
 
 #[rpc_trait(client)]
@@ -78,6 +78,31 @@ async fn the_node_is_asked_about_each_call_and_a_panic_says_no() {
     assert!(why(told).contains("owner"));
     // Grains and nodes are not asked about.
     assert_eq!(node.get::<DeskRef>("private").add(1).await.unwrap(), 1);
+}
+
+/// What the authorization says of a method it says of its name. Methods travel as 32 bits of hash, for which anybody finds another
+/// name within seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_method_is_called_by_its_own_name_and_by_none_with_the_same_hash() {
+    use grains::__private::MethodId;
+    assert_eq!(MethodId::of("bgwnipda"), MethodId::of("note"));
+    let nodes = three(false).await;
+    for (gateway, keys) in [(&nodes[0], "named-a"), (&nodes[2], "named-c")] {
+        let client = client(&[gateway]).await;
+        until("it is where it is meant to be", || client.gateways().contains(&gateway.client_address().unwrap())).await;
+        for n in 0..8 {
+            let key = format!("{keys}-{n}");
+            let error = client.get::<ForgerRef>(key.as_str()).forged(1).await.unwrap_err();
+            let CallError::UnknownMethod { method, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(&**method, "bgwnipda");
+            client.get::<ForgerRef>(key.as_str()).forged(1).send().unwrap();
+            client.get::<DeskRef>(key.as_str()).note(2).await.unwrap();
+            assert_eq!(client.get::<DeskRef>(key.as_str()).notes().await.unwrap(), [2]);
+        }
+        // Nobody but the host is told of the name.
+        let who = client.get::<DeskRef>(keys).who(Some(client.get("told"))).await.unwrap();
+        assert!(!who.iter().any(|(name, _)| name == "grains.method"), "{who:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,11 +2,15 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use grains_core::{
-    Access, AnsweredBy, CallError, Failure, InterfaceSet, Lifecycle, MethodId, Outcome, Turns, codec, decode_args,
+    Access, AccessKind, AnsweredBy, CallError, Failure, InterfaceSet, Lifecycle, MethodId, Outcome, Turns, codec,
+    decode_args,
     route::{Answer, Queue, ReplySink},
     with_route,
 };
@@ -65,11 +69,11 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
     fn turn<M: AnsweredBy<G>>(self) -> Self::Output {
         let Self { activation, call } = self;
         let node = &activation.node;
-        let args = match encoding(|| with_route(&node.route(), || decode_args::<M>(&call.args))) {
+        let Some(call) = begun_elsewhere::<G, M>(activation, call) else { return Ok(()) };
+        let args = match decoded::<G, M>(activation, &call.args) {
             Ok(args) => args,
-            Err(why) => {
-                let why = format!("arguments of {}.{}: {why}", activation.id, M::INFO.name).into();
-                call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
+            Err(failure) => {
+                call.fail(failure);
                 return Ok(());
             }
         };
@@ -122,6 +126,74 @@ impl<G: Lifecycle> Turns<G> for Arrive<'_, G> {
     }
 }
 
+fn decoded<G: Lifecycle, M: AnsweredBy<G>>(activation: &Activation<G>, args: &[u8]) -> Result<M, Failure> {
+    let route = activation.node.route();
+    encoding(|| with_route(&route, || decode_args::<M>(args))).map_err(|why| {
+        let why = format!("arguments of {}.{}: {why}", activation.id, M::INFO.name).into();
+        CallError::Codec { why, outcome: Outcome::NotExecuted }
+    })
+}
+
+/// Longer arguments are decoded by a task, where they can be: what they are read by has other calls to read, which would wait.
+const DECODED_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
+
+/// The bytes of such arguments that a node has read and not decoded. Beyond it they are decoded where they are read, which then
+/// reads no more.
+const DECODED_LATER_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes that are about to be decoded.
+struct Undecoded(Arc<AtomicUsize>, usize);
+
+impl Undecoded {
+    fn new(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let undecoded = Self(all.clone(), bytes);
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= DECODED_LATER_BYTES_MAX).then_some(undecoded)
+    }
+}
+
+impl Drop for Undecoded {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+/// Begins the turn of a call with long arguments, which then are decoded by its task; gives the call back if that cannot be. It has
+/// its turn first, and alone: what comes behind it to the same grain stays behind it, as it would not behind a shared one.
+fn begun_elsewhere<G: Lifecycle, M: AnsweredBy<G>>(activation: &Arc<Activation<G>>, call: Arrived) -> Option<Arrived> {
+    let kind = M::Access::KIND;
+    if call.args.len() <= DECODED_AT_ONCE_BYTES_MAX || kind == AccessKind::Shared {
+        return Some(call);
+    }
+    let Some(undecoded) = Undecoded::new(&activation.node.undecoded, call.args.len()) else { return Some(call) };
+    if !activation.mailbox.try_begin(kind) {
+        return Some(call);
+    }
+    let (turn, activation) = (Turn::granted(activation.clone(), kind), activation.clone());
+    activation.mailbox.parked(kind);
+    // From here on it can be taken back.
+    let watch = call.reply.as_ref().map(|sink| sink.watch());
+    let tasks = activation.tenure.clone();
+    tasks.tasks.spawn(async move {
+        let Arrived { args, reply, inherited, .. } = call;
+        let args = decoded::<G, M>(&activation, &args);
+        drop((undecoded, watch));
+        let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Away);
+        let args = match args {
+            Ok(args) => args,
+            Err(failure) => {
+                turn.end();
+                return reply.fail(failure);
+            }
+        };
+        let deadline = inherited.deadline(&*activation.node.world.clock);
+        if let Some(rest) = CallWaiter::new(args, reply, inherited, deadline).run_now(turn, &activation) {
+            rest.await;
+        }
+    });
+    None
+}
+
 /// Answers a call of another node.
 pub(super) fn answer_away<G, M>(activation: &Activation<G>, sink: Box<dyn ReplySink>, answer: Answer<M>)
 where
@@ -144,5 +216,22 @@ where
     // Whoever waits is told when the sink is dropped.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sink.answer(&mut encode))) {
         tracing::error!(grain = %activation.id, message = panic_message(&*panic), "decoding an answer panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_and_not_decoded_is_bounded() {
+        let all = Arc::default();
+        let half = Undecoded::new(&all, DECODED_LATER_BYTES_MAX / 2).unwrap();
+        let rest = Undecoded::new(&all, DECODED_LATER_BYTES_MAX / 2).unwrap();
+        assert!(Undecoded::new(&all, 1).is_none());
+        drop(half);
+        assert!(Undecoded::new(&all, 1).is_some());
+        drop(rest);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
     }
 }

@@ -342,9 +342,16 @@ impl Lines {
     }
 
     /// A call that came back unrun is tried again, by another gateway if there is one.
-    pub(super) fn returned(&mut self, id: u64, mut call: Call, why: Failure, now: Instant) {
+    pub(super) fn returned(&mut self, id: u64, mut call: Call, why: Failure, now: Instant) -> Ends {
+        let mut ends = Ends::default();
+        if self.closed {
+            ends.failed.push((call, CallError::Stopped { outcome: Outcome::NotExecuted }));
+            return ends;
+        }
         (call.returned, call.retry_at) = (Some((why, id)), now + REST);
         self.waiting.push_back(call);
+        ends.unswept = true;
+        ends
     }
 
     /// A gateway tells which ones there are, itself first.
@@ -443,3 +450,6 @@ impl Lines {
         ends
     }
 }
+
+#[cfg(test)]
+mod tests;

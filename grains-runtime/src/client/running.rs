@@ -10,7 +10,7 @@ use grains_core::{CallError, Failure, Outcome};
 
 use super::{
     Inner,
-    lines::{Ends, Wish},
+    lines::{Ends, Lines, Wish},
 };
 use crate::{
     activation::turn::panic_message,
@@ -51,24 +51,37 @@ impl Inner {
     fn connected(self: &Arc<Self>, n: usize, address: String, dialled: Dialled) {
         tracing::info!(address, gateway = %dialled.gateway(), "connected to a gateway");
         let line = dialled.line();
-        let (id, ends) = lock(&self.lines).connected(n, address.clone(), line, self.world.clock.now());
+        let (id, ends) = {
+            let mut lines = lock(&self.lines);
+            dialled.keep_generation();
+            let connected = lines.connected(n, address.clone(), line, self.world.clock.now());
+            self.tell_whether_up(&lines);
+            connected
+        };
         self.settle(ends);
-        self.up.send_replace(true);
         let me = self.clone();
         self.dialler.spawn(async move {
             let why = dialled.run(&mut Hearing { client: me.clone(), id }).await;
             tracing::info!(address, why, "the connection to a gateway ended");
             let random = me.world.random.next_u64();
-            let (ends, connected) = {
+            let ends = {
                 let mut lines = lock(&me.lines);
-                (lines.ended(id, &why, me.world.clock.now(), random), lines.is_connected())
+                let ends = lines.ended(id, &why, me.world.clock.now(), random);
+                // Under the lock under which the next one connects, which may be now.
+                me.tell_whether_up(&lines);
+                ends
             };
-            if !connected {
-                me.dialler.forget_generation();
-            }
-            me.up.send_replace(connected);
             me.settle(ends);
         });
+    }
+
+    /// As long as there is a connection, the client talks to the cluster of that one, and to no other of the same name.
+    fn tell_whether_up(&self, lines: &Lines) {
+        let up = lines.is_connected();
+        if !up {
+            self.dialler.forget_generation();
+        }
+        self.up.send_replace(up);
     }
 
     /// Tells what is over, and whoever has something to do now.
@@ -113,8 +126,8 @@ impl Hearing {
             // It did not run, and may somewhere else.
             Err(why @ (CallError::NotReady { .. } | CallError::Stopped { outcome: Outcome::NotExecuted })) => {
                 let now = self.client.world.clock.now();
-                lock(&self.client.lines).returned(self.id, call, why, now);
-                self.client.unswept.notify_one();
+                let ends = lock(&self.client.lines).returned(self.id, call, why, now);
+                self.client.settle(ends);
             }
             Err(failure) => call.fail(failure),
             Ok(bytes) => {

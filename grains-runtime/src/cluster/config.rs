@@ -63,7 +63,8 @@ pub struct ClusterConfig {
     pub join_timeout: Duration,
     /// How many calls may be under way to other nodes, or wait for where they go. Default 65,536: what a node sends in
     /// about 100 ms at full speed; beyond that callers are better told. At most half of them are under way to one node: one
-    /// that answers nobody leaves room for calls to the others.
+    /// that answers nobody leaves room for calls to the others. Calls of clients leave half of all that to those of grains.
+    /// Those that wait for where they go have arguments of 256 MiB at most.
     pub calls_max: usize,
     /// How many grains' places a node remembers, so that calls take one hop. Default 100,000: some 10 MB.
     pub places_max: usize,

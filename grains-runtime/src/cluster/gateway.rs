@@ -93,7 +93,7 @@ impl Gateway {
 
     /// How many connections clients have to it.
     pub(crate) fn connections(&self) -> usize {
-        lock(&self.state).principals.connections()
+        lock(&self.state).sessions.len()
     }
 
     /// Takes a client, or says why not.
@@ -123,10 +123,13 @@ impl Gateway {
 
     /// The connection of a client has ended.
     fn ended(&self, session: &Session) {
-        let mut state = lock(&self.state);
-        if state.sessions.remove(&session.id()).is_some() {
-            state.principals.left(&session.principal().to_string());
-        }
+        lock(&self.state).sessions.remove(&session.id());
+    }
+
+    /// So have the calls that came over it. Its place is free only now: whoever comes back with new calls, while turns of the old
+    /// ones go on, cannot have more of them than one who stays.
+    fn left(&self, principal: &str) {
+        lock(&self.state).principals.left(principal);
     }
 
     /// Whether a principal may make one more call now. It counts.

@@ -452,6 +452,7 @@ impl NodeBuilder {
             me: me.clone(),
             number: next_number(),
             catalog: Catalog::new(config.activations_max),
+            undecoded: Arc::default(),
             backlog: Arc::new(Backlog::new(config.waiting_calls_max, config.waiting_bytes_max)),
             watch: Arc::default(),
             tasks: TaskSet::new(world.tasks.clone()),

@@ -144,6 +144,9 @@ pub(super) struct Place {
     pub(super) heard: BTreeMap<u64, Option<Asked>>,
     /// The newest of them that has ended while there was no newer one; 0 if there is none such.
     pub(super) lost: u64,
+    /// The longest message it takes, once it has said so: what is longer must not end the next link, too, before it is made, and
+    /// with it all that waits there.
+    takes: Option<usize>,
 }
 
 /// A link of this node, and how much was sent on it.
@@ -172,7 +175,9 @@ pub(super) fn get(shared: &Arc<Shared>, to: MemberId, address: &str) -> Arc<Link
     {
         return link.clone();
     }
-    let outbox = Outbox::in_parts(limits.outgoing_bytes_max, limits.long_bytes_max, limits.message_bytes_max);
+    let takes = state.links.get(&to).and_then(|place| place.takes).unwrap_or(usize::MAX);
+    let message_bytes_max = limits.message_bytes_max.min(takes);
+    let outbox = Outbox::in_parts(limits.outgoing_bytes_max, limits.long_bytes_max, message_bytes_max);
     let outbox = Arc::new(outbox.with_clock(shared.world.clock.clone()));
     let (connected, owed) = (AtomicBool::new(false), AtomicBool::new(false));
     let id = Shared::serial(&mut state);
@@ -246,6 +251,9 @@ async fn connect(shared: &Arc<Shared>, link: &Link, address: &str, from: Instant
     }
     let greeted = dial(shared, address, Purpose::Data, Some(link)).await.map_err(|why| why.to_string())?;
     let max = greeted.message_bytes_max();
+    if let Some(place) = lock(&shared.state).links.get_mut(&link.to) {
+        place.takes = Some(max);
+    }
     link.outbox.limit_frames(max).map_err(|bytes| {
         format!("a message of {bytes} bytes waits, and {address} takes {max}: give both the same `message_bytes_max`")
     })?;

@@ -127,10 +127,10 @@ impl Clustered {
     }
 
     /// A call for a grain that its sender believes to be here, or this node to own.
-    fn call(&self, from: MemberId, link: u64, frame: CallFrame) {
+    fn call(&self, from: MemberId, link: u64, mut frame: CallFrame) {
         let Some(node) = self.node() else { return };
         let back = Back { clustered: self.weak(), to: from, call: frame.call, link };
-        if let Err(failure) = self.let_in(&node, &frame) {
+        if let Err(failure) = self.let_in(&node, &mut frame) {
             return if frame.one_way { back.taken() } else { back.fail(None, failure) };
         }
         match self.look(&node, from, &frame) {
@@ -146,12 +146,12 @@ impl Clustered {
     }
 
     /// A client's call may be made of what is marked for clients. The gateway of the client knows that only of what it hosts.
-    fn let_in(&self, node: &NodeInner, frame: &CallFrame) -> Result<(), Failure> {
+    fn let_in(&self, node: &NodeInner, frame: &mut CallFrame) -> Result<(), Failure> {
         if !frame.of_client {
             return Ok(());
         }
-        let method = format!("with id {:08x}", frame.method.0);
-        let failure = match node.open_to_clients(&frame.grain, frame.method, &method) {
+        let named = frame.request.take_method_named();
+        let failure = match node.open_to_clients(&frame.grain, frame.method, named.as_deref()) {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };

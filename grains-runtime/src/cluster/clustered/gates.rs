@@ -19,6 +19,8 @@ pub(crate) struct ClientCall {
     pub(crate) grain: GrainId,
     /// Under which it is taken.
     pub(crate) tenure: Arc<Tenure>,
+    /// The grain type is hosted here, so the name of the method is known to be one.
+    pub(crate) is_hosted: bool,
 }
 
 impl Clustered {
@@ -53,8 +55,9 @@ impl Clustered {
             return Err(CallError::BadReference { grain: grain_type.into(), why });
         }
         let grain = GrainId::new(grain_type, key);
-        node.open_to_clients(&grain, MethodId::of(method), method)?;
-        Ok(ClientCall { clustered, node, grain, tenure })
+        node.open_to_clients(&grain, MethodId::of(method), Some(method))?;
+        let is_hosted = node.hosted_name(grain_type).is_some();
+        Ok(ClientCall { clustered, node, grain, tenure, is_hosted })
     }
 }
 
@@ -69,16 +72,22 @@ fn known(node: &NodeInner, standing: &Standing, grain_type: &str) -> Option<&'st
 }
 
 impl NodeInner {
-    /// Whether clients may call this method. Who does not host the grain type does not know; who does is asked.
-    pub(crate) fn open_to_clients(&self, grain: &GrainId, method: MethodId, name: &str) -> Result<(), Failure> {
-        match self.about(grain.grain_type(), method) {
-            None => Ok(()),
-            Some(None) => {
-                let (grain, method) = (grain.to_string().into(), name.into());
-                Err(CallError::UnknownMethod { grain, method })
+    /// Whether clients may call this method. Who does not host the grain type does not know; who does is asked. What the client has
+    /// called it has to be its name, and not only to have the same hash: that name is what the authorization was asked about.
+    pub(crate) fn open_to_clients(
+        &self,
+        grain: &GrainId,
+        method: MethodId,
+        named: Option<&str>,
+    ) -> Result<(), Failure> {
+        let Some(about) = self.about(grain.grain_type(), method) else { return Ok(()) };
+        match about.filter(|about| named.is_none_or(|named| named == about.method.name)) {
+            None => {
+                let method = named.map_or_else(|| format!("with id {:08x}", method.0), str::to_owned).into();
+                Err(CallError::UnknownMethod { grain: grain.to_string().into(), method })
             }
-            Some(Some(about)) if about.for_clients => Ok(()),
-            Some(Some(about)) => {
+            Some(about) if about.for_clients => Ok(()),
+            Some(about) => {
                 let fix = format!(
                     "trait `{0}` is not for clients: mark it with `#[rpc_trait(client)]`, if they are to call it",
                     about.interface

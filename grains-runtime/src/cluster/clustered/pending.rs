@@ -19,7 +19,7 @@ use super::envelope::Target;
 use crate::{
     ambient::{Inherited, Link},
     tenure::Tenure,
-    wire::{self, Company, Marks},
+    wire::{self, Company, Marks, Order},
 };
 
 /// One such call.
@@ -81,14 +81,30 @@ pub(crate) struct Unwanted {
     pub(crate) to: MemberId,
     /// On which link it was sent.
     pub(crate) link: u64,
+    /// In which order: the word for it must not overtake it.
+    pub(crate) order: Order,
 }
 
 impl Unwanted {
     /// Nobody waits for a one-way call.
     fn of(sent: &Sent) -> Option<Self> {
-        sent.call.sink.as_ref().map(|_| Self { number: sent.number, to: sent.to, link: sent.link })
+        let Sent { number, call, to, link, target, .. } = sent;
+        let order = order(call.hash, *target);
+        call.sink.as_ref().map(|_| Self { number: *number, to: *to, link: *link, order })
     }
 }
+
+/// In which order a call to the grain of this hash leaves.
+pub(super) fn order(hash: u64, target: Target) -> Order {
+    match target {
+        // Behind all earlier ones to that host: it takes no order that is older than another one.
+        Target::Ordered(_) => Order::Key(ORDERS),
+        Target::Known(_) | Target::Whoever => Order::Key(hash),
+    }
+}
+
+/// The key of calls that carry orders, among those of grains: that one of these may have the same only delays it.
+const ORDERS: u64 = 0;
 
 /// What became of a call that was sent.
 pub(crate) struct Returned {
@@ -103,6 +119,9 @@ pub(crate) struct Pending {
     /// By number. No tree: its nodes would have eleven of these each, to be moved about and allocated.
     sent: HashTable<Sent>,
     parked: BTreeMap<u64, Call>,
+    /// Those of their arguments.
+    parked_bytes: usize,
+    parked_bytes_max: usize,
     peers: LiteMap<MemberId, Peer>,
     footing: Footing,
     calls_max: usize,
@@ -142,6 +161,8 @@ impl Pending {
             next: 0,
             sent: HashTable::new(),
             parked: BTreeMap::new(),
+            parked_bytes: 0,
+            parked_bytes_max: PARKED_BYTES_MAX,
             peers: LiteMap::new(),
             footing: Footing::default(),
             calls_max,
@@ -158,12 +179,18 @@ impl Pending {
         if under_way >= COMPANY { Company::Of(under_way) } else { Company::Alone }
     }
 
+    /// How many calls there may be for one like this to be taken. What clients do leaves half of them to the calls of grains,
+    /// those among them that are made on behalf of clients.
+    fn calls_max(&self, call: &Call) -> usize {
+        if call.of_client { self.calls_max.div_ceil(2) } else { self.calls_max }
+    }
+
     /// A number for a call that is about to be sent to this member.
-    pub(crate) fn number(&mut self, to: MemberId) -> Result<u64, Full> {
-        let member_max = self.calls_max.div_ceil(2);
+    pub(crate) fn number(&mut self, to: MemberId, call: &Call) -> Result<u64, Full> {
+        let member_max = self.calls_max(call).div_ceil(2);
         match self.under_way(to) >= member_max {
             true => Err(Full::Member(member_max)),
-            false => self.next_number().ok_or(Full::All(self.calls_max)),
+            false => self.next_number(call).ok_or(Full::All(self.calls_max(call))),
         }
     }
 
@@ -196,8 +223,8 @@ impl Pending {
         self.peers.entry(to).or_default().link.replace(link)
     }
 
-    fn next_number(&mut self) -> Option<u64> {
-        (self.len() < self.calls_max).then(|| {
+    fn next_number(&mut self, call: &Call) -> Option<u64> {
+        (self.len() < self.calls_max(call)).then(|| {
             self.next += 1;
             self.next
         })
@@ -225,15 +252,25 @@ impl Pending {
         self.peers.entry(to).or_default().under_way += 1;
     }
 
-    /// Keeps a call until it is tried again. Gives it back if there are too many.
-    pub(crate) fn park(&mut self, call: Call) -> Option<Call> {
-        let Some(number) = self.next_number() else { return Some(call) };
+    /// Keeps a call until it is tried again. If there are too many, gives it back with the limit that is reached.
+    pub(crate) fn park(&mut self, call: Call) -> Option<(Call, String)> {
+        let bytes = self.parked_bytes + call.args.len();
+        if !self.parked.is_empty() && bytes > self.parked_bytes_max {
+            let limit = format!("{} bytes of calls that wait until it is known where they go", self.parked_bytes_max);
+            return Some((call, limit));
+        }
+        let Some(number) = self.next_number(&call) else {
+            let limit = format!("calls_max = {}", self.calls_max(&call));
+            return Some((call, limit));
+        };
+        self.parked_bytes = bytes;
         self.parked.insert(number, call);
         None
     }
 
     /// All parked calls, in the order they came.
     pub(crate) fn unpark(&mut self) -> Vec<Call> {
+        self.parked_bytes = 0;
         std::mem::take(&mut self.parked).into_values().collect()
     }
 
@@ -299,6 +336,7 @@ impl Pending {
     pub(crate) fn forget_over(&mut self, now: Instant) -> (Vec<Call>, Vec<Unwanted>) {
         let (mut over, unwanted) = given_up(self.take_sent(|sent| sent.call.is_over(now)));
         over.extend(self.parked.extract_if(.., |_, call| call.is_over(now)).map(|(_, call)| call));
+        self.parked_bytes = self.parked.values().map(|call| call.args.len()).sum();
         (over, unwanted)
     }
 
@@ -330,6 +368,11 @@ fn given_up(calls: Vec<Sent>) -> (Vec<Call>, Vec<Unwanted>) {
 /// From how many calls under way a write waits for more of them. With fewer there is little to gain, and a lone call would wait for
 /// nothing.
 const COMPANY: usize = 8;
+
+/// The bytes of the arguments of calls that wait until it is known where they go; a lone one may have more. What three links may
+/// have had in their queues when they ended has room. Beyond it the memory of a node that looks for its cluster would fill up with
+/// what it is asked.
+const PARKED_BYTES_MAX: usize = 256 << 20;
 
 /// How much longer than its caller a call is remembered.
 const GRACE: Duration = Duration::from_secs(1);
@@ -370,7 +413,7 @@ mod tests {
     fn hundred() -> Pending {
         let mut pending = Pending::new(100);
         for n in 1..=100 {
-            let number = pending.number(member(n % 2)).unwrap();
+            let number = pending.number(member(n % 2), &call(n)).unwrap();
             pending.sent(number, call(n), member(n % 2), n % 2, wire::Sent::Short(n), Target::Whoever);
         }
         pending
@@ -383,8 +426,8 @@ mod tests {
     #[test]
     fn calls_come_back_in_the_order_in_which_they_were_sent() {
         let mut pending = hundred();
-        assert_eq!(pending.number(member(2)), Err(Full::All(100)));
-        assert_eq!(pending.number(member(1)), Err(Full::Member(50)));
+        assert_eq!(pending.number(member(2), &call(1)), Err(Full::All(100)));
+        assert_eq!(pending.number(member(1), &call(1)), Err(Full::Member(50)));
         let (unknown, unsent) = pending.link_ended(0, Marks { short: 50, long: 0 });
         assert_eq!(keys(&unknown), (2..=50).step_by(2).collect::<Vec<_>>());
         assert_eq!(keys(&unsent), (52..=100).step_by(2).collect::<Vec<_>>());
@@ -408,7 +451,53 @@ mod tests {
         assert_eq!((returned.call.hash, returned.link), (7, 1));
         assert!(pending.answered(7, member(1)).is_none());
         assert_eq!(pending.len(), 99);
-        assert!(pending.number(member(1)).is_ok(), "there is room for one more");
+        assert!(pending.number(member(1), &call(1)).is_ok(), "there is room for one more");
+    }
+
+    fn of_client(call: Call) -> Call {
+        Call { of_client: true, ..call }
+    }
+
+    #[test]
+    fn clients_leave_half_of_all_calls_to_grains() {
+        let mut pending = Pending::new(10);
+        for n in 0..5 {
+            assert!(pending.park(of_client(call(n))).is_none());
+        }
+        let (returned, limit) = pending.park(of_client(call(5))).unwrap();
+        assert_eq!((returned.hash, &*limit), (5, "calls_max = 5"));
+        assert_eq!(pending.number(member(1), &of_client(call(5))), Err(Full::All(5)));
+        for n in 5..10 {
+            assert!(pending.park(call(n)).is_none());
+        }
+        assert_eq!(pending.park(call(10)).unwrap().1, "calls_max = 10");
+        assert_eq!(pending.unpark().len(), 10);
+        // And half of what may be under way to one member.
+        for n in 1..=3 {
+            let number = pending.number(member(1), &of_client(call(n))).unwrap();
+            pending.sent(number, of_client(call(n)), member(1), 1, wire::Sent::Short(n), Target::Whoever);
+        }
+        assert_eq!(pending.number(member(1), &of_client(call(4))), Err(Full::Member(3)));
+        assert!(pending.number(member(1), &call(4)).is_ok() && pending.number(member(2), &of_client(call(4))).is_ok());
+    }
+
+    #[test]
+    fn what_is_parked_is_bounded_in_bytes_and_one_alone_may_have_more() {
+        let long = |key, bytes: usize| Call { args: vec![0; bytes].into(), ..call(key) };
+        let mut pending = Pending { parked_bytes_max: 1000, ..Pending::new(100) };
+        assert!(pending.park(long(1, 1001)).is_none());
+        assert!(pending.park(long(2, 1)).unwrap().1.contains("1000 bytes"));
+        assert_eq!(pending.unpark().len(), 1);
+        for n in 1..=4 {
+            assert!(pending.park(long(n, 250)).is_none());
+        }
+        assert!(pending.park(long(5, 1)).is_some());
+        // Calls 1 and 2 are over, and make room.
+        let over = Instant::default() + Duration::from_secs(2) + GRACE;
+        assert_eq!(pending.forget_over(over).0.len(), 2);
+        assert!(pending.park(long(6, 500)).is_none());
+        assert!(pending.park(long(7, 1)).is_some());
+        assert_eq!(pending.len(), 3);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use grains_core::{
 use super::{
     Clustered,
     envelope::{CALL, CallFrame, Ordered, Target},
-    pending::{Call, Full, Pending, unanswered},
+    pending::{Call, Full, Pending, order, unanswered},
     table::{Standing, Way},
 };
 use crate::{
@@ -28,15 +28,12 @@ use crate::{
     cluster::{member::Member, names::MemberId},
     node::NodeInner,
     scratch,
-    wire::{Link, Marks, Order, SendError, Wire, micros},
+    wire::{Link, Marks, SendError, Wire, micros},
 };
 
 /// How often a call is sent before its caller is told that its grain is nowhere to be found. Each time the cluster has
 /// changed in between.
 const TRIES_MAX: u32 = 64;
-
-/// The key of calls that carry orders, among those of grains: that one of these may have the same only delays it.
-const ORDERS: u64 = 0;
 
 impl Clustered {
     /// Starts the call in `slot`, whose grain has no activation here yet.
@@ -280,10 +277,9 @@ impl Clustered {
     /// Keeps a call until something changes.
     pub(crate) fn park(&self, call: Call) {
         let refused = lock(&self.pending).park(call);
-        if let Some(call) = refused {
-            let limit = format!("calls_max = {}", self.config.calls_max).into();
+        if let Some((call, limit)) = refused {
             let grain = call.grain.to_string().into();
-            call.fail(CallError::Overloaded { grain, limit });
+            call.fail(CallError::Overloaded { grain, limit: limit.into() });
         }
         // A node that has stopped meanwhile looks at no parked call again.
         if self.node().is_none() {
@@ -333,7 +329,7 @@ impl Clustered {
         if era.is_some_and(|era| call.deadline <= now || !pending.stands(era, now)) {
             return Handed::Late(call);
         }
-        let number = match pending.number(to.id) {
+        let number = match pending.number(to.id, &call) {
             Ok(number) => number,
             Err(Full::All(limit) | Full::Member(limit)) => {
                 return Handed::Refused(call, SendError::Overloaded { limit });
@@ -356,12 +352,7 @@ impl Clustered {
             chain: chain.unwrap_or_default(),
             args: call.args.clone(),
         };
-        let order = match target {
-            // Behind all earlier ones to that host: it takes no order that is older than another one.
-            Target::Ordered(_) => Order::Key(ORDERS),
-            Target::Known(_) | Target::Whoever => Order::Key(call.hash),
-        };
-        match link.send_in(pending.company(to.id), order, CALL, |out| frame.write(out)) {
+        match link.send_in(pending.company(to.id), order(call.hash, target), CALL, |out| frame.write(out)) {
             Ok(sent) => {
                 pending.sent(number, call, to.id, link.id(), sent, target);
                 Handed::Sent

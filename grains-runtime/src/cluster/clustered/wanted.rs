@@ -12,7 +12,7 @@ use super::{
     envelope::{CANCEL, write_cancel},
     pending::Unwanted,
 };
-use crate::{activation::lock, ambient::Link, cluster::names::MemberId, wire::Order};
+use crate::{activation::lock, ambient::Link, cluster::names::MemberId};
 
 /// How many such calls are known; those beyond are not taken back, and end by their deadline as all do. A quarter of a
 /// million are what four members may have under way with the default of `calls_max`, and take some 30 MB.
@@ -132,9 +132,9 @@ impl Clustered {
     /// end of that link says the same.
     pub(super) fn say_cancelled(&self, calls: impl IntoIterator<Item = Unwanted>) {
         let Some(wire) = self.wire() else { return };
-        for Unwanted { number, to, link } in calls {
+        for Unwanted { number, to, link, order } in calls {
             if let Some(link) = wire.known_link(to).filter(|known| known.id() == link)
-                && let Err(why) = link.send_small(Order::Free, CANCEL, |out| write_cancel(out, number))
+                && let Err(why) = link.send_small(order, CANCEL, |out| write_cancel(out, number))
             {
                 tracing::debug!(%to, %why, "not told that a call is wanted no more");
             }

@@ -78,11 +78,6 @@ impl Principals {
         Self { rate, connections_max, per_principal_max, connections: 0, known: BTreeMap::new() }
     }
 
-    /// How many connections there are.
-    pub(super) fn connections(&self) -> usize {
-        self.connections
-    }
-
     /// One more connection of `principal`.
     pub(super) fn enter(&mut self, principal: &str, now: Instant) -> Result<(), TooMany> {
         if self.connections >= self.connections_max {
@@ -176,6 +171,6 @@ mod tests {
         assert_eq!(principals.enter("c", at(0)), Err(TooMany::Connections(3)));
         principals.left("a");
         principals.enter("c", at(0)).unwrap();
-        assert_eq!(principals.connections(), 3);
+        assert_eq!(principals.connections, 3);
     }
 }

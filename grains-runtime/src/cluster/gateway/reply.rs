@@ -30,6 +30,8 @@ pub(super) struct ClientReply {
     grain: GrainId,
     wanted: Arc<Cancellation>,
     told: bool,
+    /// Its answer waits for room, and the call counts until that has left.
+    waits: bool,
 }
 
 /// What a client is told whose call is answered by a stream.
@@ -44,7 +46,7 @@ impl ClientReply {
         grain: GrainId,
         wanted: Arc<Cancellation>,
     ) -> Self {
-        Self { session, tenure, call, grain, wanted, told: false }
+        Self { session, tenure, call, grain, wanted, told: false, waits: false }
     }
 
     fn tell(&mut self, failure: Failure) {
@@ -99,7 +101,8 @@ impl ClientReply {
     fn give_when_room(&mut self, body: Vec<u8>) {
         let (session, bytes) = (self.session.clone(), body.len());
         let max = session.gateway.config.answer_bytes_max;
-        let waiting = Waiting { session, bytes };
+        let waiting = Waiting { session, bytes, call: self.call };
+        self.waits = true;
         if waiting.session.answers_waiting.fetch_add(bytes, Ordering::AcqRel) + bytes > max {
             let principal = waiting.session.principal();
             tracing::warn!(%principal, max, "a client takes no answers, and too many wait for it: its connection ends");
@@ -120,15 +123,17 @@ impl ClientReply {
     }
 }
 
-/// The bytes of an answer that waits for room.
+/// An answer that waits for room: so many bytes, and a call that is not over.
 struct Waiting {
     session: Arc<Session>,
     bytes: usize,
+    call: u64,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.session.answers_waiting.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.session.over(self.call);
     }
 }
 
@@ -138,7 +143,9 @@ impl Drop for ClientReply {
             let failure = self.lost("its turn ended without an answer");
             self.tell(failure);
         }
-        self.session.over(self.call);
+        if !self.waits {
+            self.session.over(self.call);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One connection of a client: its calls are checked here, one after the other, and handed to this node.
 //!
 //! Invariant: a call counts until its turn and its answer are over, cancelled or not: so whoever cancels its calls cannot have
-//! more of them run.
+//! more of them run. A connection counts until all of its calls are over, for the same reason.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use grains_core::{CallError, Failure, GrainId, MethodId, Outcome, cancel::Cancellation, route::ReplySink};
+use grains_core::{
+    CallError, Failure, GrainId, MethodId, Outcome, RequestContext, cancel::Cancellation, route::ReplySink,
+};
 
 use super::{
     super::clustered::{gates::ClientCall, pending::Call},
@@ -167,9 +169,14 @@ impl Session {
     }
 
     fn make(self: &Arc<Self>, words: CallWords<'_>, checked: ClientCall) -> Result<(), Failure> {
-        let ClientCall { clustered, node, grain, tenure } = checked;
+        let ClientCall { clustered, node, grain, tenure, is_hosted } = checked;
         let timeout = Duration::from_micros(words.left_us).min(FAR);
-        let request = words.request.of_client(&self.principal_text).map_err(|full| {
+        let request = words.request.of_client(&self.principal_text);
+        let named = |request: RequestContext| match is_hosted {
+            true => Ok(request),
+            false => request.with_method_named(words.method),
+        };
+        let request = request.and_then(named).map_err(|full| {
             let why = format!("{full}, with who the client is: send less").into();
             CallError::Codec { why, outcome: Outcome::NotExecuted }
         })?;
@@ -204,6 +211,12 @@ impl Session {
         };
         clustered.submit(call);
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.gateway.left(&self.principal_text);
     }
 }
 

@@ -37,10 +37,6 @@ impl Dialler {
         let outbox = Arc::new(Outbox::new(shared.config.limits.outgoing_bytes_max, greeted.message_bytes_max()));
         let registered = shared.register(Side::Dialled, &greeted.me, &greeted.them, &outbox);
         let registered = registered.map_err(|why| why.to_string())?;
-        // As long as it has a connection it talks to this cluster only, and to no other of the same name.
-        if let Some(generation) = greeted.them.about.generation {
-            shared.set_generation(generation);
-        }
         Ok(Dialled { shared: shared.clone(), greeted, outbox, registered })
     }
 
@@ -87,6 +83,13 @@ impl Dialled {
     /// What the gateway is called.
     pub(crate) fn gateway(&self) -> &NodeName {
         &self.greeted.them.about.name
+    }
+
+    /// From now on this client talks to the cluster of this connection only, and to no other of the same name.
+    pub(crate) fn keep_generation(&self) {
+        if let Some(generation) = self.greeted.them.about.generation {
+            self.shared.set_generation(generation);
+        }
     }
 
     /// Moves its bytes until it ends, and says why it did.

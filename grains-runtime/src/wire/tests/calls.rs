@@ -298,4 +298,17 @@ async fn a_smaller_limit_of_the_other_side_is_found_out(setup: Setup) {
     while let Some((kind, _)) = raw.hear().await {
         assert_eq!(kind, frame::HELLO);
     }
+    // It is remembered: what is too long ends no second link, with all that waits there.
+    let link = a.link(member(2), &address);
+    let too_large = link.send(1, |out| out.resize(out.len() + 1000, 1));
+    assert_eq!(too_large, Err(SendError::TooLarge { bytes: 1001, max: 1000 }));
+    assert_eq!(link.send(2, |out| out.push(2)), Ok(Sent::Short(1)));
+    let mut raw = Raw::new(listener.accept().await.unwrap());
+    assert!(raw.write(&small.frame(frame::WELCOME)).await);
+    while let Some((kind, _)) = raw.hear_word().await
+        && kind != 2
+    {
+        assert_eq!(kind, frame::HELLO);
+    }
+    assert!(!link.is_closed());
 }
