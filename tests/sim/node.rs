@@ -1,6 +1,4 @@
 //! A node inside the simulator: calls, timers, streams and states in virtual time, the same in every run of a seed.
-#![cfg(feature = "sim")]
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::time::Duration;
 
