@@ -147,6 +147,21 @@ impl Cluster {
         (0..self.len()).map(|n| self.node(n).map(|node| node.status())).collect()
     }
 
+    /// Describes one more node of this cluster: on a machine of its own, which listens at an address of its own. Start it yourself,
+    /// with another name if you like; nothing that is said of the cluster here counts it.
+    ///
+    /// ```
+    /// # use grains_runtime as grains;
+    /// # async fn example(cluster: grains::sim::Cluster) {
+    /// let machine = cluster.sim().machine("late");
+    /// let builder = cluster.builder(&machine, "127.0.0.9:7101");
+    /// let late = machine.spawn(async move { builder.start().await.expect("it joins") });
+    /// # }
+    /// ```
+    pub fn builder(&self, machine: &Machine, listen: impl Into<String>) -> NodeBuilder {
+        (self.describe)(machine).cluster(self.config.clone().listen(listen)).data_dir("data")
+    }
+
     /// How long a node may act without hearing from the leader, as [configured](Self::configure).
     pub fn lease(&self) -> Duration {
         self.config.lease
@@ -160,9 +175,7 @@ impl Cluster {
             return;
         }
         *self.process(n) = Process::Starting;
-        let config = self.config.clone().listen(address(n));
-        // What is described may say otherwise.
-        let builder = (self.describe)(&host.machine).cluster(config).data_dir("data");
+        let builder = self.builder(&host.machine, address(n));
         let (sim, process, began) = (self.sim.clone(), host.process.clone(), self.began.clone());
         drop(host.machine.spawn(async move {
             match builder.start().await {

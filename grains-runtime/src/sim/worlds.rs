@@ -203,12 +203,16 @@ impl Worlds {
 
     /// Runs the world of this seed, and says what it came to: for replaying one that failed, in a debugger for example.
     pub fn judge(&self, seed: u64) -> Verdict {
-        self.judged(seed, self.simulation.clone())
+        self.judged(self.of_seed(seed))
     }
 
-    fn judged(&self, seed: u64, simulation: Builder) -> Verdict {
+    fn of_seed(&self, seed: u64) -> Builder {
+        let kept = KEPT_CHANCES[seed as usize % KEPT_CHANCES.len()];
+        self.simulation.clone().seed(seed).unsynced_kept_chance(kept)
+    }
+
+    fn judged(&self, simulation: Builder) -> Verdict {
         let violations = RefCell::new(Vec::new());
-        let simulation = simulation.seed(seed).unsynced_kept_chance(KEPT_CHANCES[seed as usize % KEPT_CHANCES.len()]);
         let (report, failed) = simulation.run_judged(async |sim| self.live(sim, &violations).await);
         let mut violations = violations.into_inner();
         violations.extend(report.panics.iter().map(ToString::to_string));
@@ -222,7 +226,7 @@ impl Worlds {
     /// If the runs differ; the message names the first event that does.
     pub fn replays(&self, seed: u64) -> Report {
         let violations = RefCell::new(Vec::new());
-        self.simulation.clone().seed(seed).replays(async |sim| self.live(sim, &violations).await)
+        self.of_seed(seed).replays(async |sim| self.live(sim, &violations).await)
     }
 
     /// A world, from its beginning to its end.
@@ -252,7 +256,7 @@ impl Worlds {
 
     /// What is told of a world that failed. It runs once more for its events, which only then are worth their memory.
     fn failure(&self, seed: u64, verdict: &Verdict) -> String {
-        let again = self.judged(seed, self.simulation.clone().keep_lines(LINES_MAX));
+        let again = self.judged(self.of_seed(seed).keep_lines(LINES_MAX));
         let mut told = verdict.to_string();
         // Writing to a String cannot fail.
         let _ = write!(told, "\nagain, with the features of this run: {}", seeds::again_here(seed));
