@@ -30,7 +30,7 @@ mod traces;
 /// It is a violation if a check fails, something panics (but for turns of grains, which cost their activation), the cluster
 /// does not come to be or does not come back to itself, or a caller does not end.
 ///
-/// ```
+/// ```no_run
 /// # use grains_runtime as grains;
 /// use grains::sim::{Faults, Worlds};
 /// # use grains::sim::{Caller, Workload};
@@ -43,7 +43,7 @@ mod traces;
 ///     Worlds::new(3, |machine| machine.node()) // `.host::<CounterGrain>()`
 ///         .workload(2, Counting::default)
 ///         .faults(Faults::all())
-///         .run(2);
+///         .run(10);
 /// }
 /// # what_was_counted_stays();
 /// ```
@@ -138,7 +138,7 @@ impl Worlds {
     /// Has this go wrong: one certain thing, beside the random [faults](Self::faults), if there are any. It is calm when both are
     /// over.
     ///
-    /// ```
+    /// ```no_run
     /// # use grains_runtime as grains;
     /// use std::time::Duration;
     ///
