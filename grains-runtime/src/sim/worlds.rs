@@ -10,7 +10,7 @@ use std::{
 
 use self::{
     life::{Life, both},
-    traces::written,
+    traces::{LINES_MAX, written},
 };
 use super::{
     Builder, Cluster, Faults, Machine, Report, Sim, seeds,
@@ -79,8 +79,6 @@ pub struct Verdict {
 const KEPT_CHANCES: [f64; 3] = [0.0, 0.3, 0.7];
 /// How many violations are told.
 const TOLD_MAX: usize = 10;
-/// How many events are written into the file of a failed world: some 100 MB of memory, and half of that on disk.
-const LINES_MAX: usize = 1_000_000;
 
 impl Worlds {
     /// Worlds of so many nodes. `describe` says what these are: begin with [`Machine::node`], and host there what is to be tested.
@@ -220,7 +218,8 @@ impl Worlds {
         Verdict { violations, report }
     }
 
-    /// Runs the world of this seed twice, and compares all events: whether it follows from its seed.
+    /// Runs the world of this seed twice, and compares all events: whether it follows from its seed. What is wrong with the world
+    /// itself is not asked for: [`judge`](Self::judge) it.
     ///
     /// # Panics
     /// If the runs differ; the message names the first event that does.

@@ -4,6 +4,9 @@ use std::{env, fs, io, path::PathBuf, thread};
 
 use crate::sim::Report;
 
+/// How many events are written: some 100 MB of memory, and half of that on disk. A world of half a minute has some hundred thousand.
+pub(super) const LINES_MAX: usize = 1_000_000;
+
 /// Where they go, unless it is among temporary files.
 const FOLDER: &str = "GRAINS_TRACES";
 
@@ -13,6 +16,9 @@ pub(super) fn written(seed: u64, report: &Report) -> io::Result<PathBuf> {
     fs::create_dir_all(&folder)?;
     let path = folder.join(format!("{}-{seed}.txt", test()));
     let mut text = report.lines.join("\n");
+    if report.lines.len() == LINES_MAX {
+        text.push_str("\nand there may have been more: these are the first ones");
+    }
     text.push('\n');
     fs::write(&path, text)?;
     Ok(path)
