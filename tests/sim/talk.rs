@@ -26,6 +26,8 @@ use crate::{
 
 const ROOMS: [&str; 2] = ["lobby", "garden"];
 const CALL_MAX: Duration = Duration::from_secs(3);
+/// Impatient people: whoever repeats often finds out whether a line is known again.
+const SAY_MAX: Duration = Duration::from_millis(200);
 
 /// A room, and the number of a line there.
 type Place = (&'static str, u64);
@@ -65,7 +67,7 @@ impl Workload for Talking {
             self.begun.lock().unwrap().insert(text.clone());
             let line: LineText = text.parse().unwrap();
             let number = loop {
-                let said = caller.get::<RoomRef>(at).say(id, who.clone(), line.clone()).timeout(CALL_MAX).await;
+                let said = caller.get::<RoomRef>(at).say(id, who.clone(), line.clone()).timeout(SAY_MAX).await;
                 match said {
                     Ok(number) => break number,
                     Err(_) if caller.goes_on().await => {}
@@ -139,10 +141,11 @@ fn rooms_lose_and_repeat_nothing_while_nodes_and_networks_fail() {
         let node = machine.node().host::<RoomGrain>().host::<LeafGrain>().host::<RoomsGrain>();
         node.host::<OnlineGrain>().host::<UserGrain>()
     };
+    let pause = Duration::from_millis(50)..=Duration::from_millis(500);
     Worlds::new(3, describe)
         .workload(1, Talking::default)
         .workload(1, Listening::default)
-        .faults(Faults::all())
+        .faults(Faults::all().pause(pause))
         .lasts(Duration::from_secs(3))
         .run(3);
 }

@@ -118,8 +118,9 @@ fn a_world_replays_and_one_that_does_not_is_found_out() {
 
 #[test]
 fn what_a_simulation_is_like_can_be_said_for_all_worlds() {
-    let hash = |order| worlds(1, "nothing").simulated(Sim::builder().order(order)).judge(1).report.hash;
-    assert_ne!(hash(Order::Seeded), hash(Order::Fifo));
+    let hash = |order, seed| worlds(1, "nothing").simulated(Sim::builder().order(order)).judge(seed).report.hash;
+    assert_ne!(hash(Order::Seeded, 1), hash(Order::Fifo, 1));
+    assert_ne!(hash(Order::Seeded, 1), hash(Order::Seeded, 2), "and each seed is a world of its own");
 }
 
 #[test]
