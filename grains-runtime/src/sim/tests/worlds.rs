@@ -73,6 +73,14 @@ fn a_process_that_starts_again_has_callers_in_the_place_of_those_that_ended() {
         cluster.start(1);
     });
     assert_eq!(begun(one_crash), ["Odd on n0: 3 callers"]);
+    let one_leaves = worlds(2, "count").scenario(|cluster| async move {
+        cluster.sim().sleep(ms(100)).await;
+        cluster.leave(1).await;
+        assert!(!cluster.machine(1).is_up());
+        let members = cluster.node(0).map(|node| node.status().members.len());
+        assert_eq!(members, Some(1), "it has left, and nobody waits for its lease");
+    });
+    assert_eq!(begun(one_leaves), ["Odd on n0: 3 callers"], "what is down starts when it is calm");
 }
 
 #[test]
