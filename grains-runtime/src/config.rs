@@ -59,7 +59,7 @@ pub struct NodeConfig {
     /// all. Never in the simulator.
     pub blocked_turn: Duration,
     /// Encode and decode the arguments and answers of local calls too, as if each callee were on another node. Default
-    /// `false`; for tests.
+    /// `false`; for tests. On in nodes that the simulator describes (`sim::Machine::node`).
     pub encode_local_calls: bool,
 }
 

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use grains::sim::Sim;
+use grains::sim::{Cluster, Worlds};
 
-use crate::{cluster::Cluster, facts, simulated, world};
+use crate::{
+    cluster::{cluster, leader_and_other},
+    world::at_work,
+};
 
 /// A name, and how it goes.
 pub(crate) type Directed = (&'static str, fn(u64));
@@ -32,24 +35,21 @@ fn directed_worlds_have_no_violation() {
     }
 }
 
-fn go(seed: u64, lease: Duration, trouble: impl AsyncFnOnce(&Sim, &mut Cluster)) {
+fn go<F: Future<Output = ()> + 'static>(seed: u64, lease: Duration, trouble: fn(Cluster) -> F) {
     crate::logs();
-    simulated(seed).run(async |sim| {
-        let mut cluster = Cluster::new(&sim, 3);
-        cluster.lease = lease;
-        world::run_with(sim, cluster, trouble).await;
-    });
-    let violations = facts::verdict().violations;
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    let worlds = Worlds::of(move |sim| cluster(sim, 3).configure(|config| config.lease = lease));
+    let (_, verdict) = crate::judged(seed, &at_work(worlds).scenario(trouble).lasts(Duration::ZERO));
+    assert!(verdict.violations.is_empty(), "{}", verdict.violations.join("\n"));
 }
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 
 /// Clocks differ by as much as they may, and the node with the slow one is cut off.
-async fn clocks_apart(sim: &Sim, cluster: &mut Cluster) {
-    let Some((_, slow)) = cluster.leader_and_other() else { return };
-    for (n, host) in cluster.hosts.iter().enumerate() {
-        host.machine.clock_rate_ppm(if n == slow { -4_900 } else { 4_900 });
+async fn clocks_apart(cluster: Cluster) {
+    let sim = cluster.sim();
+    let Some((_, slow)) = leader_and_other(&cluster) else { return };
+    for (n, machine) in cluster.machines().enumerate() {
+        machine.clock_rate_ppm(if n == slow { -4_900 } else { 4_900 });
     }
     for _ in 0..3 {
         sim.sleep(LONG * 2).await;
@@ -61,11 +61,12 @@ async fn clocks_apart(sim: &Sim, cluster: &mut Cluster) {
 
 /// A leader was stopped together with its clock, which is then set: it has heard of no renewal of that time. Somebody else
 /// hears nothing just then.
-async fn leader_jumps(sim: &Sim, cluster: &mut Cluster) {
+async fn leader_jumps(cluster: Cluster) {
+    let sim = cluster.sim();
     for _ in 0..3 {
-        let Some((leader, other)) = cluster.leader_and_other() else { return };
+        let Some((leader, other)) = leader_and_other(&cluster) else { return };
         cluster.deafen(other);
-        cluster.hosts[leader].machine.clock_offset(MILLIS(3_000));
+        cluster.machine(leader).clock_offset(MILLIS(3_000));
         sim.sleep(MILLIS(3_000)).await;
         sim.net().heal();
         sim.sleep(MILLIS(4_000)).await;
@@ -73,16 +74,17 @@ async fn leader_jumps(sim: &Sim, cluster: &mut Cluster) {
 }
 
 /// A leader is cut off for so long that there is another one, and comes back when somebody else hears nothing.
-async fn old_leader(sim: &Sim, cluster: &mut Cluster) {
+async fn old_leader(cluster: Cluster) {
+    let sim = cluster.sim();
     for _ in 0..4 {
-        let Some((old, _)) = cluster.leader_and_other() else { return };
+        let Some((old, _)) = leader_and_other(&cluster) else { return };
         cluster.cut_off(old);
         sim.sleep(MILLIS(5_000)).await;
         let leads = |n: usize| {
             let status = cluster.node(n).map(|node| node.status());
-            status.is_some_and(|status| status.raft_leader.as_deref() == Some(&*cluster.hosts[n].name))
+            status.is_some_and(|status| status.raft_leader.as_deref() == Some(cluster.machine(n).name()))
         };
-        let other = (0..cluster.hosts.len()).find(|n| *n != old && !leads(*n));
+        let other = (0..cluster.len()).find(|n| *n != old && !leads(*n));
         sim.net().heal();
         cluster.deafen(other.unwrap_or(old));
         sim.sleep(MILLIS(3_000)).await;
@@ -92,13 +94,18 @@ async fn old_leader(sim: &Sim, cluster: &mut Cluster) {
 }
 
 /// A second process is started under the name of a node that is alive and cut off.
-async fn namesake(sim: &Sim, cluster: &mut Cluster) {
-    let Some((_, other)) = cluster.leader_and_other() else { return };
+async fn namesake(cluster: Cluster) {
+    let sim = cluster.sim();
+    let Some((_, other)) = leader_and_other(&cluster) else { return };
     cluster.deafen(other);
-    let second = cluster.namesake(other);
+    let second = sim.machine("namesake");
+    let builder = cluster.builder(&second, "127.0.0.4:7101").name(cluster.machine(other).name());
+    drop(second.spawn(async move {
+        let _node = builder.start().await;
+        std::future::pending::<()>().await;
+    }));
     sim.sleep(MILLIS(4_000)).await;
-    cluster.crash(second);
-    cluster.hosts.pop();
+    second.crash();
     sim.net().heal();
     sim.sleep(MILLIS(4_000)).await;
 }

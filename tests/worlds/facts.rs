@@ -29,9 +29,6 @@ pub(crate) struct Facts {
 struct Told {
     facts: Option<Facts>,
     counts: BTreeMap<&'static str, u64>,
-    /// Streams that are being read: the machine, and when it last heard anything.
-    readings: BTreeMap<u64, (String, Duration)>,
-    begun: u64,
     habits: Habits,
     /// What no checker can see: a cluster that does not come back to itself.
     stuck: Vec<String>,
@@ -140,40 +137,6 @@ impl Facts {
 /// Counts something, for people who look at how much a world does.
 pub(crate) fn count(what: &'static str) {
     TOLD.with_borrow_mut(|told| *told.counts.entry(what).or_default() += 1);
-}
-
-/// A stream that is being read, as long as its reader lives.
-pub(crate) struct Reading {
-    sim: Sim,
-    number: u64,
-}
-
-impl Reading {
-    pub(crate) fn new(sim: &Sim) -> Self {
-        let number = TOLD.with_borrow_mut(|told| {
-            told.begun += 1;
-            told.begun
-        });
-        let reading = Self { sim: sim.clone(), number };
-        reading.heard();
-        reading
-    }
-
-    pub(crate) fn heard(&self) {
-        let (place, now) = (self.sim.here(), self.sim.now());
-        TOLD.with_borrow_mut(|told| told.readings.insert(self.number, (place, now)));
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        TOLD.with_borrow_mut(|told| told.readings.remove(&self.number));
-    }
-}
-
-/// Readers that have heard nothing for so long.
-pub(crate) fn waiting_readers(sim: &Sim, long: Duration) -> Vec<(String, Duration)> {
-    TOLD.with_borrow(|told| told.readings.values().filter(|(_, heard)| *heard + long < sim.now()).cloned().collect())
 }
 
 /// How those behave that are no part of the cluster.

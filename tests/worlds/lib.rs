@@ -15,7 +15,7 @@ mod streams;
 mod switches;
 mod world;
 
-use grains::sim::{self, Builder, Report, Sim};
+use grains::sim::{self, Builder, Report, Sim, Worlds};
 
 use crate::facts::Verdict;
 
@@ -44,16 +44,13 @@ fn worlds_of_five_nodes_have_no_violation() {
 #[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn worlds_replay_event_for_event() {
     for seed in REPLAYED {
-        sim::replays(*seed, async |sim| {
-            world::run(sim, 3, true).await;
-            facts::verdict();
-        });
+        world::worlds(3).replays(*seed);
     }
 }
 
 /// Runs a world, tells what it did, and fails if anything was wrong with it.
 fn world(seed: u64, nodes: usize) {
-    let (report, Verdict { violations, counts }) = judged(seed, nodes);
+    let (report, Verdict { violations, counts }) = judged(seed, &world::worlds(nodes));
     // Read by `tests/seeds`.
     println!("world {nodes} {seed} {} {}", report.sim_time.as_millis(), violations.len());
     println!("    {} events, {counts:?}", report.events);
@@ -61,29 +58,26 @@ fn world(seed: u64, nodes: usize) {
     assert!(violations.is_empty(), "{} violations\n{shown}", violations.len());
 }
 
-/// Runs a world and gives what was wrong with it.
-fn judged(seed: u64, nodes: usize) -> (Report, Verdict) {
-    // What a crash leaves of bytes that were not synced: nothing, or some of them, torn.
-    let kept = [0.0, 0.3, 0.7][seed as usize % 3];
-    let report = simulated(seed).unsynced_kept_chance(kept).run(async |sim| {
-        // In every second world nodes have watchdogs.
-        world::run(sim, nodes, seed.is_multiple_of(2)).await;
-    });
-    (report, facts::verdict())
+/// Runs a world and gives what was wrong with it, first of all by its facts.
+fn judged(seed: u64, worlds: &Worlds) -> (Report, Verdict) {
+    let judged = worlds.judge(seed);
+    let mut verdict = facts::verdict();
+    verdict.violations.extend(judged.violations);
+    (judged.report, verdict)
 }
 
 /// Runs a scenario.
 pub(crate) fn run<F: AsyncFnOnce(Sim)>(seed: u64, scenario: F) -> Report {
-    simulated(seed).run(scenario)
+    simulated().seed(seed).run(scenario)
 }
 
-/// A simulation with this seed, in which every mechanism of safety works but those that this thread is to do without.
-pub(crate) fn simulated(seed: u64) -> Builder {
+/// A simulation in which every mechanism of safety works but those that this thread is to do without.
+pub(crate) fn simulated() -> Builder {
     #[cfg(feature = "switches")]
     let builder = switches::without_what_is_lacking(Sim::builder());
     #[cfg(not(feature = "switches"))]
     let builder = Sim::builder();
-    builder.seed(seed)
+    builder
 }
 
 fn logs() {

@@ -655,7 +655,7 @@ fn a_voter_of_long_ago_takes_nobody_along() {
 fn the_first_of_the_list_that_starts_late_founds_no_second_cluster() {
     for millis in 104..112 {
         let disk = Duration::from_millis(5)..=Duration::from_millis(15);
-        simulated(1).blocking_latency(disk).run(async |sim| {
+        simulated().seed(1).blocking_latency(disk).run(async |sim| {
             let scene = Scene::new(&sim, 3);
             let others = scene.begin(vec![Plan::new("b", 1), Plan::new("c", 2)]);
             sim.sleep(Duration::from_millis(millis)).await;

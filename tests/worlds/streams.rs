@@ -295,7 +295,7 @@ fn answers_that_find_no_room_wait_for_it() {
 /// The streams together have credit for nearly all that may wait for the link, and their readers read on.
 #[test]
 fn a_large_answer_comes_through_beside_many_streams() {
-    simulated(10).window_bytes_max(64 * 1024).run(async |sim| {
+    simulated().seed(10).window_bytes_max(64 * 1024).run(async |sim| {
         let two = Two::new(&sim).await;
         sim.net().latency(Duration::from_millis(20)..=Duration::from_millis(20));
         for _ in 0..100 {
@@ -318,7 +318,7 @@ fn a_large_answer_comes_through_beside_many_streams() {
 #[test]
 fn whoever_takes_too_few_answers_hears_that_its_connection_ends() {
     for (answers, ends) in [(30, false), (38, true)] {
-        simulated(11).window_bytes_max(4 * 1024).run(async |sim| {
+        simulated().seed(11).window_bytes_max(4 * 1024).run(async |sim| {
             let two = Two::new(&sim).await;
             sim.net().latency(Duration::from_millis(5)..=Duration::from_millis(5));
             let answers = two.large(answers, 3_900_000);
@@ -335,7 +335,7 @@ fn whoever_takes_too_few_answers_hears_that_its_connection_ends() {
 /// They take longer than members wait for the farewell of one that leaves.
 #[test]
 fn a_node_does_not_leave_before_its_answers_have_room() {
-    simulated(12).window_bytes_max(256 * 1024).run(async |sim| {
+    simulated().seed(12).window_bytes_max(256 * 1024).run(async |sim| {
         let two = Two::new(&sim).await;
         sim.net().latency(Duration::from_millis(3)..=Duration::from_millis(3));
         let answers = two.large(20, 3_900_000);

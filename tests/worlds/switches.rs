@@ -18,6 +18,7 @@ use grains::{
 use crate::{
     directed::{self, Directed},
     facts::lock,
+    world,
 };
 
 thread_local! {
@@ -132,7 +133,7 @@ impl Finding {
                 first(DIRECTED_MAX, run).map(|(seed, harm)| (seed, format!("{world}: {harm}")))
             }
             By::Worlds => first(WORLDS_MAX, |seed| {
-                let (_, verdict) = crate::judged(seed, if seed % 3 == 0 { 5 } else { 3 });
+                let (_, verdict) = crate::judged(seed, &world::worlds(if seed % 3 == 0 { 5 } else { 3 }));
                 assert!(verdict.violations.is_empty(), "{}", verdict.violations[0]);
             }),
         };

@@ -10,6 +10,7 @@ use super::{
     engine::Engine,
     exec::{Ended, Executor, Limits},
     machine::nanos_range,
+    tasks::text_of,
     trace::{Entry, Keep, Line},
 };
 
@@ -31,8 +32,9 @@ pub enum Order {
     /// Any of them, by the seed.
     #[default]
     Seeded,
-    /// In rounds: all that are ready, the oldest first, then all that have become ready meanwhile.
-    Rounds,
+    /// First come, first served: the one that has been ready for longest, as on a real machine with one thread. Fewer orders
+    /// are tried; for scenarios that are easier to read when nothing overtakes.
+    Fifo,
 }
 
 /// What happens when a task of a machine has panicked.
@@ -158,6 +160,14 @@ impl Builder {
     /// If the test panics, if a task of a machine did (unless [allowed](Self::allow_panics)), or if the run gets nowhere.
     pub fn run<F: AsyncFnOnce(Sim)>(self, test: F) -> Report {
         self.run_kept(test).0
+    }
+
+    /// Runs `test`; what fails it comes beside the report.
+    pub(super) fn run_judged<F: AsyncFnOnce(Sim)>(self, test: F) -> (Report, Option<String>) {
+        #[cfg(feature = "switches")]
+        let _off = Off::new(&self.without);
+        let (ended, report, _) = run_to_its_end(self.settings, self.limits, test);
+        (report, ended.err().map(|panic| text_of(&*panic)))
     }
 
     /// Keeps everything that happens, for a comparison.

@@ -117,6 +117,7 @@ impl Later {
 impl Engine {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let ready = Arc::new(Ready::new(settings.order));
         let state = State {
             now: 0,
             phase: Phase::Running,
@@ -131,11 +132,7 @@ impl Engine {
             later: Later::default(),
             settings,
         };
-        Arc::new(Self {
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            ready: Arc::default(),
-            state: Mutex::new(state),
-        })
+        Arc::new(Self { number: NUMBER.fetch_add(1, Ordering::Relaxed), ready, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -21,7 +21,6 @@ use tokio::{
 };
 
 use super::{
-    builder::Order,
     engine::{Engine, Life, Phase},
     here,
     ready::waker_of,
@@ -35,7 +34,6 @@ pub(super) type Ended = Result<(), Box<dyn Any + Send>>;
 /// Polls the test and all tasks until the test ends.
 pub(super) struct Executor<'t> {
     engine: Arc<Engine>,
-    order: Order,
     test: Pin<Box<dyn Future<Output = ()> + 't>>,
     waker: Waker,
     begun: Instant,
@@ -60,17 +58,7 @@ impl<'t> Executor<'t> {
         let begun = Instant::now();
         let waker = waker_of(TaskId::TEST, &engine.ready);
         engine.ready.add(TaskId::TEST);
-        Self {
-            order: engine.with(|state| state.settings.order),
-            engine,
-            test,
-            waker,
-            begun,
-            border: Box::pin(sleep_until(begun)),
-            limits,
-            polls: 0,
-            polls_now: 0,
-        }
+        Self { engine, test, waker, begun, border: Box::pin(sleep_until(begun)), limits, polls: 0, polls_now: 0 }
     }
 
     pub(super) fn polls(&self) -> u64 {
@@ -152,7 +140,7 @@ impl Future for Executor<'_> {
         let me = &mut *self;
         me.catch_up();
         loop {
-            while let Some(id) = me.engine.with(|state| me.engine.ready.choose(me.order, &mut state.chance.schedule)) {
+            while let Some(id) = me.engine.with(|state| me.engine.ready.choose(&mut state.chance.schedule)) {
                 if let Some(ended) = me.poll_one(id) {
                     return Poll::Ready(ended);
                 }

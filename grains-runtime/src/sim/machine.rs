@@ -22,6 +22,7 @@ use super::{
     tasks::SimTasks,
     trace::What,
 };
+use crate::NodeBuilder;
 
 /// One simulated machine. Clones are the same one.
 ///
@@ -61,6 +62,28 @@ impl Machine {
             disk: Arc::new(SimDisk::new(engine(), life)),
             transport: Arc::new(SimTransport::new(engine(), life)),
         }
+    }
+
+    /// Describes a node of its name over its [`world`](Self::world), that is, of its present life.
+    ///
+    /// Arguments and answers are encoded and decoded also where caller and grain are on this node
+    /// ([`encode_local_calls`](crate::NodeConfig::encode_local_calls)), so that no test passes only because two grains happened to
+    /// live together. [`configure`](NodeBuilder::configure) turns that off.
+    ///
+    /// ```
+    /// # use grains_runtime as grains;
+    /// use grains::sim;
+    ///
+    /// sim::run(1, async |sim| {
+    ///     let machine = sim.machine("a");
+    ///     let builder = machine.node().data_dir("data"); // on the disk of the machine
+    ///     let node = machine.spawn(async move { builder.start().await.expect("it starts") });
+    ///     assert_eq!(node.await.expect("it is up").name(), "a");
+    /// });
+    /// ```
+    pub fn node(&self) -> NodeBuilder {
+        let builder = NodeBuilder::default().name(self.name()).world(self.world());
+        builder.configure(|config| config.encode_local_calls = true)
     }
 
     /// Runs `task` on this machine.

@@ -28,7 +28,13 @@
 //! sockets and files beside the world, and `tokio::spawn`, whose tasks belong to no machine and survive its crash.
 //! [`replays`] finds such things: it runs a seed twice and names the first event that differs.
 //!
-//! Reading order: `builder` and `handle` (what a test holds), `machine`, `engine` (everything simulated, behind one lock),
+//! # Worlds
+//!
+//! A [`Cluster`] is nodes on machines, a [`Workload`] is what callers do on them and what must hold, [`Faults`] are what goes wrong;
+//! [`Worlds`] runs all of that from many seeds, and says of the first one that fails how to run it again. What users need of it is
+//! in [`docs/TESTING.md`](https://github.com/grains-rs/grains/blob/main/docs/TESTING.md).
+//!
+//! Reading order: `worlds`, `workload`, `faults` and `cluster` (many seeds of whole clusters), `builder` and `handle` (what a test holds), `machine`, `engine` (everything simulated, behind one lock),
 //! `exec` (who runs next, and how time passes), `agenda`, then one room per seam: `clock`, `tasks`, `random`, `disk`, `net`.
 //! `check` stands apart: it judges what a test recorded.
 
@@ -42,9 +48,11 @@ mod agenda;
 mod builder;
 pub mod check;
 mod clock;
+mod cluster;
 mod disk;
 mod engine;
 mod exec;
+mod faults;
 mod handle;
 mod here;
 mod machine;
@@ -56,16 +64,22 @@ mod seeds;
 mod tasks;
 mod trace;
 mod watchdog;
+mod workload;
+mod worlds;
 
 pub use self::{
     builder::{Builder, Order, run},
+    cluster::Cluster,
     disk::DiskFault,
+    faults::Faults,
     handle::Sim,
     machine::{Lost, Machine, Spawned},
     net::Network,
     report::{Panicked, Report},
     seeds::{replays, seeds},
     watchdog::Watchdog,
+    workload::{Caller, Workload},
+    worlds::{Verdict, Worlds},
 };
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! The tasks that want to be polled: a set, so that the order in which they were woken is forgotten.
+//! The tasks that want to be polled: a set, so that the order in which they were woken is forgotten; or a line.
 
 use std::{
     collections::VecDeque,
-    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
 };
@@ -10,25 +9,53 @@ use std::{
 use super::{builder::Order, random::Chance, tasks::TaskId};
 
 /// Locked by wakers, so nothing else may be locked or woken while it is.
-#[derive(Default)]
 pub(super) struct Ready(Mutex<Inner>);
 
-#[derive(Default)]
 struct Inner {
-    /// Sorted: the k-th is found at once, and the sets are small enough that moving a few bytes beats a tree.
-    woken: Vec<TaskId>,
-    /// Those of the present round, when rounds are asked for.
-    round: VecDeque<TaskId>,
+    woken: Woken,
     /// Wakes the executor while it waits for tokio.
     executor: Option<Waker>,
 }
 
+enum Woken {
+    /// Sorted: the k-th is found at once, and the sets are small enough that moving a few bytes beats a tree.
+    Set(Vec<TaskId>),
+    /// In the order in which they were woken, each once.
+    Line(VecDeque<TaskId>),
+}
+
+impl Woken {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Set(set) => set.is_empty(),
+            Self::Line(line) => line.is_empty(),
+        }
+    }
+}
+
 impl Ready {
+    pub(super) fn new(order: Order) -> Self {
+        let woken = match order {
+            Order::Seeded => Woken::Set(Vec::new()),
+            Order::Fifo => Woken::Line(VecDeque::new()),
+        };
+        Self(Mutex::new(Inner { woken, executor: None }))
+    }
+
     pub(super) fn add(&self, task: TaskId) {
         let executor = {
             let mut inner = self.lock();
-            if let Err(place) = inner.woken.binary_search(&task) {
-                inner.woken.insert(place, task);
+            match &mut inner.woken {
+                Woken::Set(set) => {
+                    if let Err(place) = set.binary_search(&task) {
+                        set.insert(place, task);
+                    }
+                }
+                Woken::Line(line) => {
+                    if !line.contains(&task) {
+                        line.push_back(task);
+                    }
+                }
             }
             inner.executor.take()
         };
@@ -38,27 +65,21 @@ impl Ready {
     }
 
     /// Takes out the task to poll next.
-    pub(super) fn choose(&self, order: Order, chance: &mut Chance) -> Option<TaskId> {
-        let mut inner = self.lock();
-        match order {
-            Order::Seeded => match inner.woken.len() {
+    pub(super) fn choose(&self, chance: &mut Chance) -> Option<TaskId> {
+        match &mut self.lock().woken {
+            Woken::Set(set) => match set.len() {
                 0 => None,
-                1 => inner.woken.pop(),
-                len => Some(inner.woken.remove(chance.below(len as u64) as usize)),
+                1 => set.pop(),
+                len => Some(set.remove(chance.below(len as u64) as usize)),
             },
-            Order::Rounds => {
-                if inner.round.is_empty() {
-                    inner.round = mem::take(&mut inner.woken).into();
-                }
-                inner.round.pop_front()
-            }
+            Woken::Line(line) => line.pop_front(),
         }
     }
 
     /// Keeps the executor's waker for the next task that is woken; `false` if one is ready already.
     pub(super) fn wait(&self, executor: &Waker) -> bool {
         let mut inner = self.lock();
-        let nothing = inner.woken.is_empty() && inner.round.is_empty();
+        let nothing = inner.woken.is_empty();
         if nothing {
             inner.executor = Some(executor.clone());
         }

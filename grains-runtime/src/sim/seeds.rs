@@ -29,25 +29,38 @@ use crate::activation::lock;
 /// # Panics
 /// If `body` does, after printing how to run that seed again: the lowest of those that failed. No further ones are begun.
 pub fn seeds(default_count: u64, body: impl Fn(u64) + Sync) {
-    let seeds = match from_env("GRAINS_SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=from_env("GRAINS_SEEDS").unwrap_or(default_count),
-    };
-    run_all(seeds, body);
+    let panicked = |seed| catch_unwind(AssertUnwindSafe(|| body(seed))).err();
+    if let Some((seed, panic)) = first(default_count, panicked) {
+        eprintln!("\nagain, with the features of this run: {}\n", again_here(seed));
+        resume_unwind(panic);
+    }
 }
 
-fn run_all(seeds: RangeInclusive<u64>, body: impl Fn(u64) + Sync) {
+/// The lowest of the seeds that were asked for of which `body` finds something, and what it finds. No further ones are begun
+/// then.
+pub(super) fn first<T: Send>(default_count: u64, body: impl Fn(u64) -> Option<T> + Sync) -> Option<(u64, T)> {
+    first_of(asked_for(default_count), body)
+}
+
+fn asked_for(default_count: u64) -> RangeInclusive<u64> {
+    match from_env("GRAINS_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=from_env("GRAINS_SEEDS").unwrap_or(default_count),
+    }
+}
+
+fn first_of<T: Send>(seeds: RangeInclusive<u64>, body: impl Fn(u64) -> Option<T> + Sync) -> Option<(u64, T)> {
     let this = thread::current();
     let test = this.name().unwrap_or_default();
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let next = Mutex::new(seeds);
-    let failed = Mutex::new(BTreeMap::new());
+    let found = Mutex::new(BTreeMap::new());
     // Apart, or the lock would be held while the world runs.
     let take = || lock(&next).next();
     let work = || {
         while let Some(seed) = take() {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(seed))) {
-                lock(&failed).insert(seed, panic);
+            if let Some(what) = body(seed) {
+                lock(&found).insert(seed, what);
                 *lock(&next) = RangeInclusive::new(1, 0);
             }
         }
@@ -58,17 +71,19 @@ fn run_all(seeds: RangeInclusive<u64>, body: impl Fn(u64) + Sync) {
             thread::Builder::new().name(test.to_owned()).spawn_scoped(scope, work).expect("a thread can be started");
         }
     });
-    if let Some((seed, panic)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner).pop_first() {
-        let package = env::var("CARGO_PKG_NAME").ok();
-        eprintln!("\nagain, with the features of this run: {}\n", again(seed, package.as_deref(), test));
-        resume_unwind(panic);
-    }
+    found.into_inner().unwrap_or_else(PoisonError::into_inner).pop_first()
 }
 
 /// A number from the environment.
 fn from_env<T: FromStr>(name: &str) -> Option<T> {
     let text = env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// The command that runs one seed of this test again.
+pub(super) fn again_here(seed: u64) -> String {
+    let package = env::var("CARGO_PKG_NAME").ok();
+    again(seed, package.as_deref(), thread::current().name().unwrap_or_default())
 }
 
 /// The command that runs one seed again. The harness of Rust names threads after tests, and cargo says which package it
@@ -127,7 +142,11 @@ mod tests {
     #[test]
     fn every_seed_runs_once() {
         let ran = Mutex::new(Vec::new());
-        run_all(1..=100, |seed| lock(&ran).push(seed));
+        let nothing = |seed| {
+            lock(&ran).push(seed);
+            None::<()>
+        };
+        assert_eq!(first_of(1..=100, nothing), None);
         let mut ran = ran.into_inner().unwrap();
         ran.sort();
         assert!(ran.into_iter().eq(1..=100));
@@ -136,14 +155,16 @@ mod tests {
     #[test]
     fn the_lowest_seed_that_fails_is_the_one_that_is_told() {
         let begun = Mutex::new(0);
-        let fails = || {
-            run_all(1..=1000, |seed| {
-                *lock(&begun) += 1;
-                assert!(seed < 20, "seed {seed}");
-            });
-        };
-        let panic = catch_unwind(AssertUnwindSafe(fails)).unwrap_err();
-        assert_eq!(panic.downcast_ref::<String>().unwrap(), "seed 20");
+        // Where seeds run side by side, the next one fails sooner.
+        let next_begins = || thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        let failed = first_of(1..=1000, |seed| {
+            *lock(&begun) += 1;
+            while seed == 20 && next_begins() && *lock(&begun) < 21 {
+                thread::yield_now();
+            }
+            (seed >= 20).then(|| format!("seed {seed}"))
+        });
+        assert_eq!(failed, Some((20, "seed 20".to_owned())));
         assert!(begun.into_inner().unwrap() < 100, "no more are begun after that");
     }
 }

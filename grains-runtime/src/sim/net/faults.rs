@@ -56,12 +56,14 @@ impl Network {
         self.engine.with(|state| state.heal(|from, to| (from, to) == (a, b) || (from, to) == (b, a)));
     }
 
-    /// How long bytes are under way.
+    /// How long bytes are under way. Each chunk draws its own time, so the further apart the two ends are, the more often one
+    /// connection overtakes another. What one connection carries never changes its order.
     pub fn latency(&self, range: RangeInclusive<Duration>) {
         self.engine.with(|state| state.net.faults.latency = nanos_range(&range));
     }
 
-    /// The chance, from 0 to 1, that a chunk takes up to `delay_max` longer. What is behind it waits for it.
+    /// The chance, from 0 to 1, that a chunk takes up to `delay_max` longer. What is behind it waits for it, while
+    /// other connections overtake it.
     pub fn delay_chance(&self, chance: f64, delay_max: Duration) {
         let delay_nanos_max = *nanos_range(&(delay_max..=delay_max)).start();
         self.engine.with(|state| {

@@ -1,4 +1,7 @@
 //! The network: who listens where, which connections there are, and what does not get through.
+//!
+//! Every chunk draws the time that it takes. On one connection nothing overtakes anything, as with TCP: a chunk that is late
+//! holds up what is behind it. Between connections, those of two machines included, anything may overtake anything.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -264,7 +264,7 @@ fn a_paused_machine_that_crashes_comes_back_running() {
 
 #[test]
 fn giving_way_lets_others_run() {
-    for order in [Order::Seeded, Order::Rounds] {
+    for order in [Order::Seeded, Order::Fifo] {
         Sim::builder().order(order).run(async |sim| {
             let world = sim.machine("a").world();
             let stop = Arc::new(AtomicBool::new(false));
@@ -283,31 +283,49 @@ fn giving_way_lets_others_run() {
     }
 }
 
+/// Lets others run, and is ready again at once: tokio's own would wake all that yield in the reverse order.
+async fn yields_once() {
+    let mut yielded = false;
+    poll_fn(|cx| match std::mem::replace(&mut yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
 #[test]
-fn rounds_starve_nobody_and_ignore_the_order_of_wake_ups() {
-    let order = Arc::new(Mutex::new(Vec::new()));
-    Sim::builder().order(Order::Rounds).run(async |sim| {
-        let machine = sim.machine("a");
-        let notify = Arc::new(tokio::sync::Notify::new());
-        let mut all = Vec::new();
-        for task in 0..10 {
-            let (notify, order) = (notify.clone(), order.clone());
-            all.push(machine.spawn(async move {
-                notify.notified().await;
-                for _ in 0..3 {
-                    order.lock().unwrap().push(task);
-                    tokio::task::yield_now().await;
-                }
-            }));
-        }
-        sim.sleep(ms(1)).await;
-        notify.notify_waiters();
-        for one in all {
-            one.await.unwrap();
-        }
-    });
-    let one: Vec<_> = (0..10).collect();
-    assert_eq!(*order.lock().unwrap(), [&one[..]; 3].concat());
+fn first_come_is_first_served() {
+    // Tasks wait for a gate of their own each, and the gates open in this order.
+    let opened = [3, 1, 4, 0, 2];
+    let served = |order| {
+        let served = Arc::new(Mutex::new(Vec::new()));
+        Sim::builder().order(order).run(async |sim| {
+            let machine = sim.machine("a");
+            let gates: Vec<_> = opened.iter().map(|_| Arc::new(tokio::sync::Notify::new())).collect();
+            let mut all = Vec::new();
+            for (task, gate) in gates.iter().cloned().enumerate() {
+                let served = served.clone();
+                all.push(machine.spawn(async move {
+                    gate.notified().await;
+                    for _ in 0..3 {
+                        served.lock().unwrap().push(task);
+                        yields_once().await;
+                    }
+                }));
+            }
+            sim.sleep(ms(1)).await;
+            opened.iter().for_each(|gate| gates[*gate].notify_one());
+            for one in all {
+                one.await.unwrap();
+            }
+        });
+        Arc::into_inner(served).unwrap().into_inner().unwrap()
+    };
+    assert_eq!(served(Order::Fifo), [&opened[..]; 3].concat(), "nobody is starved, and nobody overtakes");
+    assert_ne!(served(Order::Seeded), [&opened[..]; 3].concat());
 }
 
 #[test]

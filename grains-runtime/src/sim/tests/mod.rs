@@ -6,6 +6,7 @@ mod lives;
 mod network;
 mod replay;
 mod time;
+mod worlds;
 
 use std::{future::poll_fn, io, time::Duration};
 

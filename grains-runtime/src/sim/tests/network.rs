@@ -38,6 +38,64 @@ fn bytes_arrive_in_order_and_take_their_time() {
     }
 }
 
+/// What a reader of two connections sees of 400 numbers that were written to them in turn.
+fn seen_of_two_connections(sim: impl FnOnce(&Sim)) -> [Vec<u64>; 3] {
+    let seen = Arc::new(std::sync::Mutex::new([vec![], vec![], vec![]]));
+    run(1, async |world| {
+        sim(&world);
+        let (a, b) = (world.machine("a"), world.machine("b"));
+        let first = connected(&a.world(), &b.world(), "b:1").await;
+        let second = connected(&a.world(), &b.world(), "b:2").await;
+        let (mut writers, mut readers) = (Vec::new(), Vec::new());
+        for (way, (here, mut there)) in [first, second].into_iter().enumerate() {
+            writers.push(here);
+            let seen = seen.clone();
+            readers.push(b.spawn(async move {
+                for _ in 0..200 {
+                    let number = read_exactly(&mut there.reader, 8).await.unwrap();
+                    let number = u64::from_be_bytes(number.try_into().unwrap());
+                    let mut seen = seen.lock().unwrap();
+                    seen[way].push(number);
+                    seen[2].push(number);
+                }
+            }));
+        }
+        for number in 0..400_u64 {
+            write_all(&mut writers[number as usize % 2].writer, &number.to_be_bytes()).await.unwrap();
+            world.sleep(Duration::from_micros(200)).await;
+        }
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    });
+    Arc::into_inner(seen).unwrap().into_inner().unwrap()
+}
+
+/// How many numbers arrived after a larger one.
+fn overtaken(seen: &[u64]) -> usize {
+    let (mut largest, mut overtaken) = (0, 0);
+    for number in seen {
+        overtaken += usize::from(*number < largest);
+        largest = largest.max(*number);
+    }
+    overtaken
+}
+
+#[test]
+fn connections_overtake_each_other_and_none_reorders_what_it_carries() {
+    let usual = seen_of_two_connections(|_| {});
+    assert_eq!([overtaken(&usual[0]), overtaken(&usual[1])], [0, 0], "one connection keeps its order");
+    assert!(overtaken(&usual[2]) > 50, "{} of 400 were overtaken", overtaken(&usual[2]));
+
+    let delayed = seen_of_two_connections(|sim| sim.net().delay_chance(0.01, ms(100)));
+    assert_eq!([overtaken(&delayed[0]), overtaken(&delayed[1])], [0, 0], "also while some of it is delayed");
+    assert!(overtaken(&delayed[2]) > 100, "{} of 400 were overtaken", overtaken(&delayed[2]));
+
+    // The same latency for all: then nothing overtakes, so what is above is the doing of the latencies.
+    let equal = seen_of_two_connections(|sim| sim.net().latency(ms(1)..=ms(1)));
+    assert_eq!(overtaken(&equal[2]), 0);
+}
+
 #[test]
 fn a_writer_waits_while_nobody_reads() {
     Sim::builder().window_bytes_max(1000).run(async |sim| {

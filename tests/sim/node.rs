@@ -1,6 +1,4 @@
 //! A node inside the simulator: calls, timers, streams and states in virtual time, the same in every run of a seed.
-#![cfg(feature = "sim")]
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::time::Duration;
 
@@ -9,6 +7,7 @@ use grains::{
     prelude::*,
     sim::{self, Machine, Sim},
 };
+use serde::{Deserialize, Serialize};
 
 /// Counts.
 #[rpc_trait]
@@ -76,7 +75,7 @@ impl Counter for CounterGrain {
 
 /// Starts a node on `machine`, with its states on the disk there.
 async fn node_on(machine: &Machine) -> Node {
-    let builder = Node::builder().name(machine.name()).world(machine.world());
+    let builder = machine.node();
     let idle = GrainOptions::new().idle_timeout(Duration::from_secs(2));
     let builder = builder.host_with::<CounterGrain>(idle).data_dir("data");
     machine.spawn(async move { builder.start().await.unwrap() }).await.unwrap()
@@ -93,6 +92,42 @@ fn timers_tick_in_virtual_time() {
         assert_eq!(node.stop().await.dropped, 0);
     });
     assert!(report.sim_time < Duration::from_secs(2), "{report:?}");
+}
+
+/// Of which something is lost on its way to another node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Parcel {
+    label: String,
+    #[serde(skip)]
+    inside: u64,
+}
+
+/// Gives back what it is given.
+#[rpc_trait]
+pub trait Echo {
+    async fn echo(&self, parcel: Parcel) -> Result<Parcel>;
+}
+
+#[grain(Echo, default)]
+#[derive(Default)]
+pub struct EchoGrain;
+
+impl Echo for EchoGrain {
+    async fn echo(&self, parcel: Parcel) -> Result<Parcel> {
+        Ok(parcel)
+    }
+}
+
+#[test]
+fn what_cannot_travel_is_found_on_one_node() {
+    sim::run(1, async |sim| {
+        let machine = sim.machine("a");
+        let builder = machine.node().host::<EchoGrain>();
+        let node = machine.spawn(async move { builder.start().await.unwrap() }).await.unwrap();
+        let sent = Parcel { label: "fragile".to_owned(), inside: 7 };
+        let echoed = machine.spawn(async move { node.get::<EchoRef>("k").echo(sent).await }).await.unwrap();
+        assert_eq!(echoed.unwrap(), Parcel { label: "fragile".to_owned(), inside: 0 });
+    });
 }
 
 #[test]
