@@ -306,7 +306,8 @@ async fn chains_that_wait_for_each_other_by_way_of_workers_are_a_cycle() {
     meeting("a free one", 2);
     let (there, back) = (desk.hold("a free one".into(), "left".into()), node.get::<ForkRef>("left"));
     let (held, asked) = futures_util::join!(there, back.ask_desk("a free one".into(), "a".into()));
-    (held.unwrap(), asked.unwrap());
+    held.unwrap();
+    asked.unwrap();
     node.stop().await;
 }
 
