@@ -5,6 +5,7 @@
 //! run them with `--release`.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests")]
 
+mod calls;
 mod directory;
 mod explore;
 mod lease;
