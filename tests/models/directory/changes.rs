@@ -35,6 +35,19 @@ pub(crate) enum Change {
     Left { node: NodeNumber, owner: NodeNumber },
 }
 
+impl Change {
+    /// Whom it is about.
+    pub(crate) fn node(self) -> NodeNumber {
+        match self {
+            Self::Join { node, .. }
+            | Self::Evict { node, .. }
+            | Self::Rejoin { node, .. }
+            | Self::Leave { node, .. }
+            | Self::Left { node, .. } => node,
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, node, owner) = match *self {

@@ -7,7 +7,7 @@ use super::{
     state::{NodeNumber, OrderNumber, ViewNumber},
 };
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     Changes { view: ViewNumber, change: Change },
     Applies { node: NodeNumber, view: ViewNumber },

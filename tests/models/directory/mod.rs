@@ -10,6 +10,7 @@ mod event;
 mod host;
 mod migration;
 mod owner;
+mod partitions;
 mod rules;
 mod settle;
 mod state;
@@ -61,7 +62,7 @@ impl Model for Cluster {
     type Property = Property;
 
     fn starts(&self) -> Vec<State> {
-        vec![State::first(self.call)]
+        vec![State::first(0, self.call)]
     }
 
     fn steps(&self, state: &State, steps: &mut Steps<Self>) {
