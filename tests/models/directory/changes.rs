@@ -79,6 +79,13 @@ impl Happens<'_> {
         }
     }
 
+    /// An evicted node hears of it, or finds its lease over, or dies.
+    pub(super) fn notices(&mut self, node: NodeNumber) {
+        if self.state.node(node).evicted {
+            self.progress(Event::Notices { node }, |next| *next.node_mut(node) = Node::default());
+        }
+    }
+
     fn change(&mut self, view: ViewNumber, change: Change) {
         let rules = self.rules;
         self.add(Event::Changes { view, change }, Kind::Fault, |next| next.change(rules, change));
@@ -167,6 +174,7 @@ impl State {
             }
             // One that is not empty, against the rules, runs on until its lease is over.
             Change::Left { node, .. } if self.node(node).hosted.iter().any(|hosted| hosted.order != 0) => {}
+            Change::Evict { node, .. } if !rules.evicted_is_gone => self.node_mut(node).evicted = true,
             Change::Evict { node, .. } | Change::Left { node, .. } => *self.node_mut(node) = Node::default(),
             Change::Leave { .. } => {}
         }

@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) fence: ViewNumber,
     /// It has asked to be removed.
     pub(crate) wants_out: bool,
+    /// It was evicted, and has not noticed.
+    pub(crate) evicted: bool,
     pub(crate) directory: Directory,
     pub(crate) hosted: [Hosted; GRAINS],
 }
