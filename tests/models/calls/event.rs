@@ -8,6 +8,7 @@ use super::state::{NodeNumber, Target, ViewNumber, Word};
 pub(crate) enum Event {
     Changes { view: ViewNumber },
     Applies { node: NodeNumber, view: ViewNumber },
+    Notices { node: NodeNumber },
     Serves { node: NodeNumber },
     HearsGone { node: NodeNumber },
     Learns { host: NodeNumber },
@@ -35,6 +36,7 @@ impl fmt::Display for Event {
         match *self {
             Self::Changes { view } => write!(f, "view {view} is agreed on"),
             Self::Applies { node, view } => write!(f, "n{node} applies view {view}"),
+            Self::Notices { node } => write!(f, "n{node} notices that it was evicted, and ends"),
             Self::Serves { node } => write!(f, "n{node} has learnt what lives, and serves"),
             Self::HearsGone { node } => write!(f, "owner n{node} hears that the activation is gone"),
             Self::Learns { host } => write!(f, "another call tells n0 that the grain is on n{host}"),

@@ -1,6 +1,8 @@
 //! Calls between nodes: one call for one grain, from its caller to the end of all its copies, while the grain's activation comes
 //! and goes, views change, links end and nodes die.
 //!
+//! Nodes that are evicted go on with everything until they notice, turns included: that is more than leases let them do.
+//!
 //! What owners and hosts agree on is the model of the directory: here an owner begins to serve with what that model has shown it
 //! to know. What is left is who has the call, who sends it on or back, and what its caller is told.
 

@@ -12,7 +12,8 @@ impl Happens<'_> {
         let view = state.last_view + 1;
         let Some(next) = self.model.views.get(usize::from(view) - 1) else { return };
         let nodes = 0..NODES as NodeNumber;
-        let removed: Vec<_> = nodes.filter(|&node| next.is_gone(node) && state.node(node).view != 0).collect();
+        let there = |node| state.node(node).view != 0 && !state.node(node).evicted;
+        let removed: Vec<_> = nodes.filter(|&node| next.is_gone(node) && there(node)).collect();
         // Who leaves is removed once it is empty and nothing is under way between it and the others.
         let before = self.model.view(state.last_view);
         let busy = |&node: &NodeNumber| {
@@ -20,20 +21,29 @@ impl Happens<'_> {
             let calls = state.copies.iter().flatten().any(|copy| copy.at == node || copy.with() == Some(node));
             calls || lives.is_some() || matches!(serves, Serves::Acquiring | Serves::Serving)
         };
-        if removed.iter().any(|node| before.standing(*node) == Standing::Leaving && busy(node)) {
+        let (left, evicted): (Vec<_>, Vec<_>) =
+            removed.into_iter().partition(|node| before.standing(*node) == Standing::Leaving);
+        if left.iter().any(busy) {
             return;
         }
         let one_way = self.model.one_way;
         self.fault(Event::Changes { view }, |next| {
             next.last_view = view;
-            removed.into_iter().for_each(|node| next.end(one_way, node));
+            left.into_iter().for_each(|node| next.end(one_way, node));
+            // They may have been frozen, and go on with what they had: until they look, with whatever it is.
+            evicted.into_iter().for_each(|node| next.node_mut(node).evicted = true);
         });
     }
 
     /// What a node does as a member and owner.
     pub(super) fn owns(&mut self, node: NodeNumber) {
         let state = self.state;
-        for view in state.node(node).view + 1..=state.last_view {
+        if state.node(node).evicted {
+            let one_way = self.model.one_way;
+            self.progress(Event::Notices { node }, |next| next.end(one_way, node));
+        }
+        let has = |&view: &ViewNumber| !self.model.view(view).is_gone(node);
+        for view in (state.node(node).view + 1..=state.last_view).filter(has) {
             self.progress(Event::Applies { node, view }, |next| self.model.apply(next, node, view));
         }
         let owner = state.node(node);

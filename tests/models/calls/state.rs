@@ -49,6 +49,8 @@ pub(crate) enum Told {
 pub(crate) struct Node {
     /// The view it has applied; 0: it is gone.
     pub(crate) view: ViewNumber,
+    /// It was evicted, and has not noticed.
+    pub(crate) evicted: bool,
     // Its part as an owner.
     pub(crate) serves: Serves,
     pub(crate) epoch: ViewNumber,
