@@ -59,7 +59,18 @@ pub(crate) const THERE_AND_BACK: &[View] = &[view(1, 1, ALL), view(2, 2, ALL), v
 pub(crate) const BOTH_DIE: &[View] =
     &[view(1, 1, ALL), view(2, 2, [Active, Gone, Active]), view(0, 3, [Active, Gone, Gone])];
 
-pub(crate) const EACH: [(&str, &[View]); 13] = [
+/// The owner dies, its successor leaves.
+pub(crate) const ONE_DIES_ONE_LEAVES: &[View] = &[
+    view(1, 1, ALL),
+    view(2, 2, [Active, Gone, Active]),
+    view(0, 3, [Active, Gone, Leaving]),
+    view(0, 3, [Active, Gone, Gone]),
+];
+/// The partition goes to each node in turn.
+pub(crate) const AROUND: &[View] = &[view(1, 1, ALL), view(2, 2, ALL), view(0, 3, ALL), view(1, 4, ALL)];
+
+/// Those that lead to few states.
+pub(crate) const SHORT: [(&str, &[View]); 11] = [
     ("no changes", STILL),
     ("the caller owns", CALLER_OWNS),
     ("the owner moves", OWNER_MOVES),
@@ -71,8 +82,14 @@ pub(crate) const EACH: [(&str, &[View]); 13] = [
     ("the owner leaves", OWNER_LEAVES),
     ("the caller leaves", CALLER_LEAVES),
     ("the caller dies", CALLER_DIES),
+];
+
+/// And those that lead to many.
+pub(crate) const LONG: [(&str, &[View]); 4] = [
     ("there and back", THERE_AND_BACK),
     ("both die", BOTH_DIE),
+    ("one dies, one leaves", ONE_DIES_ONE_LEAVES),
+    ("around", AROUND),
 ];
 
 /// These views, a call that waits for its answer, every node a host.
