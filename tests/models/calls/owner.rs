@@ -152,10 +152,9 @@ impl State {
 
     /// Nothing will be heard of a copy any more: it may have run, or may yet.
     pub(super) fn cut(&mut self, one_way: bool, number: usize, copy: Copied) {
-        let waits = std::mem::replace(&mut self.copies[number], Some(Copied { waits: false, ..copy })).is_some_and(|copy| copy.waits);
-        if waits {
+        self.set(number, Some(Copied { waits: false, ..copy }));
+        if copy.waits {
             self.tell(one_way, Told::MayHaveRun);
         }
     }
 }
-

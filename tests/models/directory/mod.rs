@@ -159,7 +159,10 @@ impl State {
         let order = self.order(entry.activation);
         let host = self.node(order.host);
         let hosted = host.hosted[grain];
-        host.incarnation == order.incarnation && !host.evicted && hosted.order == entry.activation && hosted.life == Life::Active
+        host.incarnation == order.incarnation
+            && !host.evicted
+            && hosted.order == entry.activation
+            && hosted.life == Life::Active
     }
 }
 

@@ -207,7 +207,9 @@ impl Two {
 
     fn leak_sealed(&self, event: Event, both: &mut Both) {
         let Event::Applies { node, view } = event else { return };
-        if !self.walls.sealed_by_partition && both.iter().any(|state| state.node(node).directory.serves == Serves::Sealed) {
+        if !self.walls.sealed_by_partition
+            && both.iter().any(|state| state.node(node).directory.serves == Serves::Sealed)
+        {
             for state in both.iter_mut().filter(|state| state.node(node).directory.serves == Serves::Serving) {
                 state.node_mut(node).directory.serves = Serves::Sealed;
             }

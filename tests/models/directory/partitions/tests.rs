@@ -1,7 +1,8 @@
 //! What holds with all walls, and what goes wrong without each.
 
 use super::{
-    Part, Property::{self, DirectoryComplete, OneExecutor},
+    Part,
+    Property::{self, DirectoryComplete, OneExecutor},
     Two, Walls,
 };
 use crate::{
@@ -88,12 +89,7 @@ const ROWS: &[Row] = &[
     },
     Row { wall: "fence_by_partition", off: |w| w.fence_by_partition = false, each: ONE_STAYS, violates: &[] },
     Row { wall: "sealed_by_partition", off: |w| w.sealed_by_partition = false, each: ONE_STAYS, violates: &[] },
-    Row {
-        wall: "empty_of_all",
-        off: |w| w.empty_of_all = false,
-        each: LEAVES,
-        violates: &[DirectoryComplete],
-    },
+    Row { wall: "empty_of_all", off: |w| w.empty_of_all = false, each: LEAVES, violates: &[DirectoryComplete] },
 ];
 
 #[test]
