@@ -1,5 +1,5 @@
 //! Goes through every state a model can get into, breadth first, so that the first way found into a bad state is a
-//! shortest one. Called by the tests of both models.
+//! shortest one. Called by the tests of all models.
 
 use std::{fmt, hash::Hash};
 

@@ -1,4 +1,4 @@
-//! What an exploration found, and how the tests of both models speak of it.
+//! What an exploration found, and how the tests of all models speak of it.
 
 use std::fmt::{self, Write as _};
 

@@ -386,6 +386,46 @@ fn calls_begun_after_a_node_has_died_never_left_and_wait_for_the_new_places() {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
+fn calls_wait_for_an_owner_that_has_not_heard_that_its_host_leaves() {
+    run(3, async |sim| {
+        let scene = Scene::new(&sim, 7);
+        let guest = |name, machine| Plan { hosts: None, ..Plan::new(name, machine) };
+        let host = |name, machine| {
+            let hosts = Some(GrainOptions::new().placement(Strategy::Hash));
+            Plan { hosts, ..Plan::new(name, machine) }
+        };
+        let voters = scene.start_all(vec![guest("a", 0), guest("b", 1), guest("c", 2)]).await;
+        scene.wait("three voters", || voters[0].status().voters.len() == 3).await;
+        let others = vec![guest("caller", 3), guest("owner", 4), host("stays", 5), host("leaves", 6)];
+        let others: Vec<_> = scene.start(others).await.into_iter().map(|node| node.expect("it starts")).collect();
+        scene.wait("all to know all", || others.iter().all(|node| node.status().members.len() == 7)).await;
+        // The owner hears of no view, and all others hear that a host leaves.
+        let [caller, owner, stays, leaves] = &others[..] else { panic!("four more were started") };
+        sim.net().partition(&scene.machines[4..5], &scene.machines[..3]);
+        let leaving = leaves.clone();
+        drop(scene.machines[6].spawn(async move { leaving.stop().await }));
+        let knows = |node: &Node| node.status().members.iter().any(|member| member.state == "leaving");
+        scene.wait("the view", || knows(caller) && knows(stays) && knows(leaves)).await;
+        assert!(!knows(owner), "it is cut off");
+        let calls = (0..100).map(|key| {
+            let spot: SpotRef = caller.get(key.to_string());
+            let call = async move { spot.touch().await.map_err(|error| format!("{key}: {error}")) };
+            scene.machines[3].spawn(call)
+        });
+        let calls = calls.collect::<Vec<_>>();
+        sim.sleep(Duration::from_secs(1)).await;
+        assert!(!knows(owner) && owner.status().ready, "it gives orders that its host refuses");
+        assert!(living(&others)[2] < 100, "some grains are of its partitions");
+        sim.net().heal();
+        for call in calls {
+            call.await.expect("the machine is up").expect("it waits for the owner to hear of the view");
+        }
+        assert_eq!(living(&others)[2], 100);
+    });
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "slow in debug builds, see tests/run")]
 fn the_last_active_member_dies_and_returns_while_the_others_still_finish_their_turns() {
     run(1, async |sim| {
         let scene = Scene::new(&sim, 3);

@@ -15,6 +15,8 @@ mod exchange;
 pub(crate) mod explorer;
 pub(crate) mod message;
 pub(crate) mod pages;
+#[cfg(test)]
+mod partitions;
 pub(crate) mod rules;
 pub(crate) mod slice;
 #[cfg(test)]

@@ -35,6 +35,19 @@ pub(crate) enum Change {
     Left { node: NodeNumber, owner: NodeNumber },
 }
 
+impl Change {
+    /// Whom it is about.
+    pub(crate) fn node(self) -> NodeNumber {
+        match self {
+            Self::Join { node, .. }
+            | Self::Evict { node, .. }
+            | Self::Rejoin { node, .. }
+            | Self::Leave { node, .. }
+            | Self::Left { node, .. } => node,
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, node, owner) = match *self {
@@ -63,6 +76,13 @@ impl Happens<'_> {
                 }
             }
             Changes::Any => possible(state).into_iter().for_each(|change| self.change(view, change)),
+        }
+    }
+
+    /// An evicted node hears of it, or finds its lease over, or dies.
+    pub(super) fn notices(&mut self, node: NodeNumber) {
+        if self.state.node(node).evicted {
+            self.progress(Event::Notices { node }, |next| *next.node_mut(node) = Node::default());
         }
     }
 
@@ -154,6 +174,7 @@ impl State {
             }
             // One that is not empty, against the rules, runs on until its lease is over.
             Change::Left { node, .. } if self.node(node).hosted.iter().any(|hosted| hosted.order != 0) => {}
+            Change::Evict { node, .. } if !rules.evicted_is_gone => self.node_mut(node).evicted = true,
             Change::Evict { node, .. } | Change::Left { node, .. } => *self.node_mut(node) = Node::default(),
             Change::Leave { .. } => {}
         }

@@ -7,10 +7,11 @@ use super::{
     state::{NodeNumber, OrderNumber, ViewNumber},
 };
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     Changes { view: ViewNumber, change: Change },
     Applies { node: NodeNumber, view: ViewNumber },
+    Notices { node: NodeNumber },
     AnswersSeal { node: NodeNumber, epoch: ViewNumber, hands_over: bool },
     ServesByHandOver { node: NodeNumber, epoch: ViewNumber },
     AsksAll { node: NodeNumber, epoch: ViewNumber },
@@ -40,6 +41,7 @@ impl fmt::Display for Event {
         match *self {
             Self::Changes { view, change } => write!(f, "view {view}: {change}"),
             Self::Applies { node, view } => write!(f, "n{node} applies view {view}"),
+            Self::Notices { node } => write!(f, "n{node} notices that it was evicted, and ends"),
             Self::AnswersSeal { node, epoch, hands_over: true } => {
                 write!(f, "n{node} seals and hands over to epoch {epoch}")
             }

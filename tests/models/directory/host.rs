@@ -50,7 +50,7 @@ impl Happens<'_> {
     /// An owner that has the order in its entry asks for the activation before the order has come.
     fn say_not_here(&mut self, node: NodeNumber, order: OrderNumber) {
         let asked = self.state.order(order);
-        let entered = self.state.owners().any(|owner| {
+        let entered = self.state.owners(self.rules).any(|owner| {
             let entry = owner.entries[usize::from(asked.grain)];
             entry.activation == order || entry.target == order
         });
@@ -73,7 +73,7 @@ impl Happens<'_> {
             Life::Active => {
                 self.deactivate(node, grain);
                 self.freeze(node, grain);
-                if hosted.call {
+                if hosted.call && self.state.acts(node, self.rules) {
                     self.progress(Event::CallExecutes { node }, |next| {
                         next.node_mut(node).hosted[grain].call = false;
                         next.executed += 1;

@@ -8,8 +8,10 @@ mod changes;
 mod configurations;
 mod event;
 mod host;
+mod lingering;
 mod migration;
 mod owner;
+mod partitions;
 mod rules;
 mod settle;
 mod state;
@@ -61,7 +63,7 @@ impl Model for Cluster {
     type Property = Property;
 
     fn starts(&self) -> Vec<State> {
-        vec![State::first(self.call)]
+        vec![State::first(0, self.call)]
     }
 
     fn steps(&self, state: &State, steps: &mut Steps<Self>) {
@@ -70,6 +72,7 @@ impl Model for Cluster {
         for node in 0..NODES as u8 {
             if state.node(node).incarnation != 0 {
                 happens.applies(node);
+                happens.notices(node);
                 happens.transfers(node);
                 happens.owns(node);
                 happens.hosts(node);
@@ -80,13 +83,14 @@ impl Model for Cluster {
     fn violated(&self, state: &State) -> Vec<Property> {
         let mut violated = Vec::new();
         let grains = 0..usize::from(self.grains);
-        if grains.clone().any(|grain| state.alive().filter(|node| node.hosted[grain].life.runs()).count() > 1) {
+        let rules = &self.rules;
+        if grains.clone().any(|grain| state.acting(rules).filter(|node| node.hosted[grain].life.runs()).count() > 1) {
             violated.push(Property::OneExecutor);
         }
-        if state.owners().any(|owner| grains.clone().any(|grain| state.misses(owner, grain))) {
+        if state.owners(rules).any(|owner| grains.clone().any(|grain| state.misses(rules, owner, grain))) {
             violated.push(Property::DirectoryComplete);
         }
-        if state.owners().count() > 1 {
+        if state.owners(rules).count() > 1 {
             violated.push(Property::OneServingOwner);
         }
         if state.executed > 1 {
@@ -108,18 +112,24 @@ impl Model for Cluster {
 }
 
 impl State {
-    fn alive(&self) -> impl Iterator<Item = &state::Node> {
-        self.nodes.iter().filter(|node| node.incarnation != 0)
+    /// The nodes whose turns run, and who are asked where grains are.
+    fn acting<'a>(&'a self, rules: &'a Rules) -> impl Iterator<Item = &'a state::Node> {
+        (0..NODES as u8).filter(|&node| self.acts(node, rules)).map(|node| self.node(node))
     }
 
-    fn owners(&self) -> impl Iterator<Item = &Directory> {
-        self.alive().map(|node| &node.directory).filter(|directory| directory.serves == Serves::Serving)
+    fn acts(&self, node: state::NodeNumber, rules: &Rules) -> bool {
+        let node = self.node(node);
+        node.incarnation != 0 && !(node.evicted && rules.evicted_runs_nothing)
+    }
+
+    fn owners<'a>(&'a self, rules: &'a Rules) -> impl Iterator<Item = &'a Directory> {
+        self.acting(rules).map(|node| &node.directory).filter(|directory| directory.serves == Serves::Serving)
     }
 
     /// Whether some activation of `grain` is not in its entry.
-    fn misses(&self, owner: &Directory, grain: usize) -> bool {
+    fn misses(&self, rules: &Rules, owner: &Directory, grain: usize) -> bool {
         let entry = owner.entries[grain];
-        self.alive().map(|node| node.hosted[grain]).any(|hosted| {
+        self.acting(rules).map(|node| node.hosted[grain]).any(|hosted| {
             let open = matches!(hosted.life, Life::Starting | Life::Active);
             open && hosted.order != entry.activation && hosted.order != entry.target
         })
@@ -130,7 +140,10 @@ impl State {
         orders.clone().all(|lower| {
             let open = self.order(lower);
             let same_host = |order: &state::Order| (order.host, order.incarnation) == (open.host, open.incarnation);
+            // One below the fence is done with, whenever it comes; one for a host that is no more is nobody's.
             open.is_settled()
+                || !self.host_lives(open)
+                || open.epoch < self.node(open.host).fence
                 || !orders.clone().any(|higher| {
                     let order = self.order(higher);
                     order.is_settled() && same_host(order) && self.token(lower) < self.token(higher)
@@ -146,7 +159,10 @@ impl State {
         let order = self.order(entry.activation);
         let host = self.node(order.host);
         let hosted = host.hosted[grain];
-        host.incarnation == order.incarnation && hosted.order == entry.activation && hosted.life == Life::Active
+        host.incarnation == order.incarnation
+            && !host.evicted
+            && hosted.order == entry.activation
+            && hosted.life == Life::Active
     }
 }
 

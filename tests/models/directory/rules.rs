@@ -46,6 +46,10 @@ pub(crate) struct Rules {
     pub(crate) gone_after_last_turn: bool,
     /// 8: a leaving node refuses orders.
     pub(crate) leaving_refuses: bool,
+    /// An evicted node is gone at once. Without it, all that it does goes on, until it has noticed: only its lease is over.
+    pub(crate) evicted_is_gone: bool,
+    /// Leases: once the eviction of a node is applied, none of its turns runs. All that the directory needs of them.
+    pub(crate) evicted_runs_nothing: bool,
     /// An owner drops entries of hosts that its view has lost, not of those that it has not seen yet.
     pub(crate) drop_what_view_knows: bool,
     /// Migration: the entry holds source and target.
@@ -83,6 +87,8 @@ impl Rules {
             highest_token_wins: true,
             gone_after_last_turn: true,
             leaving_refuses: true,
+            evicted_is_gone: true,
+            evicted_runs_nothing: true,
             drop_what_view_knows: true,
             entry_holds_both: true,
             freeze_is_fenced: true,

@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) fence: ViewNumber,
     /// It has asked to be removed.
     pub(crate) wants_out: bool,
+    /// It was evicted, and has not noticed.
+    pub(crate) evicted: bool,
     pub(crate) directory: Directory,
     pub(crate) hosted: [Hosted; GRAINS],
 }
@@ -192,8 +194,8 @@ pub(crate) struct Answer {
 }
 
 impl State {
-    /// Three members, of which the first owns the partition and serves it.
-    pub(crate) fn first(call: bool) -> Self {
+    /// Three members, of which `owner` owns the partition and serves it.
+    pub(crate) fn first(owner: NodeNumber, call: bool) -> Self {
         let member = Node { incarnation: 1, view: 1, fence: 1, ..Node::default() };
         let mut state = Self {
             last_view: 1,
@@ -205,9 +207,9 @@ impl State {
             views: Default::default(),
             acquisitions: Default::default(),
         };
-        state.views[0] = View { members: [1; NODES], leaving: [false; NODES], owner: 0, epoch: 1 };
-        state.nodes[0].directory.serves = Serves::Serving;
-        state.nodes[0].directory.epoch = 1;
+        state.views[0] = View { members: [1; NODES], leaving: [false; NODES], owner, epoch: 1 };
+        let directory = &mut state.node_mut(owner).directory;
+        (directory.serves, directory.epoch) = (Serves::Serving, 1);
         state
     }
 

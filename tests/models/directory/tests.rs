@@ -330,6 +330,9 @@ fn no_rule_is_left_out() {
         fence_on_acting: _,
         drop_what_view_knows: _,
         freeze_is_fenced: _,
+        // See `lingering`.
+        evicted_is_gone: _,
+        evicted_runs_nothing: _,
         // Another way to remember.
         mark: _,
     } = Rules::all();

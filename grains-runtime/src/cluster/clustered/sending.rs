@@ -31,9 +31,14 @@ use crate::{
     wire::{Link, Marks, SendError, Wire, micros},
 };
 
-/// How often a call is sent before its caller is told that its grain is nowhere to be found. Each time the cluster has
-/// changed in between.
+/// How often a call is tried without waiting before its caller is told that its grain is nowhere to be found: each time it was given
+/// an activation of this node that had just ended.
 const TRIES_MAX: u32 = 64;
+
+/// How often a call is tried in a row, whatever it is told, before it waits for something to change. Places that are out of date cost
+/// one or two tries. An owner that has yet to hear of a view of which its host knows gives one order after the other that is
+/// refused, and only time will help: the call then waits as long as its caller does.
+const TRIES_AT_ONCE_MAX: u32 = 8;
 
 impl Clustered {
     /// Starts the call in `slot`, whose grain has no activation here yet.
@@ -367,7 +372,10 @@ impl Clustered {
         if on(Mechanism::RefusalIsTold) {
             call.void = activation.or(call.void);
         }
-        self.submit(call);
+        match call.tries < TRIES_AT_ONCE_MAX {
+            true => self.submit(call),
+            false => self.park(call),
+        }
     }
 
     /// Tries everything again that waits, on a task: calls that get through begin their turns there.
