@@ -28,7 +28,8 @@ const DIRECTORY: &[Mechanism] = &[
 ];
 
 /// Mechanisms of leases.
-const LEASE: &[Mechanism] = &[CountFromSending, MemberCheckedAfterRound, EvictBlocksRenewal, CertificateNamesProcess];
+const LEASE: &[Mechanism] =
+    &[CountFromSending, Guard, MemberCheckedAfterRound, EvictBlocksRenewal, CertificateNamesProcess];
 
 /// Mechanisms of what the cluster agrees on, where no chance is needed.
 const STATE: &[Mechanism] = &[EvictNamesIncarnation, CommandsOnce];
