@@ -85,7 +85,7 @@ pub fn rpc_trait(args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// It takes one to eight [`macro@rpc_trait`] traits, as names or as paths (`chat::Room` has its reference in
-/// `chat::RoomRef`). They have the same grain type and key, and no two methods of the same name: otherwise the build
+/// `chat::RoomRef`, next to it: of a trait that is imported from another crate, import both). They have the same grain type and key, and no two methods of the same name: otherwise the build
 /// stops.
 ///
 /// # Options

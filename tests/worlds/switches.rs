@@ -49,10 +49,8 @@ enum By {
     Worlds,
     /// By a world in which one certain thing goes wrong.
     Directed(Directed),
-    /// By the worlds of the pure room that has it: `cluster/switched.rs`.
+    /// In the room that has it: `cluster/switched.rs` of the runtime, `replicated/tests` of the store.
     ItsRoom,
-    /// By none of these, and why.
-    Nothing(&'static str),
 }
 
 const WORLDS_MAX: u64 = 100;
@@ -67,7 +65,10 @@ fn finding(mechanism: Mechanism) -> Finding {
         EvictChecksTerm => (Some(EvictStaysInTerm), By::Directed(directed::OLD_LEADER)),
         EvictStaysInTerm => (Some(EvictChecksTerm), By::Directed(directed::OLD_LEADER)),
         VersionIsChecked => (Some(OpenCommitEndsLife), By::Worlds),
-        CountFromSending
+        ActsAfterFirstAck
+        | CommitsOnce
+        | CountFromSending
+        | Guard
         | MemberCheckedAfterRound
         | EvictBlocksRenewal
         | EvictNamesIncarnation
@@ -81,11 +82,6 @@ fn finding(mechanism: Mechanism) -> Finding {
         | RegainAcquires
         | SealAfterApplying
         | HighestTokenWins => (None, By::ItsRoom),
-        Guard => (None, By::Nothing("in a simulation no time passes between reading the clock and acting")),
-        ActsAfterFirstAck => {
-            (None, By::Nothing("who hears so late that it has joined has given up asking: tests/models"))
-        }
-        CommitsOnce => (None, By::Nothing("versions refuse the second one: grains-store/src/replicated/tests")),
         _ => (None, By::Worlds),
     };
     Finding { mechanism, cover, by }
@@ -124,10 +120,6 @@ impl Finding {
         let name = self.mechanism.name();
         LACKING.set([self.mechanism].into_iter().chain(self.cover).collect());
         let found = match self.by {
-            By::Nothing(why) => {
-                println!("{name}\t-\t{why}");
-                return true;
-            }
             By::ItsRoom => return true,
             By::Directed((world, run)) => {
                 first(DIRECTED_MAX, run).map(|(seed, harm)| (seed, format!("{world}: {harm}")))

@@ -29,7 +29,7 @@ const DIRECTORY: &[Mechanism] = &[
 
 /// Mechanisms of leases.
 const LEASE: &[Mechanism] =
-    &[CountFromSending, Guard, MemberCheckedAfterRound, EvictBlocksRenewal, CertificateNamesProcess];
+    &[ActsAfterFirstAck, CountFromSending, Guard, MemberCheckedAfterRound, EvictBlocksRenewal, CertificateNamesProcess];
 
 /// Mechanisms of what the cluster agrees on, where no chance is needed.
 const STATE: &[Mechanism] = &[EvictNamesIncarnation, CommandsOnce];

@@ -78,6 +78,11 @@ enum Event {
         view: Arc<View>,
     },
     Rejoin(usize),
+    /// Only where that is taken for a lease: otherwise it changes nothing.
+    Joined {
+        at: usize,
+        me: MemberId,
+    },
     /// Node `to` hears of a death.
     Certificate {
         to: usize,
@@ -224,7 +229,7 @@ impl World {
     /// The node that has to run for this to happen.
     fn actor(&self, event: &Event) -> Option<usize> {
         match event {
-            Event::Renew(at) | Event::Tick(at) | Event::Rejoin(at) => Some(*at),
+            Event::Renew(at) | Event::Tick(at) | Event::Rejoin(at) | Event::Joined { at, .. } => Some(*at),
             Event::Learn { at, .. } | Event::Quorum { at, .. } | Event::Apply { at, .. } => Some(*at),
             Event::Renewal { to, .. } | Event::Certificate { to, .. } => Some(*to),
             Event::Answer { to, .. } => Some(to.node.0 as usize),
@@ -244,6 +249,7 @@ impl World {
             Event::Commit(proposal) => self.commit(proposal),
             Event::Apply { at, view } => self.apply(at, view),
             Event::Rejoin(at) => self.rejoin(at),
+            Event::Joined { at, me } => self.joined(at, me),
             Event::Certificate { to, ending } => self.certificate(to, ending),
         }
     }
@@ -451,6 +457,15 @@ impl World {
     }
 
     /// A node that is no member, or whose lease has ended, becomes a member anew once its old life is out of the way.
+    /// It hears that it has joined, maybe long after it has, and takes that for a lease.
+    fn joined(&mut self, at: usize, me: MemberId) {
+        let (now, node) = (self.clock(at), &mut self.nodes[at]);
+        if node.me == me {
+            let number = node.lease.sent(now);
+            node.lease.acknowledged(now, number);
+        }
+    }
+
     fn rejoin(&mut self, at: usize) {
         let (now, node) = (self.clock(at), &self.nodes[at]);
         let (id, is_member) = (node.me.node, self.view.members.contains_key(&node.me.node));
@@ -464,6 +479,10 @@ impl World {
             let joiner = Joiner { process: self.nodes[at].process, ..joiner(id.0, &format!("m{id}")) };
             let member = Member { id: me, joiner, state: MemberState::Active };
             self.publish(|members| drop(members.insert(id, Arc::new(member))));
+            if !on(Mechanism::ActsAfterFirstAck) {
+                let delay = self.delay();
+                self.after(delay, Event::Joined { at, me });
+            }
         } else if node.lease.has_ended(now) {
             self.after(50, Event::Rejoin(at));
         }

@@ -45,6 +45,25 @@ async fn a_command_is_applied_once_and_an_older_one_not_at_all() {
     assert_eq!(states.position().unwrap(), Some(4_u64.to_le_bytes().to_vec()));
 }
 
+/// What `tests/switches` looks at: a commit is sent again, because its answer was lost.
+#[cfg(feature = "switches")]
+#[tokio::test]
+#[ignore = "for tests/switches"]
+async fn each_mechanism_is_needed() {
+    use grains_core::switches::{Mechanism::CommitsOnce, Off};
+
+    let wanted = std::env::var("GRAINS_SWITCH_OFF").unwrap_or_default();
+    if !wanted.is_empty() && !wanted.split(',').any(|name| name == CommitsOnce.name()) {
+        return;
+    }
+    let _off = Off::new(&[CommitsOnce]);
+    let states = open(&CrashDisk::default());
+    let commit = command(1, 1, vec![set("k", 0, b"a")]);
+    let told = [1, 2].map(|index| apply(&states, index, commit.clone()));
+    assert_ne!(told[0], told[1], "nobody missed {:?}", CommitsOnce.name());
+    println!("{}\t1\tthe cluster's store: what was written is told as a conflict", CommitsOnce.name());
+}
+
 #[tokio::test]
 async fn clients_that_were_not_heard_of_for_longest_are_forgotten() {
     let disk = CrashDisk::default();
