@@ -337,8 +337,8 @@ impl NodeBuilder {
     }
 
     /// Asks `authorize` about each call of a client before it is made: who calls, which grain, and which method, by its name on the
-    /// wire. An error refuses the call, which was not executed; its text is told to the client ([`CallError::Forbidden`]
-    /// (grains_core::CallError::Forbidden)). A panic refuses it, too. Without this, every client that is let in may call every trait
+    /// wire. An error refuses the call, which was not executed; its text is told to the client
+    /// ([`CallError::Forbidden`](grains_core::CallError::Forbidden)). A panic refuses it, too. Without this, every client that is let in may call every trait
     /// that is marked with `#[rpc_trait(client)]`.
     ///
     /// It is called on tasks that move bytes, so it is short and does not block. All nodes that take clients are to be given the
