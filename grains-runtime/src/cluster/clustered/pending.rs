@@ -65,13 +65,15 @@ impl Call {
 }
 
 /// A call that was sent.
-struct Sent {
-    number: u64,
-    call: Call,
-    to: MemberId,
-    link: u64,
-    sequence: wire::Sent,
-    target: Target,
+pub(crate) struct Sent {
+    /// This node's number for it.
+    pub(crate) number: u64,
+    pub(crate) call: Call,
+    pub(crate) to: MemberId,
+    /// By which link it went, and which of its frames it was.
+    pub(crate) link: u64,
+    pub(crate) sequence: wire::Sent,
+    pub(crate) target: Target,
 }
 
 /// A call that was sent and whose answer nobody wants any more.
@@ -237,19 +239,10 @@ impl Pending {
         }
     }
 
-    /// The call was handed to a link under this number.
-    pub(crate) fn sent(
-        &mut self,
-        number: u64,
-        call: Call,
-        to: MemberId,
-        link: u64,
-        sequence: wire::Sent,
-        target: Target,
-    ) {
-        let sent = Sent { number, call, to, link, sequence, target };
-        self.sent.insert_unique(hash(number), sent, |sent| hash(sent.number));
-        self.peers.entry(to).or_default().under_way += 1;
+    /// A call was handed to a link.
+    pub(crate) fn sent(&mut self, sent: Sent) {
+        self.peers.entry(sent.to).or_default().under_way += 1;
+        self.sent.insert_unique(hash(sent.number), sent, |sent| hash(sent.number));
     }
 
     /// Keeps a call until it is tried again. If there are too many, gives it back with the limit that is reached.
@@ -409,12 +402,18 @@ mod tests {
         }
     }
 
+    /// Sent to the member of this number, by a link of the same: with frames that have the numbers of the calls.
+    fn sent(number: u64, call: Call, to: u64) -> Sent {
+        let sequence = wire::Sent::Short(number);
+        Sent { number, call, to: member(to), link: to, sequence, target: Target::Whoever }
+    }
+
     /// Calls 1 to 100, each second one to another member over another link.
     fn hundred() -> Pending {
         let mut pending = Pending::new(100);
         for n in 1..=100 {
             let number = pending.number(member(n % 2), &call(n)).unwrap();
-            pending.sent(number, call(n), member(n % 2), n % 2, wire::Sent::Short(n), Target::Whoever);
+            pending.sent(sent(number, call(n), n % 2));
         }
         pending
     }
@@ -475,7 +474,7 @@ mod tests {
         // And half of what may be under way to one member.
         for n in 1..=3 {
             let number = pending.number(member(1), &of_client(call(n))).unwrap();
-            pending.sent(number, of_client(call(n)), member(1), 1, wire::Sent::Short(n), Target::Whoever);
+            pending.sent(sent(number, of_client(call(n)), 1));
         }
         assert_eq!(pending.number(member(1), &of_client(call(4))), Err(Full::Member(3)));
         assert!(pending.number(member(1), &call(4)).is_ok() && pending.number(member(2), &of_client(call(4))).is_ok());
@@ -505,7 +504,7 @@ mod tests {
         let mut pending = Pending::new(100);
         for n in 1..=COMPANY as u64 {
             assert_eq!(pending.company(member(1)), Company::Alone);
-            pending.sent(n, call(n), member(1), 1, wire::Sent::Short(n), Target::Whoever);
+            pending.sent(sent(n, call(n), 1));
         }
         assert_eq!((pending.company(member(1)), pending.company(member(2))), (Company::Of(COMPANY), Company::Alone));
     }

@@ -18,7 +18,7 @@ use grains_core::{
 use super::{
     Clustered,
     envelope::{CALL, CallFrame, Ordered, Target},
-    pending::{Call, Full, Pending, order, unanswered},
+    pending::{Call, Full, Pending, Sent, order, unanswered},
     table::{Standing, Way},
 };
 use crate::{
@@ -131,13 +131,8 @@ impl Clustered {
     fn submit_seen(&self, seen: Option<Seen>, mut call: Call) {
         let Some(Seen { member, target: target @ Target::Known(_), era }) = seen else { return self.submit(call) };
         call.tries += 1;
-        match self.hand_over(&member, target, call, Some(era)) {
-            Handed::Late(mut call) => {
-                call.tries -= 1;
-                self.submit(call);
-            }
-            handed => self.unless_handed(handed),
-        }
+        let handed = self.hand_over(&member, target, call, Some(era));
+        self.unless_handed(handed);
     }
 
     fn depart_one_way(
@@ -275,7 +270,10 @@ impl Clustered {
                 call.fail(CallError::Codec { why, outcome: Outcome::NotExecuted });
             }
             Handed::Refused(call, SendError::Closed) => self.park(call),
-            Handed::Late(call) => self.submit(call),
+            Handed::Late(mut call) => {
+                call.tries -= 1; // that was none
+                self.submit(call);
+            }
         }
     }
 
@@ -358,8 +356,8 @@ impl Clustered {
             args: call.args.clone(),
         };
         match link.send_in(pending.company(to.id), order(call.hash, target), CALL, |out| frame.write(out)) {
-            Ok(sent) => {
-                pending.sent(number, call, to.id, link.id(), sent, target);
+            Ok(sequence) => {
+                pending.sent(Sent { number, call, to: to.id, link: link.id(), sequence, target });
                 Handed::Sent
             }
             Err(why) => Handed::Refused(call, why),

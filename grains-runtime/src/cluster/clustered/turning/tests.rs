@@ -17,7 +17,7 @@ use crate::{
         clustered::{
             Clustered,
             envelope::{HEARD, Target, write_round},
-            pending::Call,
+            pending::{Call, Sent},
         },
         directory::testing::{member, member_id, view},
         names::{Incarnation, MemberId, NodeId, NodeName},
@@ -78,7 +78,8 @@ impl Scene {
         assert_eq!(clustered.turn_to(5, &view(1, &[1, 2], &[])), Turned::Member);
         let ((failing, is_failing), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
         let call = call(Slow { failing, go_on: goes_on }, far);
-        lock(&clustered.pending).sent(1, call, member_id(2), 1, crate::wire::Sent::Short(1), Target::Whoever);
+        let (to, sequence, target) = (member_id(2), crate::wire::Sent::Short(1), Target::Whoever);
+        lock(&clustered.pending).sent(Sent { number: 1, call, to, link: 1, sequence, target });
         Self { clustered, failing: is_failing, go_on, _runtime: runtime }
     }
 
